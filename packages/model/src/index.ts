@@ -1,1 +1,1 @@
-export {};
+export * from './drop-reason.ts';
