@@ -16,7 +16,11 @@ export default defineConfig({
     projects: [
       project('unit', ['packages/*/test/**/*.test.ts', 'test/architecture/**/*.test.ts'], { testTimeout: 30_000 }),
       // Needs root and the kernel: one file at a time, since two cores are few and figures of one would disturb the other.
-      project('kernel', ['packages/*/test/**/*.kernel.ts', 'test/bpf/**/*.kernel.ts'], { fileParallelism: false, testTimeout: 120_000, hookTimeout: 120_000 }),
+      project('kernel', ['packages/*/test/**/*.kernel.ts', 'test/bpf/**/*.kernel.ts'], {
+        fileParallelism: false,
+        testTimeout: 120_000,
+        hookTimeout: 120_000,
+      }),
       project('lab', ['test/lab/**/*.lab.ts'], { fileParallelism: false, testTimeout: 180_000, hookTimeout: 180_000 }),
     ],
   },

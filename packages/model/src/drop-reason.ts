@@ -149,280 +149,70 @@ export interface DropReasonText {
 /** Number to text, in the order of the numbers. */
 export const dropReasonTexts: ReadonlyMap<number, DropReasonText> = new Map([
   [0, { name: 'NONE', what: 'Nothing was dropped.', operator: 'nothing.' }],
-  [
-    1,
-    {
-      name: 'NO_PORT',
-      what: "The device has Weft's program but no entry in the port table.",
-      operator: 'bind the port (`weft port bind`), or remove the device.',
-    },
-  ],
+  [1, { name: 'NO_PORT', what: 'The device has Weft\'s program but no entry in the port table.', operator: 'bind the port (`weft port bind`), or remove the device.' }],
   [2, { name: 'PORT_NOT_READY', what: 'The port is being set up or torn down.', operator: 'wait; if it lasts, see `weft describe port`.' }],
   [3, { name: 'TRUNCATED_ETHERNET', what: 'Fewer than 14 bytes.', operator: 'the VM sends broken frames; look at its driver.' }],
-  [
-    4,
-    {
-      name: 'VLAN_TAG_NOT_ALLOWED',
-      what: 'The frame carries a VLAN tag (also VLAN 0 and stacked tags).',
-      operator: "configure the VM's NIC untagged; the virtual subnet is the VLAN.",
-    },
-  ],
-  [
-    5,
-    {
-      name: 'LLC_NOT_ALLOWED',
-      what: 'An 802.3 frame with LLC/SNAP (type field below 0x0600), for example spanning tree.',
-      operator: 'nothing, or turn the sender off in the VM.',
-    },
-  ],
-  [
-    6,
-    {
-      name: 'SOURCE_MAC_SPOOFED',
-      what: "The source MAC is not the port's.",
-      operator: "the VM bridges, or forges; give it the port's MAC.",
-    },
-  ],
+  [4, { name: 'VLAN_TAG_NOT_ALLOWED', what: 'The frame carries a VLAN tag (also VLAN 0 and stacked tags).', operator: 'configure the VM\'s NIC untagged; the virtual subnet is the VLAN.' }],
+  [5, { name: 'LLC_NOT_ALLOWED', what: 'An 802.3 frame with LLC/SNAP (type field below 0x0600), for example spanning tree.', operator: 'nothing, or turn the sender off in the VM.' }],
+  [6, { name: 'SOURCE_MAC_SPOOFED', what: 'The source MAC is not the port\'s.', operator: 'the VM bridges, or forges; give it the port\'s MAC.' }],
   [7, { name: 'ETHERTYPE_NOT_ALLOWED', what: 'Not ARP, IPv4 or IPv6.', operator: 'nothing; only IP is carried.' }],
-  [8, { name: 'TRUNCATED_ARP', what: 'ARP of fewer than 28 bytes.', operator: "look at the VM's driver." }],
+  [8, { name: 'TRUNCATED_ARP', what: 'ARP of fewer than 28 bytes.', operator: 'look at the VM\'s driver.' }],
   [9, { name: 'MALFORMED_ARP', what: 'ARP that is not Ethernet/IPv4.', operator: 'look at what the VM runs.' }],
-  [
-    10,
-    {
-      name: 'ARP_SENDER_SPOOFED',
-      what: "The ARP sender fields are not this port's MAC and address.",
-      operator: 'the VM has an address the port lacks, or forges; compare with `weft describe port`.',
-    },
-  ],
+  [10, { name: 'ARP_SENDER_SPOOFED', what: 'The ARP sender fields are not this port\'s MAC and address.', operator: 'the VM has an address the port lacks, or forges; compare with `weft describe port`.' }],
   [11, { name: 'ARP_NOT_A_REQUEST', what: 'An ARP reply; nobody asks VMs, Weft answers from its tables.', operator: 'nothing.' }],
   [12, { name: 'ARP_ANNOUNCEMENT', what: 'A gratuitous ARP, taken note of and dropped; Weft knows already.', operator: 'nothing.' }],
-  [
-    13,
-    {
-      name: 'ARP_TARGET_UNKNOWN',
-      what: 'ARP for an address that no bound port of the subnet has.',
-      operator: 'is the wanted port bound? `weft mappings`.',
-    },
-  ],
-  [
-    14,
-    { name: 'TRUNCATED_IPV4', what: 'The frame is shorter than its IPv4 header or total length says.', operator: 'look at the sender.' },
-  ],
+  [13, { name: 'ARP_TARGET_UNKNOWN', what: 'ARP for an address that no bound port of the subnet has.', operator: 'is the wanted port bound? `weft mappings`.' }],
+  [14, { name: 'TRUNCATED_IPV4', what: 'The frame is shorter than its IPv4 header or total length says.', operator: 'look at the sender.' }],
   [15, { name: 'MALFORMED_IPV4', what: 'IPv4 version, header length or total length make no sense.', operator: 'look at the sender.' }],
-  [
-    16,
-    { name: 'TRUNCATED_IPV6', what: 'The frame is shorter than its IPv6 header or payload length says.', operator: 'look at the sender.' },
-  ],
-  [
-    17,
-    { name: 'MALFORMED_IPV6', what: 'IPv6 version or payload length make no sense (also jumbograms).', operator: 'look at the sender.' },
-  ],
-  [
-    18,
-    {
-      name: 'IPV6_EXTENSION_NOT_ALLOWED',
-      what: 'An IPv6 extension header other than a fragment header.',
-      operator: 'nothing; they are refused.',
-    },
-  ],
+  [16, { name: 'TRUNCATED_IPV6', what: 'The frame is shorter than its IPv6 header or payload length says.', operator: 'look at the sender.' }],
+  [17, { name: 'MALFORMED_IPV6', what: 'IPv6 version or payload length make no sense (also jumbograms).', operator: 'look at the sender.' }],
+  [18, { name: 'IPV6_EXTENSION_NOT_ALLOWED', what: 'An IPv6 extension header other than a fragment header.', operator: 'nothing; they are refused.' }],
   [19, { name: 'TRUNCATED_L4', what: 'TCP, UDP or ICMP header cut short.', operator: 'look at the sender.' }],
   [20, { name: 'MALFORMED_TCP', what: 'TCP data offset makes no sense.', operator: 'look at the sender.' }],
-  [
-    21,
-    { name: 'TINY_FRAGMENT', what: 'A TCP fragment that would overlap the header (RFC 3128).', operator: 'an attack, or a broken stack.' },
-  ],
-  [22, { name: 'DHCP_NOT_SERVED', what: 'A DHCP request; this version serves none.', operator: "configure the VM's address statically." }],
+  [21, { name: 'TINY_FRAGMENT', what: 'A TCP fragment that would overlap the header (RFC 3128).', operator: 'an attack, or a broken stack.' }],
+  [22, { name: 'DHCP_NOT_SERVED', what: 'A DHCP request; this version serves none.', operator: 'configure the VM\'s address statically.' }],
   [23, { name: 'DHCP_SERVER_NOT_ALLOWED', what: 'The VM answers DHCP.', operator: 'turn its DHCP server off.' }],
-  [
-    24,
-    {
-      name: 'SOURCE_ADDRESS_SPOOFED',
-      what: 'The source address does not live at this port.',
-      operator: "give the VM its port's address, or the port the address; routers need a customer route.",
-    },
-  ],
-  [
-    25,
-    {
-      name: 'NOT_UNICAST',
-      what: 'Multicast, broadcast, loopback or unspecified destination.',
-      operator: 'nothing; only unicast is carried.',
-    },
-  ],
-  [
-    26,
-    {
-      name: 'LINK_LOCAL_NOT_FORWARDED',
-      what: 'IPv6 link-local traffic other than neighbour discovery.',
-      operator: 'nothing; it stays on the link.',
-    },
-  ],
+  [24, { name: 'SOURCE_ADDRESS_SPOOFED', what: 'The source address does not live at this port.', operator: 'give the VM its port\'s address, or the port the address; routers need a customer route.' }],
+  [25, { name: 'NOT_UNICAST', what: 'Multicast, broadcast, loopback or unspecified destination.', operator: 'nothing; only unicast is carried.' }],
+  [26, { name: 'LINK_LOCAL_NOT_FORWARDED', what: 'IPv6 link-local traffic other than neighbour discovery.', operator: 'nothing; it stays on the link.' }],
   [27, { name: 'ND_FRAGMENTED', what: 'Neighbour discovery in a fragment (RFC 6980).', operator: 'an attack.' }],
   [28, { name: 'MALFORMED_ND', what: 'Neighbour discovery that RFC 4861 section 7.1 refuses.', operator: 'look at the VM.' }],
-  [
-    29,
-    {
-      name: 'ND_SENDER_SPOOFED',
-      what: "The neighbour solicitation's source or link-layer option is not this port's.",
-      operator: 'the VM has an address the port lacks, or forges.',
-    },
-  ],
-  [
-    30,
-    {
-      name: 'ND_TARGET_UNKNOWN',
-      what: 'Solicitation for an address that no bound port of the subnet has.',
-      operator: 'is the wanted port bound? `weft mappings`.',
-    },
-  ],
+  [29, { name: 'ND_SENDER_SPOOFED', what: 'The neighbour solicitation\'s source or link-layer option is not this port\'s.', operator: 'the VM has an address the port lacks, or forges.' }],
+  [30, { name: 'ND_TARGET_UNKNOWN', what: 'Solicitation for an address that no bound port of the subnet has.', operator: 'is the wanted port bound? `weft mappings`.' }],
   [31, { name: 'ND_DAD_PROBE', what: 'Duplicate address detection; left without answer, so it succeeds.', operator: 'nothing.' }],
   [32, { name: 'ND_ADVERTISEMENT', what: 'A neighbour advertisement; nobody asks VMs.', operator: 'nothing.' }],
-  [
-    33,
-    {
-      name: 'ND_ROUTER_SOLICITATION',
-      what: 'A router solicitation; this version sends no advertisements.',
-      operator: "configure the VM's IPv6 statically.",
-    },
-  ],
-  [
-    34,
-    { name: 'ROUTER_ADVERTISEMENT_NOT_ALLOWED', what: 'The VM claims to be a router.', operator: 'turn its router advertisements off.' },
-  ],
+  [33, { name: 'ND_ROUTER_SOLICITATION', what: 'A router solicitation; this version sends no advertisements.', operator: 'configure the VM\'s IPv6 statically.' }],
+  [34, { name: 'ROUTER_ADVERTISEMENT_NOT_ALLOWED', what: 'The VM claims to be a router.', operator: 'turn its router advertisements off.' }],
   [35, { name: 'ND_REDIRECT_NOT_ALLOWED', what: 'The VM sends ICMPv6 redirects.', operator: 'turn them off in the VM.' }],
-  [
-    36,
-    {
-      name: 'UNKNOWN_DESTINATION_MAC',
-      what: 'No port of the subnet has the destination MAC.',
-      operator: 'is the wanted port bound? `weft mappings`.',
-    },
-  ],
+  [36, { name: 'UNKNOWN_DESTINATION_MAC', what: 'No port of the subnet has the destination MAC.', operator: 'is the wanted port bound? `weft mappings`.' }],
   [37, { name: 'NO_ROUTE', what: 'No customer route of the network covers the destination.', operator: 'add a route, or a gateway.' }],
   [38, { name: 'ROUTE_DENIED', what: 'A route of unknown kind: zero means deny.', operator: 'report it; agents of different versions?' }],
   [39, { name: 'ROUTE_BLACKHOLE', what: 'A blackhole customer route.', operator: 'intended.' }],
-  [
-    40,
-    {
-      name: 'UNKNOWN_DESTINATION',
-      what: 'The destination lies in a subnet of the network, but no bound port has it.',
-      operator: 'is the wanted port bound? `weft mappings`.',
-    },
-  ],
-  [41, { name: 'NEXT_HOP_UNKNOWN', what: "The customer route's next hop is no bound port.", operator: "bind the router VM's port." }],
-  [
-    42,
-    {
-      name: 'TTL_EXCEEDED',
-      what: 'TTL or hop limit used up; the sender was told.',
-      operator: "traceroute, or a routing loop in the tenant's VMs.",
-    },
-  ],
-  [
-    43,
-    {
-      name: 'PACKET_TOO_BIG',
-      what: 'Larger than the tenant MTU; the sender was told which size fits.',
-      operator: "lower the VM's MTU, or raise the underlay's.",
-    },
-  ],
+  [40, { name: 'UNKNOWN_DESTINATION', what: 'The destination lies in a subnet of the network, but no bound port has it.', operator: 'is the wanted port bound? `weft mappings`.' }],
+  [41, { name: 'NEXT_HOP_UNKNOWN', what: 'The customer route\'s next hop is no bound port.', operator: 'bind the router VM\'s port.' }],
+  [42, { name: 'TTL_EXCEEDED', what: 'TTL or hop limit used up; the sender was told.', operator: 'traceroute, or a routing loop in the tenant\'s VMs.' }],
+  [43, { name: 'PACKET_TOO_BIG', what: 'Larger than the tenant MTU; the sender was told which size fits.', operator: 'lower the VM\'s MTU, or raise the underlay\'s.' }],
   [44, { name: 'DESTINATION_IS_SOURCE', what: 'A VM sent a frame to itself through the network.', operator: 'nothing.' }],
-  [45, { name: 'GATEWAY_NO_SERVICE', what: "Something else than a ping sent to the subnet's gateway address.", operator: 'nothing.' }],
+  [45, { name: 'GATEWAY_NO_SERVICE', what: 'Something else than a ping sent to the subnet\'s gateway address.', operator: 'nothing.' }],
   [46, { name: 'NO_GATEWAY_OWNER', what: 'The gateway shard has no owner.', operator: '`weft gateway status`.' }],
   [47, { name: 'NO_PEER', what: 'The record names no usable provider address.', operator: '`weft mappings`; report it.' }],
   [48, { name: 'FRAME_TOO_LARGE', what: 'Encapsulated, the frame would exceed 65,535 bytes.', operator: 'lower gso_max_size in the VM.' }],
-  [49, { name: 'OUTER_FRAGMENT', what: 'A tunnel packet in fragments.', operator: "raise the underlay's MTU; Weft never fragments." }],
-  [
-    50,
-    {
-      name: 'OUTER_NOT_FOR_US',
-      what: 'A tunnel packet whose Ethernet destination is another machine.',
-      operator: 'a flooding switch, or a tap.',
-    },
-  ],
+  [49, { name: 'OUTER_FRAGMENT', what: 'A tunnel packet in fragments.', operator: 'raise the underlay\'s MTU; Weft never fragments.' }],
+  [50, { name: 'OUTER_NOT_FOR_US', what: 'A tunnel packet whose Ethernet destination is another machine.', operator: 'a flooding switch, or a tap.' }],
   [51, { name: 'OUTER_OPTIONS', what: 'A tunnel packet with outer IP options.', operator: 'no Weft host sends these; find the sender.' }],
   [52, { name: 'TRUNCATED_OUTER', what: 'A tunnel packet shorter than its outer header says.', operator: 'find the sender.' }],
-  [
-    53,
-    {
-      name: 'TRUNCATED_TUNNEL_HEADER',
-      what: 'A tunnel packet without room for VXLAN and an Ethernet header.',
-      operator: 'find the sender.',
-    },
-  ],
+  [53, { name: 'TRUNCATED_TUNNEL_HEADER', what: 'A tunnel packet without room for VXLAN and an Ethernet header.', operator: 'find the sender.' }],
   [54, { name: 'VXLAN_VNI_FLAG_CLEAR', what: 'VXLAN without the I flag (RFC 7348 section 5).', operator: 'find the sender.' }],
-  [
-    55,
-    {
-      name: 'NOT_FROM_UNDERLAY',
-      what: 'A tunnel frame that did not come through the underlay check.',
-      operator: 'someone sends to the tunnel port over another interface; find the sender.',
-    },
-  ],
-  [
-    56,
-    { name: 'UNKNOWN_VSID', what: 'No virtual subnet of this host has that VNI.', operator: 'a host with stale tables, or a stranger.' },
-  ],
-  [
-    57,
-    {
-      name: 'UNKNOWN_PEER',
-      what: "The sender's provider address has no part in this network.",
-      operator: "a stranger, or a forger; see the sample's outer source.",
-    },
-  ],
-  [
-    58,
-    {
-      name: 'SOURCE_NOT_AT_THIS_PEER',
-      what: 'The inner source address does not live at the host that sent the frame.',
-      operator: 'a compromised or stale host.',
-    },
-  ],
-  [
-    59,
-    {
-      name: 'SOURCE_MAC_NOT_AT_THIS_PEER',
-      what: "The inner source MAC is neither the gateway's nor that of the address.",
-      operator: 'a compromised or stale host.',
-    },
-  ],
-  [
-    60,
-    {
-      name: 'NO_LOCAL_PORT',
-      what: 'No port of this host has the inner destination MAC in that subnet.',
-      operator: "the sender's tables are stale; they heal by themselves within seconds.",
-    },
-  ],
-  [
-    61,
-    {
-      name: 'REDIRECT_LOOP',
-      what: 'A frame that was sent on once already.',
-      operator: 'a port moves back and forth faster than events travel.',
-    },
-  ],
-  [
-    62,
-    {
-      name: 'ND_NOT_TUNNELLED',
-      what: "Neighbour discovery inside the tunnel; it is answered on the sender's host.",
-      operator: 'no Weft host sends these; find the sender.',
-    },
-  ],
-  [
-    63,
-    {
-      name: 'ECN_CE_ON_NOT_ECT',
-      what: "Congestion was marked on a packet that can't carry the mark (RFC 6040).",
-      operator: 'nothing; the underlay is congested.',
-    },
-  ],
-  [
-    64,
-    { name: 'KERNEL_REFUSED', what: 'The kernel refused to grow, shrink or redirect the frame.', operator: 'report it, with the sample.' },
-  ],
+  [55, { name: 'NOT_FROM_UNDERLAY', what: 'A tunnel frame that did not come through the underlay check.', operator: 'someone sends to the tunnel port over another interface; find the sender.' }],
+  [56, { name: 'UNKNOWN_VSID', what: 'No virtual subnet of this host has that VNI.', operator: 'a host with stale tables, or a stranger.' }],
+  [57, { name: 'UNKNOWN_PEER', what: 'The sender\'s provider address has no part in this network.', operator: 'a stranger, or a forger; see the sample\'s outer source.' }],
+  [58, { name: 'SOURCE_NOT_AT_THIS_PEER', what: 'The inner source address does not live at the host that sent the frame.', operator: 'a compromised or stale host.' }],
+  [59, { name: 'SOURCE_MAC_NOT_AT_THIS_PEER', what: 'The inner source MAC is neither the gateway\'s nor that of the address.', operator: 'a compromised or stale host.' }],
+  [60, { name: 'NO_LOCAL_PORT', what: 'No port of this host has the inner destination MAC in that subnet.', operator: 'the sender\'s tables are stale; they heal by themselves within seconds.' }],
+  [61, { name: 'REDIRECT_LOOP', what: 'A frame that was sent on once already.', operator: 'a port moves back and forth faster than events travel.' }],
+  [62, { name: 'ND_NOT_TUNNELLED', what: 'Neighbour discovery inside the tunnel; it is answered on the sender\'s host.', operator: 'no Weft host sends these; find the sender.' }],
+  [63, { name: 'ECN_CE_ON_NOT_ECT', what: 'Congestion was marked on a packet that can\'t carry the mark (RFC 6040).', operator: 'nothing; the underlay is congested.' }],
+  [64, { name: 'KERNEL_REFUSED', what: 'The kernel refused to grow, shrink or redirect the frame.', operator: 'report it, with the sample.' }],
 ]);
 
 /** The reason's name, or `UNKNOWN_<number>` when a newer datapath reports one this program does not know. */
