@@ -1,1 +1,33 @@
-export {};
+/**
+ * TAP and TUN devices, raw packet sockets and network namespaces, through Node-API.
+ *
+ * ```ts
+ * createTap({ name: 'tap-a', vnetHdr: true });             // persistent, as a hypervisor expects it
+ * const tap = openTap({ name: 'tap-a', vnetHdr: true, offloads: ['csum', 'tso4', 'tso6'] });
+ * tap.start((batch) => {
+ *   for (const frame of batch) handle(frame);              // views: valid until this callback returns
+ * });
+ * tap.writeBatch(frames);
+ * tap.close();
+ * removeTap('tap-a');
+ * ```
+ *
+ * - `openTap`, `openPacketSocket`: a {@link FrameSource} each: single reads, batched reads driven by the event loop with back-pressure
+ *   (`pause`, `resume`), writes. Descriptors are non-blocking and closed on exec, and belong to the object that opened them.
+ * - `createTap`, `removeTap`, `inspectTap`: persistent devices without a descriptor, idempotent.
+ * - `inNetns`: run a synchronous function in another network namespace.
+ * - `startGenerator`, `startSink`: load for benchmarks, in native threads.
+ *
+ * Every refusal is a {@link TunTapError} with a code, the errno and advice. The addon is built by `npm run build:native -w @weft/tuntap` and
+ * loaded at first use; Linux only.
+ */
+export { TunTapError, type TunTapErrorCode } from './errors.ts';
+export type { FrameBatch } from './frame-batch.ts';
+export type { FrameSource, StartOptions } from './frame-source.ts';
+export { type Generator, type GeneratorOptions, type GeneratorResult, startGenerator } from './generator.ts';
+export { type InterfaceHolder, interfaceHolders } from './holders.ts';
+export { inNetns } from './netns.ts';
+export { openPacketSocket, type PacketSocketOptions } from './packet-socket.ts';
+export { type CreateTapOptions, createTap, inspectTap, removeTap, type TapInfo } from './persistent-tap.ts';
+export { type SequenceStats, type Sink, type SinkOptions, type SinkStats, startSink } from './sink.ts';
+export { openTap, type TapDevice, type TapOffload, type TapOptions } from './tap.ts';

@@ -1,0 +1,30 @@
+import { guard } from './errors.ts';
+import { DescriptorSource, type FrameSource } from './frame-source.ts';
+import { checkInterfaceName } from './names.ts';
+import { native } from './native.ts';
+
+/** Options of {@link openPacketSocket}. */
+export interface PacketSocketOptions {
+  readonly interfaceName: string;
+  /** A virtio-net header of 10 bytes in front of each frame, so that frames larger than the MTU pass uncut. Default false. */
+  readonly vnetHdr?: boolean;
+}
+
+/**
+ * Opens a raw packet socket (AF_PACKET, SOCK_RAW) on an interface: reads what arrives there, never what was sent from there
+ * (PACKET_IGNORE_OUTGOING), and writes as if the host sent it. For ports that are not TAPs.
+ *
+ * A packet socket gets copies: the host's stack sees the frames too, unless something in front of it drops them.
+ *
+ * @throws {TunTapError} `WEFT_ERR_TUNTAP_NOT_FOUND`, `WEFT_ERR_TUNTAP_NOT_PERMITTED` (CAP_NET_RAW), `WEFT_ERR_TUNTAP_BAD_NAME`.
+ * @see packet(7)
+ */
+export function openPacketSocket(options: PacketSocketOptions): FrameSource {
+  const { interfaceName } = options;
+  checkInterfaceName(interfaceName);
+  const vnetHeaderBytes = options.vnetHdr ? 10 : 0;
+  const handle = guard(`open a packet socket on "${interfaceName}"`, interfaceName, () =>
+    native().openPacket(interfaceName, vnetHeaderBytes),
+  );
+  return new DescriptorSource(handle, vnetHeaderBytes);
+}
