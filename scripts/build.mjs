@@ -1,0 +1,49 @@
+// Builds what is out of date, in order: protobuf code, native bindings, BPF programs, TypeScript. Speaks on standard error.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+process.chdir(root);
+
+/** Newest modification time in ms under the paths given; folders are walked. */
+function newest(...paths) {
+  let time = 0;
+  for (const path of paths) {
+    if (!existsSync(path)) continue;
+    const stat = statSync(path);
+    time = Math.max(time, stat.isDirectory() ? newest(...readdirSync(path).map((name) => join(path, name))) : stat.mtimeMs);
+  }
+  return time;
+}
+
+function run(what, command, args, options = {}) {
+  const started = Date.now();
+  process.stderr.write(`weft build: ${what} … `);
+  const result = spawnSync(command, args, { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8', timeout: 600_000, maxBuffer: 1 << 28, ...options });
+  if (result.status !== 0) {
+    process.stderr.write(`failed\n${result.stdout ?? ''}${result.stderr ?? ''}${result.error ? `${result.error.message}\n` : ''}`);
+    process.exit(1);
+  }
+  process.stderr.write(`${((Date.now() - started) / 1000).toFixed(1)} s\n`);
+}
+
+const force = process.argv.includes('--force');
+const generated = 'packages/proto/gen/weft.js';
+if (force || newest('proto') > newest(generated)) {
+  mkdirSync('packages/proto/gen', { recursive: true });
+  const protos = readdirSync('proto/weft/v1').map((name) => `proto/weft/v1/${name}`);
+  run('protobuf', 'npx', ['pbjs', '-t', 'static-module', '-w', 'esm', '--dts', '-p', 'proto', '-o', generated, ...protos]);
+}
+run('drop reasons', 'node', ['scripts/generate-reasons.mjs', '--check']);
+for (const name of ['tuntap', 'bpf']) {
+  const at = `packages/${name}`;
+  if (force || newest(`${at}/src`, `${at}/binding.gyp`) > newest(`${at}/build/Release/${name}.node`)) {
+    run(`native binding ${name}`, 'npm', ['run', '--silent', 'build:native'], { cwd: at });
+  }
+}
+if (force || newest('packages/datapath/bpf') > newest('packages/datapath/dist-bpf')) {
+  run('BPF programs', 'node', ['packages/datapath/scripts/build-bpf.mjs']);
+}
+run('TypeScript', 'npx', ['tsc', '-b']);
