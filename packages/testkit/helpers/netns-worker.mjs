@@ -1,0 +1,271 @@
+// Runs inside a network namespace and opens sockets there for a test process outside, which sends requests as lines of JSON on standard
+// input and reads answers and events as lines of JSON on standard output. It ends when standard input closes, so it never outlives its creator.
+//
+//   -> {"id":1,"op":"tcpGreeting","host":"192.0.2.250","port":4222,"timeoutMs":500}
+//   <- {"id":1,"ok":{"greeting":"INFO {…"}}      or      {"id":1,"error":{"code":"ECONNREFUSED","message":"…"}}
+import { createHash } from 'node:crypto';
+import http from 'node:http';
+import net from 'node:net';
+import { createInterface } from 'node:readline';
+
+const servers = new Map();
+const streams = new Map();
+let nextHandle = 1;
+
+const send = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
+
+/** A body that both ends can make from its size alone: the bytes of a counter, hashed, so that no shift or repeat goes unseen. */
+function* bodyChunks(seed, size) {
+  let left = size;
+  for (let block = 0; left > 0; block++) {
+    // 32 bytes of hash, repeated to 4 KB with the block's number in each repeat, is cheap and never the same twice.
+    const digest = createHash('sha256').update(`${seed}/${block}`).digest();
+    const chunk = Buffer.alloc(Math.min(4096, left));
+    for (let at = 0; at < chunk.length; at += 32) {
+      digest.copy(chunk, at);
+      if (at + 4 <= chunk.length) chunk.writeUInt32BE(at ^ block, at);
+    }
+    left -= chunk.length;
+    yield chunk;
+  }
+}
+
+const listen = (server, options) =>
+  new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(options, () => {
+      server.removeListener('error', reject);
+      const handle = nextHandle++;
+      const sockets = new Set();
+      server.on('connection', (socket) => {
+        sockets.add(socket);
+        socket.on('close', () => sockets.delete(socket));
+        socket.on('error', () => {});
+      });
+      servers.set(handle, { server, sockets });
+      const address = server.address();
+      resolve({ handle, port: typeof address === 'string' ? 0 : address.port });
+    });
+  });
+
+const operations = {
+  /** Connects and returns the first line that the other side says. */
+  tcpGreeting({ host, port, timeoutMs }) {
+    return new Promise((resolve, reject) => {
+      const socket = net.connect({ host, port });
+      let text = '';
+      const finish = (act) => {
+        clearTimeout(timer);
+        socket.destroy();
+        act();
+      };
+      const timer = setTimeout(
+        () => finish(() => reject(Object.assign(new Error('no greeting in time'), { code: 'ETIMEDOUT' }))),
+        timeoutMs,
+      );
+      socket.on('data', (chunk) => {
+        text += chunk.toString('latin1');
+        const end = text.indexOf('\n');
+        if (end >= 0) finish(() => resolve({ greeting: text.slice(0, end).trimEnd() }));
+      });
+      socket.on('error', (error) => finish(() => reject(error)));
+      socket.on('close', () => finish(() => reject(Object.assign(new Error('closed without a greeting'), { code: 'ECONNRESET' }))));
+    });
+  },
+
+  /** Serves GET /SEED/SIZE with `SIZE` bytes made from `SEED`, and GET / with the given text. */
+  httpServe({ host, port, text }) {
+    const server = http.createServer((request, response) => {
+      const match = /^\/([A-Za-z0-9._-]+)\/(\d{1,10})$/.exec(request.url ?? '');
+      if (match === null) {
+        response.end(text);
+        return;
+      }
+      const size = Number(match[2]);
+      const chunks = bodyChunks(match[1], size);
+      response.writeHead(200, { 'content-length': size, 'content-type': 'application/octet-stream' });
+      const more = () => {
+        for (const chunk of chunks) {
+          if (!response.write(chunk)) {
+            response.once('drain', more);
+            return;
+          }
+        }
+        response.end();
+      };
+      more();
+    });
+    return listen(server, { host, port });
+  },
+
+  /** Fetches and hashes. */
+  httpGet({ url, timeoutMs, keepText }) {
+    return new Promise((resolve, reject) => {
+      const started = performance.now();
+      const request = http.get(url, { agent: false, timeout: timeoutMs }, (response) => {
+        const hash = createHash('sha256');
+        let size = 0;
+        let text = '';
+        response.on('data', (chunk) => {
+          hash.update(chunk);
+          size += chunk.length;
+          if (keepText && text.length < 1_000_000) text += chunk.toString('utf8');
+        });
+        response.on('end', () => {
+          clearTimeout(timer);
+          if (!response.complete) reject(Object.assign(new Error('body cut short'), { code: 'ECONNRESET' }));
+          else resolve({ status: response.statusCode, size, sha256: hash.digest('hex'), text, elapsedMs: performance.now() - started });
+        });
+        response.on('error', reject);
+      });
+      const timer = setTimeout(() => request.destroy(Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })), timeoutMs);
+      request.on('error', (error) => {
+        clearTimeout(timer);
+        reject(error);
+      });
+    });
+  },
+
+  /** Sends back what it receives. */
+  tcpEchoServe({ host, port }) {
+    const server = net.createServer({ allowHalfOpen: false }, (socket) => {
+      socket.setNoDelay(true);
+      socket.pipe(socket);
+    });
+    return listen(server, { host, port });
+  },
+
+  /**
+   * Holds `connections` connections to an echo server. On each, every `intervalMs`, the next number (8 bytes) is sent; what comes back must be
+   * the numbers in order.
+   */
+  async tcpStreamStart({ host, port, connections, intervalMs, connectTimeoutMs }) {
+    const handle = nextHandle++;
+    const all = [];
+    for (let index = 0; index < connections; index++) {
+      const socket = net.connect({ host, port });
+      socket.setNoDelay(true);
+      const stream = {
+        socket,
+        sent: 0n,
+        echoed: 0n,
+        corrupt: 0,
+        broken: undefined,
+        longestStallMs: 0,
+        lastEchoMs: 0,
+        rest: Buffer.alloc(0),
+      };
+      await new Promise((resolve, reject) => {
+        const timer = setTimeout(
+          () => socket.destroy(Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' })),
+          connectTimeoutMs,
+        );
+        socket.once('connect', () => {
+          clearTimeout(timer);
+          resolve();
+        });
+        socket.once('error', reject);
+      });
+      stream.lastEchoMs = performance.now();
+      socket.on('error', (error) => {
+        stream.broken ??= error.code ?? error.message;
+      });
+      socket.on('close', () => {
+        stream.broken ??= 'closed by the other side';
+      });
+      socket.on('data', (chunk) => {
+        const now = performance.now();
+        stream.longestStallMs = Math.max(stream.longestStallMs, now - stream.lastEchoMs);
+        stream.lastEchoMs = now;
+        let data = stream.rest.length === 0 ? chunk : Buffer.concat([stream.rest, chunk]);
+        for (; data.length >= 8; data = data.subarray(8)) {
+          if (data.readBigUInt64BE(0) !== stream.echoed) stream.corrupt++;
+          stream.echoed++;
+        }
+        stream.rest = data;
+      });
+      all.push(stream);
+    }
+    const timer = setInterval(() => {
+      for (const stream of all) {
+        if (stream.broken !== undefined || stream.socket.writableLength > 1_000_000) continue;
+        const message = Buffer.allocUnsafe(8);
+        message.writeBigUInt64BE(stream.sent++, 0);
+        stream.socket.write(message);
+      }
+    }, intervalMs);
+    streams.set(handle, { all, timer });
+    return { handle };
+  },
+
+  tcpStreamRead({ handle }) {
+    return summarize(streams.get(handle).all);
+  },
+
+  /** Stops sending, waits for the last echoes, closes. */
+  async tcpStreamStop({ handle, settleMs }) {
+    const { all, timer } = streams.get(handle);
+    clearInterval(timer);
+    const until = performance.now() + settleMs;
+    while (performance.now() < until && all.some((stream) => stream.broken === undefined && stream.echoed < stream.sent)) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const summary = summarize(all);
+    streams.delete(handle);
+    for (const stream of all) stream.socket.destroy();
+    return summary;
+  },
+
+  /** Listens on a Unix socket, which any namespace can reach, and joins each connection with one to a TCP address in this namespace. */
+  relay({ path, host, port }) {
+    const server = net.createServer((outer) => {
+      const inner = net.connect({ host, port });
+      inner.setNoDelay(true);
+      for (const [from, to] of [
+        [outer, inner],
+        [inner, outer],
+      ]) {
+        from.pipe(to);
+        from.on('error', () => to.destroy());
+        from.on('close', () => to.destroy());
+      }
+    });
+    return listen(server, { path });
+  },
+
+  close({ handle }) {
+    const entry = servers.get(handle);
+    servers.delete(handle);
+    if (entry === undefined) return {};
+    for (const socket of entry.sockets) socket.destroy();
+    return new Promise((resolve) => entry.server.close(() => resolve({})));
+  },
+};
+
+function summarize(all) {
+  const now = performance.now();
+  return {
+    connections: all.length,
+    broken: all.flatMap((stream) => (stream.broken === undefined ? [] : [stream.broken])),
+    sent: all.reduce((sum, stream) => sum + Number(stream.sent), 0),
+    echoed: all.reduce((sum, stream) => sum + Number(stream.echoed), 0),
+    corrupt: all.reduce((sum, stream) => sum + stream.corrupt, 0),
+    // A stall that still lasts counts, but only while something is due.
+    longestStallMs: Math.max(
+      0,
+      ...all.map((stream) => Math.max(stream.longestStallMs, stream.echoed < stream.sent ? now - stream.lastEchoMs : 0)),
+    ),
+  };
+}
+
+createInterface({ input: process.stdin })
+  .on('line', async (line) => {
+    const { id, op, ...rest } = JSON.parse(line);
+    try {
+      send({ id, ok: await operations[op](rest) });
+    } catch (error) {
+      send({ id, error: { code: error.code ?? 'ERR', message: error.message } });
+    }
+  })
+  .on('close', () => process.exit(0));
+send({ ready: true });
