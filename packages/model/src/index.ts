@@ -1,1 +1,4 @@
+export * from './commands.ts';
 export * from './drop-reason.ts';
+export * from './errors.ts';
+export * from './records.ts';

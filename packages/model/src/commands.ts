@@ -1,0 +1,262 @@
+import type { CustomerRoute, DeviceKind, Host, Placement, Port, PortBinding, Principal, Tenant, VirtualNetwork } from './records.ts';
+
+// Requests and responses (proto/weft/v1/commands.proto), as the program sees them.
+
+export interface Request {
+  readonly requestId: string;
+  readonly timeUnixMs: number;
+  /** `controller` or a host id. */
+  readonly target: string;
+  readonly command: Command;
+}
+
+export type Command =
+  | { readonly kind: 'apply'; readonly value: ApplyRequest }
+  | { readonly kind: 'delete'; readonly value: DeleteRequest }
+  | { readonly kind: 'list'; readonly value: ListRequest }
+  | { readonly kind: 'bindPort'; readonly value: BindPortRequest }
+  | { readonly kind: 'unbindPort'; readonly value: UnbindPortRequest }
+  | { readonly kind: 'status'; readonly value: StatusRequest }
+  | { readonly kind: 'drops'; readonly value: DropsRequest }
+  | { readonly kind: 'mappings'; readonly value: MappingsRequest }
+  | { readonly kind: 'preparePort'; readonly value: PreparePortRequest }
+  | { readonly kind: 'consistency'; readonly value: ConsistencyRequest };
+export type CommandKind = Command['kind'];
+
+export interface Response {
+  readonly requestId: string;
+  /** Not empty: refused, nothing was changed. */
+  readonly problems: readonly Problem[];
+  readonly result: Result | undefined;
+}
+
+export type Result =
+  | { readonly kind: 'apply'; readonly value: ApplyResult }
+  | { readonly kind: 'list'; readonly value: ListResult }
+  | { readonly kind: 'bindPort'; readonly value: BindPortResult }
+  | { readonly kind: 'status'; readonly value: StatusResult }
+  | { readonly kind: 'drops'; readonly value: DropsResult }
+  | { readonly kind: 'mappings'; readonly value: MappingsResult }
+  | { readonly kind: 'consistency'; readonly value: ConsistencyResult };
+
+/** One reason for a refusal, as a person can act on it. */
+export interface Problem {
+  /** `WEFT_ERR_…` */
+  readonly code: string;
+  /** `Port coke/net/web1` */
+  readonly resource: string;
+  /** `spec.addresses[0]` */
+  readonly path: string;
+  readonly value: string;
+  /** What must hold. */
+  readonly rule: string;
+  /** What to do. */
+  readonly hint: string;
+}
+
+/** Desired state of the resources named; others stay as they are. */
+export interface ApplyRequest {
+  readonly resources: readonly Resource[];
+  readonly dryRun: boolean;
+}
+
+/** A resource as a manifest has it: names instead of ids. */
+export type Resource =
+  | { readonly kind: 'tenant'; readonly value: TenantSpec }
+  | { readonly kind: 'network'; readonly value: NetworkSpec }
+  | { readonly kind: 'subnet'; readonly value: SubnetSpec }
+  | { readonly kind: 'port'; readonly value: PortSpec };
+
+export interface TenantSpec {
+  readonly name: string;
+}
+export interface NetworkSpec {
+  readonly tenant: string;
+  readonly name: string;
+  /** Empty: made by the controller, or left as it is. */
+  readonly routingDomainId: string;
+  readonly routes: readonly CustomerRoute[];
+}
+export interface SubnetSpec {
+  readonly tenant: string;
+  readonly network: string;
+  readonly name: string;
+  /** 0: allocated by the controller, or left as it is. */
+  readonly vsid: number;
+  readonly prefixes: readonly string[];
+  /** Empty: the lowest usable address of each prefix. */
+  readonly gateways: readonly string[];
+}
+export interface PortSpec {
+  readonly tenant: string;
+  readonly network: string;
+  readonly subnet: string;
+  readonly name: string;
+  /** Empty: derived from the port id. */
+  readonly mac: string;
+  readonly addresses: readonly string[];
+  /** Absent: any host. */
+  readonly placement: Placement | undefined;
+}
+
+export type ChangeAction = 'unchanged' | 'created' | 'updated' | 'deleted';
+export interface ResourceChange {
+  readonly action: ChangeAction;
+  /** `VirtualNetwork coke/net` */
+  readonly resource: string;
+  /** Revision of the document after the change; 0 in a dry run of a creation. */
+  readonly revision: number;
+  readonly fields: readonly FieldChange[];
+}
+export interface FieldChange {
+  readonly path: string;
+  readonly before: string;
+  readonly after: string;
+}
+export interface ApplyResult {
+  readonly changes: readonly ResourceChange[];
+}
+
+export type ResourceKind = 'Tenant' | 'VirtualNetwork' | 'VirtualSubnet' | 'Port';
+export interface DeleteRequest {
+  readonly refs: readonly ResourceRef[];
+  readonly dryRun: boolean;
+}
+export interface ResourceRef {
+  /** `ResourceKind`. */
+  readonly kind: string;
+  /** For a Tenant: empty. */
+  readonly tenant: string;
+  /** For a VirtualNetwork: empty. */
+  readonly network: string;
+  readonly name: string;
+}
+
+export interface ListRequest {
+  /** Empty: all. `Tenant`, `VirtualNetwork`, `VirtualSubnet` (lists its network), `Port`, `PortBinding`, `Host`, `Principal`. */
+  readonly kinds: readonly string[];
+  /** Names; empty: any. */
+  readonly tenant: string;
+  readonly network: string;
+  readonly name: string;
+}
+export interface ListResult {
+  readonly records: readonly ListedRecord[];
+}
+export interface ListedRecord {
+  readonly bucket: string;
+  readonly key: string;
+  readonly revision: number;
+  readonly timeUnixMs: number;
+  readonly authorName: string;
+  readonly record: ListedValue;
+}
+export type ListedValue =
+  | { readonly kind: 'tenant'; readonly value: Tenant }
+  | { readonly kind: 'network'; readonly value: VirtualNetwork }
+  | { readonly kind: 'port'; readonly value: Port }
+  | { readonly kind: 'binding'; readonly value: PortBinding }
+  | { readonly kind: 'host'; readonly value: Host }
+  | { readonly kind: 'principal'; readonly value: Principal };
+
+export interface BindPortRequest {
+  readonly routingDomainId: string;
+  readonly portId: string;
+  readonly device: string;
+  readonly deviceKind: DeviceKind;
+  /** Refuse unless the binding's generation is still this; 0: any. */
+  readonly expectedGeneration: number;
+  /** Take the port from the host that has it. */
+  readonly move: boolean;
+}
+export interface BindPortResult {
+  readonly binding: PortBinding;
+  readonly revision: number;
+  readonly mtuBytes: number;
+}
+export interface PreparePortRequest {
+  readonly routingDomainId: string;
+  readonly portId: string;
+  readonly device: string;
+  readonly deviceKind: DeviceKind;
+}
+export interface UnbindPortRequest {
+  readonly routingDomainId: string;
+  readonly portId: string;
+}
+
+export type StatusRequest = Record<string, never>;
+export interface StatusResult {
+  readonly hostId: string;
+  readonly providerAddress: string;
+  readonly engine: string;
+  readonly version: string;
+  readonly natsState: string;
+  readonly natsStateSinceMs: number;
+  readonly networks: number;
+  readonly ports: number;
+  readonly mappings: number;
+  readonly conditions: readonly Condition[];
+  readonly uptimeMs: number;
+  readonly portStatus: readonly PortStatus[];
+}
+export interface PortStatus {
+  readonly portId: string;
+  readonly routingDomainId: string;
+  readonly device: string;
+  readonly state: string;
+  readonly generation: number;
+}
+export interface Condition {
+  readonly code: string;
+  readonly severity: string;
+  readonly message: string;
+  readonly sinceMs: number;
+  readonly count: number;
+}
+
+export type DropsRequest = Record<string, never>;
+export interface DropsResult {
+  readonly hostId: string;
+  readonly counters: readonly DropCounter[];
+}
+export interface DropCounter {
+  readonly device: string;
+  /** Empty: the underlay, or a device without port. */
+  readonly portId: string;
+  readonly vsid: number;
+  /** DropReason. */
+  readonly reason: number;
+  readonly packets: number;
+  readonly bytes: number;
+  readonly lastMsAgo: number;
+  /** First bytes of the last frame. */
+  readonly sample: Uint8Array;
+}
+
+export interface MappingsRequest {
+  /** Empty: all. */
+  readonly routingDomainId: string;
+}
+export interface MappingsResult {
+  readonly hostId: string;
+  readonly mappings: readonly Mapping[];
+}
+export interface Mapping {
+  readonly networkId: number;
+  readonly customerAddress: string;
+  readonly mac: string;
+  readonly vsid: number;
+  readonly kind: string;
+  readonly providerAddress: string;
+  readonly device: string;
+  readonly generation: number;
+}
+
+export type ConsistencyRequest = Record<string, never>;
+export interface ConsistencyResult {
+  readonly hostId: string;
+  readonly consistent: boolean;
+  readonly rows: number;
+  readonly differences: readonly string[];
+}
