@@ -86,6 +86,31 @@ export function buildIpv6(fields: Ipv6Fields, payload: Uint8Array = NO_BYTES): U
   return packet;
 }
 
+export interface Ipv6FragmentFields {
+  /** Of what is fragmented. */
+  readonly nextHeader: number;
+  /** In bytes, a multiple of 8. */
+  readonly fragmentOffset: number;
+  readonly moreFragments: boolean;
+  /** u32 */
+  readonly identification: number;
+}
+
+/** A fragment header (RFC 8200 section 4.5) and its payload, to carry in `buildIpv6` with next header 44. */
+export function buildIpv6Fragment(fields: Ipv6FragmentFields, payload: Uint8Array = NO_BYTES): Uint8Array {
+  const { nextHeader, fragmentOffset, moreFragments, identification } = fields;
+  if (fragmentOffset % 8 !== 0) throw new RangeError(`Cannot encode fragment offset ${fragmentOffset}: must be a multiple of 8 bytes`);
+  checkField('next header', nextHeader, 0xff);
+  checkField('fragment offset', fragmentOffset, 0xfff8);
+  checkField('fragment identification', identification, 0xffffffff);
+  const fragment = new Uint8Array(8 + payload.length);
+  fragment[0] = nextHeader;
+  setU16(fragment, 2, fragmentOffset | (moreFragments ? 1 : 0));
+  setU32(fragment, 4, identification);
+  fragment.set(payload, 8);
+  return fragment;
+}
+
 export interface IpFields {
   readonly source: IpLike;
   readonly destination: IpLike;

@@ -15,6 +15,7 @@ import { VxlanHeader } from './vxlan.ts';
 
 // Frames in frames in frames: a forged frame could nest tunnels as deep as it is long. Two levels are all that is of use.
 const NESTING_MAX = 2;
+const TAGS_MAX = 3;
 
 /**
  * One line about a frame, for traces and failing tests, in tcpdump's manner:
@@ -30,7 +31,8 @@ function ethernet(bytes: Uint8Array, offset: number, end: number, depth: number)
   if (typeof header === 'string') return `${header} (${Math.max(0, end - offset)} bytes)`;
   let text = `${header.sourceText} > ${header.destinationText}`;
   let { type, payloadOffset } = header;
-  while (isVlanType(type)) {
+  for (let tags = 0; isVlanType(type); tags++) {
+    if (tags === TAGS_MAX) return `${text}, more VLAN tags`;
     const tag = VlanTag.read(bytes, payloadOffset, end);
     if (typeof tag === 'string') return `${text}, ${tag}`;
     text += `, VLAN ${tag.vlanId}`;
@@ -149,9 +151,10 @@ function icmpv4(bytes: Uint8Array, offset: number, end: number): string {
     return `ICMP echo ${header.isEchoRequest ? 'request' : 'reply'} id ${header.identifier} seq ${header.sequence}, ${length}`;
   }
   if (header.type === ICMP_TYPE.destinationUnreachable && header.code === ICMP_CODE_FRAGMENTATION_NEEDED) {
-    return `ICMP fragmentation needed, mtu ${header.nextHopMtu}, ${length}`;
+    return `ICMP fragmentation needed, mtu ${header.nextHopMtu}${quoted4(bytes, header.payloadOffset, end)}`;
   }
-  return `ICMP type ${header.type} code ${header.code}, ${length}`;
+  const what = `ICMP type ${header.type} code ${header.code}`;
+  return header.isError ? what + quoted4(bytes, header.payloadOffset, end) : `${what}, ${length}`;
 }
 
 function icmpv6(bytes: Uint8Array, offset: number, end: number): string {
@@ -161,7 +164,9 @@ function icmpv6(bytes: Uint8Array, offset: number, end: number): string {
   if (header.isEcho) {
     return `ICMPv6 echo ${header.isEchoRequest ? 'request' : 'reply'} id ${header.identifier} seq ${header.sequence}, ${length}`;
   }
-  if (header.type === ICMPV6_TYPE.packetTooBig) return `ICMPv6 packet too big, mtu ${header.mtu}, ${length}`;
+  if (header.type === ICMPV6_TYPE.packetTooBig) {
+    return `ICMPv6 packet too big, mtu ${header.mtu}${quoted6(bytes, header.payloadOffset, end)}`;
+  }
   if (header.type === ICMPV6_TYPE.neighborSolicitation) {
     const message = NeighborSolicitation.read(bytes, offset, end);
     return typeof message === 'string' ? message : `ND who-has ${formatIp(bytes, message.targetOffset)}`;
@@ -172,5 +177,19 @@ function icmpv6(bytes: Uint8Array, offset: number, end: number): string {
     const mac = message.targetLinkLayerAddressOffset;
     return `ND ${formatIp(bytes, message.targetOffset)}${mac < 0 ? '' : ` is-at ${formatMac(bytes, mac)}`}`;
   }
-  return `ICMPv6 type ${header.type} code ${header.code}, ${length}`;
+  const what = `ICMPv6 type ${header.type} code ${header.code}`;
+  return header.isError ? what + quoted6(bytes, header.payloadOffset, end) : `${what}, ${length}`;
+}
+
+// An error's quote is usually cut, and in HNV's own messages (type 5 and 3, code 10) it isn't an IP packet at all.
+function quoted4(bytes: Uint8Array, offset: number, end: number): string {
+  const ip = Ipv4Header.readQuoted(bytes, offset, end);
+  if (typeof ip === 'string') return `, quotes ${end - offset} bytes`;
+  return `, quotes ${formatIpv4(bytes, ip.sourceOffset)} > ${formatIpv4(bytes, ip.destinationOffset)} protocol ${ip.protocol}`;
+}
+
+function quoted6(bytes: Uint8Array, offset: number, end: number): string {
+  const ip = Ipv6Header.readQuoted(bytes, offset, end);
+  if (typeof ip === 'string') return `, quotes ${end - offset} bytes`;
+  return `, quotes ${formatIp(bytes, ip.sourceOffset)} > ${formatIp(bytes, ip.destinationOffset)} next header ${ip.nextHeader}`;
 }

@@ -19,10 +19,12 @@ import { ETHER_TYPE, IP_PROTOCOL } from './protocols.ts';
 // Fields of a frame:
 //   - IPv4: protocol as in the header. Ports if it is TCP or UDP, the packet is no fragment (offset 0 and MF clear) and its total
 //     length holds them; else 0. So all fragments of a packet take one path.
-//   - IPv6: protocol = next header of the *fixed* header. Ports only if that is TCP or UDP and the payload length holds them. A
-//     packet with extension headers (fragments too) hashes by addresses and its first extension's number: no chain is walked.
+//   - IPv6: protocol = next header of the fixed header; or, if that is 44, of the fragment header behind it. Ports if it is TCP or
+//     UDP, the packet is no fragment (offset 0 and M clear; RFC 6946's atomic fragments have ports) and its payload length holds
+//     them. Other extension headers are not walked: their number is the protocol (the packet path refuses them anyway).
 //   - Not IP, or unreadable: the hash of nothing, 0 (callers drop such frames before they need a port).
 
+const FRAGMENT_HEADER_BYTES = 8;
 const SEED = 0x9e3779b9;
 const MULTIPLIER = 0x85ebca6b;
 const FINAL_MULTIPLIER = 0xc2b2ae35;
@@ -92,7 +94,12 @@ function hashIpv6(bytes: Uint8Array, offset: number, end: number): number {
   if (typeof ip === 'string') return 0;
   let h = SEED;
   for (let i = 0; i < 32; i += 4) h = mix(h, getU32(bytes, ip.sourceOffset + i));
-  return finish(h, ip.nextHeader, portsOf(bytes, ip.nextHeader, ip.payloadOffset, ip.payloadEnd));
+  const { nextHeader, payloadOffset, payloadEnd } = ip;
+  if (nextHeader !== IP_PROTOCOL.fragment) return finish(h, nextHeader, portsOf(bytes, nextHeader, payloadOffset, payloadEnd));
+  if (payloadEnd - payloadOffset < FRAGMENT_HEADER_BYTES) return 0;
+  const protocol = bytes[payloadOffset]!;
+  const isFragment = (getU16(bytes, payloadOffset + 2) & 0xfff9) !== 0;
+  return finish(h, protocol, isFragment ? 0 : portsOf(bytes, protocol, payloadOffset + FRAGMENT_HEADER_BYTES, payloadEnd));
 }
 
 function portsOf(bytes: Uint8Array, protocol: number, offset: number, end: number): number {

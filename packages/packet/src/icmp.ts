@@ -82,7 +82,7 @@ export class Icmpv4Header extends IcmpHeader {
   get isEcho(): boolean {
     return this.type === ICMP_TYPE.echoRequest || this.type === ICMP_TYPE.echoReply;
   }
-  /** True if the message quotes a packet (RFC 1122 section 3.2.2): never answer such a one with an error. */
+  /** True for the types that quote a packet (RFC 1122 section 3.2.2). Types unknown here may be errors too: see the caller's own rule. */
   get isError(): boolean {
     const type = this.type;
     return (
@@ -109,9 +109,9 @@ export class Icmpv6Header extends IcmpHeader {
   get isEcho(): boolean {
     return this.type === ICMPV6_TYPE.echoRequest || this.type === ICMPV6_TYPE.echoReply;
   }
-  /** True for types below 128 (RFC 4443 section 2.1) and redirects: never answer such a one with an error. */
+  /** True for types below 128 (RFC 4443 section 2.1): never answer such a one with an error. */
   get isError(): boolean {
-    return this.type < 128 || this.type === ICMPV6_TYPE.redirect;
+    return this.type < 128;
   }
   /** MTU of "packet too big" (type 2), in bytes. */
   get mtu(): number {

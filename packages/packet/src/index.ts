@@ -23,7 +23,7 @@ export {
 export * from './build-neighbor-discovery.ts';
 export * from './build-transport.ts';
 export * from './build-tunnel.ts';
-export * from './bytes.ts';
+export { getU16, getU24, getU32, setU16, setU24, setU32 } from './bytes.ts';
 export * from './checksum.ts';
 export * from './describe.ts';
 export * from './errors.ts';

@@ -179,6 +179,13 @@ export class Ipv4Header {
     this.checksum = checksumReplace16(this.checksum, before, before - 0x100);
   }
 
+  /** Writes the ECN bits and updates the checksum (RFC 1624), e.g. when a tunnel's end hands on "congestion experienced" (RFC 6040). */
+  rewriteEcn(value: number): void {
+    const before = getU16(this.bytes, this.offset);
+    this.ecn = value;
+    this.checksum = checksumReplace16(this.checksum, before, getU16(this.bytes, this.offset));
+  }
+
   /** Sum of the pseudo header for a transport checksum over `length` bytes. */
   pseudoHeaderSum(protocol: number, length: number): number {
     return pseudoHeaderSum4(this.bytes, this.sourceOffset, this.bytes, this.destinationOffset, protocol, length);

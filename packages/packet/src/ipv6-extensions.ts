@@ -19,7 +19,8 @@ export interface Ipv6UpperLayer {
 }
 
 /**
- * Walks hop-by-hop, routing, destination options, fragment, authentication and mobility headers (RFC 8200 section 4, RFC 4302).
+ * Walks all of IANA's IPv6 extension headers but ESP, which hides what follows: hop-by-hop, routing, destination options, fragment
+ * (RFC 8200 section 4), authentication (RFC 4302), mobility, host identity, shim6.
  * @param end First byte after the packet: `payloadEnd`, or less for a quoted packet.
  * @returns Where the chain ends, or `TRUNCATED_IPV6_EXTENSION`, `IPV6_EXTENSION_CHAIN_TOO_LONG` (more than 8 headers).
  */
@@ -53,7 +54,9 @@ function isExtension(protocol: number): boolean {
     protocol === IP_PROTOCOL.fragment ||
     protocol === IP_PROTOCOL.ah ||
     protocol === IP_PROTOCOL.destinationOptions ||
-    protocol === IP_PROTOCOL.mobility
+    protocol === IP_PROTOCOL.mobility ||
+    protocol === IP_PROTOCOL.hostIdentity ||
+    protocol === IP_PROTOCOL.shim6
   );
 }
 

@@ -1,6 +1,6 @@
 import { checkField, checkWindow, getU16, getU32, setU16, setU32 } from './bytes.ts';
 import { pseudoHeaderSum6 } from './checksum.ts';
-import { IP_BYTES, type IpAddress } from './ip.ts';
+import { IP_BYTES, type IpAddress, isIpv4Mapped } from './ip.ts';
 import type { ParseFailure } from './reasons.ts';
 
 const PAYLOAD_LENGTH_OFFSET = 4;
@@ -63,6 +63,10 @@ export class Ipv6Header {
   get ecn(): number {
     return this.trafficClass & 3;
   }
+  set ecn(value: number) {
+    checkField('ECN', value, 3);
+    this.trafficClass = (this.trafficClass & 0xfc) | value;
+  }
   /** 20 bits. */
   get flowLabel(): number {
     return getU32(this.bytes, this.offset) & 0xfffff;
@@ -101,7 +105,7 @@ export class Ipv6Header {
   get destinationOffset(): number {
     return this.offset + DESTINATION_OFFSET;
   }
-  /** A copy, in `target` if given. A source inside ::ffff:0:0/96 would pass for IPv4: refuse it first, it is never valid on a wire. */
+  /** A copy, in `target` if given. See `hasMappedAddress`. */
   copySource(target: Uint8Array = new Uint8Array(IP_BYTES)): IpAddress {
     for (let i = 0; i < IP_BYTES; i++) target[i] = this.bytes[this.sourceOffset + i]!;
     return target;
@@ -109,6 +113,13 @@ export class Ipv6Header {
   copyDestination(target: Uint8Array = new Uint8Array(IP_BYTES)): IpAddress {
     for (let i = 0; i < IP_BYTES; i++) target[i] = this.bytes[this.destinationOffset + i]!;
     return target;
+  }
+  /**
+   * True if source or destination lies in ::ffff:0:0/96, which is never valid on a wire (RFC 6890). Refuse such a packet before any
+   * look-up: in the 16-byte form it would pass for the IPv4 address.
+   */
+  get hasMappedAddress(): boolean {
+    return isIpv4Mapped(this.bytes, this.sourceOffset) || isIpv4Mapped(this.bytes, this.destinationOffset);
   }
   setSource(address: IpAddress): void {
     for (let i = 0; i < IP_BYTES; i++) this.bytes[this.sourceOffset + i] = address[i]!;

@@ -28,6 +28,8 @@ export const IP_PROTOCOL = {
   noNextHeader: 59,
   destinationOptions: 60,
   mobility: 135,
+  hostIdentity: 139,
+  shim6: 140,
 } as const;
 
 /** ICMPv4 types (RFC 792). */
