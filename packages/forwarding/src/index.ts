@@ -1,1 +1,17 @@
+/**
+ * The forwarding decision: frame + tables + time -> verdict. Pure, without I/O.
+ *
+ * docs/datapath-contract.md is its specification; the eBPF programs are the other implementation of it, and both are compared frame by
+ * frame. Users: the user-space engine (every frame), `weft trace` (with a `Trace`), and the tests of the kernel engine (as oracle).
+ *
+ * @module
+ */
+export type { ForwardingContext } from './context.ts';
+export { ENCAPSULATION_BYTES } from './encapsulate.ts';
+export { fromPort, type PortInput } from './from-port.ts';
+export { fromTunnel, fromUnderlay, type TunnelInput, type UnderlayInput } from './from-underlay.ts';
+export { gatewayMac, isGatewayMac } from './gateway-mac.ts';
+export { MemoryTables } from './memory-tables.ts';
 export * from './tables.ts';
+export { Trace, type TraceStep } from './trace.ts';
+export { Action, actionName, type Gso, type Verdict, type VerdictCb, verdictCb } from './verdict.ts';

@@ -1,0 +1,13 @@
+import type { Trace } from './trace.ts';
+
+/** What a decision knows besides the frame and the tables: the programs' configuration and the time. */
+export interface ForwardingContext {
+  /** This host's provider address, 16 bytes. */
+  readonly pa: Uint8Array;
+  /** Destination port of tunnels, 4789 unless configured otherwise. */
+  readonly udpPort: number;
+  /** Nanoseconds of the boot clock. */
+  readonly nowBootNs: bigint;
+  /** Records each step when given; costs nothing when not. */
+  readonly trace?: Trace | undefined;
+}
