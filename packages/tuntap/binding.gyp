@@ -13,6 +13,7 @@
         "src/native/packet_socket.cc",
         "src/native/sink.cc",
         "src/native/tap.cc",
+        "src/native/tcp_probe.cc",
         "src/native/uv_poll.cc"
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],

@@ -31,3 +31,4 @@ export { openPacketSocket, type PacketSocketOptions } from './packet-socket.ts';
 export { type CreateTapOptions, createTap, inspectTap, removeTap, type TapInfo } from './persistent-tap.ts';
 export { type SequenceStats, type Sink, type SinkOptions, type SinkStats, startSink } from './sink.ts';
 export { openTap, type TapDevice, type TapOffload, type TapOptions } from './tap.ts';
+export { startTcpEcho, startTcpProbe, type TcpProbeOptions, type TcpProbeResult } from './tcp-probe.ts';

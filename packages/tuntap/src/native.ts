@@ -20,6 +20,11 @@ export interface Native {
     onBatch: (count: number, error: Error | undefined) => void,
   ) => NativeFramePoller;
   readonly Generator: new (options: NativeGeneratorOptions, onDone: (result: unknown) => void) => { stop(): void; sent(): number };
+  readonly TcpEcho: new (options: { address: string; port: number; cpu: number }, onDone: () => void) => { stop(): void };
+  readonly TcpProbe: new (
+    options: { address: string; port: number; cpu: number; durationNs: number; connectEach: boolean },
+    onDone: (result: unknown) => void,
+  ) => { stop(): void };
   readonly Sink: new (options: NativeSinkOptions, onDone: (stats: unknown) => void) => { stop(): void; stats(): unknown };
 }
 

@@ -10,6 +10,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   weft::RegisterNetns(env, exports);
   weft::RegisterGenerator(env, exports);
   weft::RegisterSink(env, exports);
+  weft::RegisterTcpProbe(env, exports);
   return exports;
 }
 
