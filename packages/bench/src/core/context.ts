@@ -1,0 +1,20 @@
+import type { LabNet } from '@weft/testkit';
+
+/** What a figure's code gets: how long, how often, and where to say how far it is. */
+export interface BenchContext {
+  /** Rounds behind each median. */
+  readonly rounds: number;
+  /** Length of one measured run, in ms. */
+  readonly runMs: number;
+  /** Long forms of the figures that have one. */
+  readonly full: boolean;
+  /** A lab name that no other run has. */
+  name(suffix: string): string;
+  progress(text: string): void;
+  /** To be called when the bench ends, whatever happens. */
+  onEnd(cleanup: () => Promise<void> | void): void;
+  /** Runs what was registered for this lab, then removes it. */
+  closePath(net: LabNet): Promise<void>;
+  /** Something to undo before the lab goes. */
+  beforeClose(netName: string, undo: () => Promise<void> | void): void;
+}

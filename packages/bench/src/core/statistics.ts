@@ -1,0 +1,37 @@
+/** Middle value; the mean of the two middle ones when the count is even. NaN of nothing. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** Median and its 95 % interval. */
+export interface Estimate {
+  readonly median: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+// Two-sided 95 % quantiles of Student's t, by degrees of freedom from 1.
+const T95 = [12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131];
+
+/**
+ * Median of positive values with a 95 % interval around it: that of the mean of their logarithms (Student's t), moved to the median. Ratios are what it is
+ * made for: they spread evenly as logarithms, and 5 rounds give it enough, where an interval by ranks would need 6.
+ */
+export function estimate(values: readonly number[]): Estimate {
+  const middle = median(values);
+  if (values.length < 2 || values.some((value) => !(value > 0)))
+    return { median: middle, low: Math.min(...values), high: Math.max(...values) };
+  const logs = values.map(Math.log);
+  const mean = logs.reduce((sum, value) => sum + value, 0) / logs.length;
+  const variance = logs.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (logs.length - 1);
+  const half = (T95[logs.length - 2] ?? 2.1) * Math.sqrt(variance / logs.length);
+  return { median: middle, low: middle * Math.exp(-half), high: middle * Math.exp(half) };
+}
+
+/** The `fraction`-quantile (0..1) by nearest rank. */
+export function quantile(values: readonly number[], fraction: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(fraction * sorted.length) - 1))] ?? Number.NaN;
+}
