@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* from_underlay: tc ingress of the underlay's NIC.
+ *
+ *   wire ---> [NIC] --from_underlay--> host's stack                     (PASS: not ours)
+ *                                  \-> VXLAN device, then from_tunnel   (CLIMB: GSO frames)
+ *                                  \-> strip, TAP                       (LOCAL)
+ *                                  \-> new outer header, underlay       (TUNNEL: the port has moved)
+ *
+ * GSO frames climb because stripping one here would leave the tunnel's GSO type on it, and a TAP would get it cut to pieces. */
+#include "lib/decap.h"
+#include "lib/deliver.h"
+
+/* Not a reason: the frame is the host's own affair. */
+#define UNDERLAY_PASS (-1)
+
+/* Reads the outer headers (contract section 5, steps 1 and 2).  Returns 0, UNDERLAY_PASS, or a reason. */
+static __always_inline int outer_read(struct __sk_buff *skb, struct weft_tunnel *t)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 header, total, udp_length, fragment;
+	const struct iphdr *ip;
+	const __u8 *udp;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present || skb->len < ETH_HLEN + 20)
+		return UNDERLAY_PASS;
+	if (unlikely(data + INNER_IP + 60 + 20 > end)) {
+		if (weft_pull(skb, INNER_IP + 60 + 20))
+			return UNDERLAY_PASS;
+		data = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+	}
+	ip = data + ETH_HLEN;
+	if ((void *)(ip + 1) > end || LD16(data, 12) != bpf_htons(ETH_P_IP))
+		return UNDERLAY_PASS;
+	if (ip->version != 4 || ip->ihl < 5 || ip->protocol != IPPROTO_UDP || ip->daddr != cfg_pa4)
+		return UNDERLAY_PASS;
+	header = ip->ihl * 4;
+	udp = (void *)ip + (header & 63);
+	fragment = bpf_ntohs(ip->frag_off) & 0x3fff;
+	if (fragment & 0x1fff || (void *)udp + 4 > end || LD16(udp, 2) != bpf_htons(cfg_udp_port))
+		return UNDERLAY_PASS;
+	if (fragment)
+		return WEFT_DROP_OUTER_FRAGMENT;
+
+	if (skb->pkt_type != PACKET_HOST)
+		return WEFT_DROP_OUTER_NOT_FOR_US;
+	if (header != 20)
+		return WEFT_DROP_OUTER_OPTIONS;
+	total = bpf_ntohs(ip->tot_len);
+	if (total > skb->len - ETH_HLEN || total < 20 + 8)
+		return WEFT_DROP_TRUNCATED_OUTER;
+	if (data + OUTER_UDP + 8 > end)
+		return WEFT_DROP_TRUNCATED_OUTER;
+	udp_length = bpf_ntohs(LD16(data, OUTER_UDP + 4));
+	if (udp_length > total - 20 || udp_length < 8 + 8 + ETH_HLEN || data + INNER_IP > end)
+		return WEFT_DROP_TRUNCATED_TUNNEL_HEADER;
+	if (!(*(__u8 *)(data + OUTER_VXLAN) & VXLAN_FLAG_VNI))
+		return WEFT_DROP_VXLAN_VNI_FLAG_CLEAR;
+	t->source = ip->saddr;
+	t->ecn = ip->tos & 3;
+	t->vni = bpf_ntohl(LD32(data, OUTER_VXLAN + 4)) >> 8;
+	t->length = udp_length - 16;
+	return 0;
+}
+
+/* The frame's port has moved: the same frame, with new outer headers written over the old.  (Stripping and pushing again would give the
+ * same bytes, but the kernel refuses to encapsulate what it still knows as encapsulated.) */
+static __always_inline int underlay_send_on(struct __sk_buff *skb, const struct weft_packet *p, const struct weft_verdict *v)
+{
+	void *data = (void *)(long)skb->data;
+
+	if (data + INNER_IP > (void *)(long)skb->data_end)
+		return WEFT_DROP_KERNEL_REFUSED;
+	encap_write(data, p, v->pa, v->wire_vsid);
+	return 0;
+}
+
+static __always_inline int underlay_judge(struct __sk_buff *skb, struct weft_packet *p, struct weft_verdict *v)
+{
+	struct weft_tunnel t = {};
+	int reason;
+
+	reason = outer_read(skb, &t);
+	if (reason)
+		return reason;
+	if (skb->gso_size) {
+		v->action = WEFT_ACTION_CLIMB;
+		return 0;
+	}
+	reason = tunnel_check(skb, OUTER_LEN, &t, p, v);
+	if (reason)
+		return reason;
+	reason = tunnel_propagate_ecn(skb, &t, p);
+	if (reason)
+		return reason;
+	if (unlikely(INNER_IP + p->length != skb->len)) {
+		reason = weft_cut(skb, INNER_IP + p->length);
+		if (reason)
+			return reason;
+	}
+	return v->action == WEFT_ACTION_TUNNEL ? underlay_send_on(skb, p, v) : decap_strip(skb, p);
+}
+
+SEC("tc")
+int from_underlay(struct __sk_buff *skb)
+{
+	struct weft_verdict v = {};
+	struct weft_packet p = {};
+	int reason;
+
+	if (unlikely((skb->mark & WEFT_MARK_MASK) == cfg_mark))
+		skb->mark &= ~WEFT_MARK_MASK;
+	reason = underlay_judge(skb, &p, &v);
+	if (reason == UNDERLAY_PASS) {
+		v.action = WEFT_ACTION_PASS;
+		reason = 0;
+	}
+	if (unlikely(reason)) {
+		drops_count(skb, v.vsid, reason);
+		v.action = WEFT_ACTION_DROP;
+	}
+	verdict_publish(skb, &v, reason);
+	switch (v.action) {
+	case WEFT_ACTION_LOCAL:
+		return deliver(skb, &v);
+	case WEFT_ACTION_TUNNEL:
+		return encap_send(skb);
+	case WEFT_ACTION_CLIMB:
+		skb->mark = (skb->mark & ~WEFT_MARK_MASK) | cfg_mark;
+		return TC_ACT_UNSPEC;
+	case WEFT_ACTION_PASS:
+		return TC_ACT_UNSPEC;
+	}
+	return TC_ACT_SHOT;
+}

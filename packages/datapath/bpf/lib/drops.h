@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Counting drops, and the verdict in skb->cb[]. */
+#ifndef WEFT_DROPS_H
+#define WEFT_DROPS_H
+
+#include <linux/pkt_cls.h>
+
+#include "config.h"
+#include "eth.h"
+
+/* Where a frame goes, as far as the decision has come; 'vsid' is the one that drops are counted for. */
+struct weft_verdict {
+	__u32 action;
+	__u32 ifindex; /* of LOCAL and REPLY */
+	__be32 pa; /* of TUNNEL */
+	__u32 wire_vsid; /* of TUNNEL */
+	__u32 vsid;
+	bool peer; /* LOCAL to a veth: bpf_redirect_peer */
+};
+
+static __always_inline void verdict_publish(struct __sk_buff *skb, const struct weft_verdict *v, __u32 reason)
+{
+	skb->cb[0] = v->action << 16 | reason;
+	skb->cb[1] = v->action == WEFT_ACTION_LOCAL || v->action == WEFT_ACTION_REPLY ? v->ifindex : 0;
+	skb->cb[2] = v->action == WEFT_ACTION_TUNNEL ? v->pa : 0;
+	skb->cb[3] = v->action == WEFT_ACTION_TUNNEL ? v->wire_vsid : 0;
+	skb->cb[4] = 0;
+}
+
+/* Counts the frame under (this device, vsid, reason) and keeps its head as a sample.  Returns 0; a program of its own to the
+ * verifier, so that its many callers cost nothing. */
+__attribute__((noinline)) int drops_count(struct __sk_buff *skb, __u32 vsid, __u32 reason)
+{
+	struct weft_drop_key key = { .ifindex = skb->ifindex, .vsid = vsid, .reason = reason };
+	struct weft_drop zero = {};
+	__u32 length = skb->len;
+	struct weft_drop *drop;
+
+	drop = bpf_map_lookup_elem(&map_drops, &key);
+	if (!drop) {
+		bpf_map_update_elem(&map_drops, &key, &zero, BPF_NOEXIST);
+		drop = bpf_map_lookup_elem(&map_drops, &key);
+		if (!drop)
+			return 0;
+	}
+	drop->packets++;
+	drop->bytes += length;
+	drop->last_boot_ns = weft_now();
+	if (length >= WEFT_SAMPLE_LEN) {
+		length = WEFT_SAMPLE_LEN;
+	} else {
+		__builtin_memset(drop->sample, 0, sizeof(drop->sample));
+	}
+	drop->sample_length = length;
+	if (length > 0 && length <= WEFT_SAMPLE_LEN)
+		bpf_skb_load_bytes(skb, 0, drop->sample, length);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* IPv6 neighbour discovery (RFC 4861): solicitations are answered here, from the tables; nothing of it crosses a port. */
+#ifndef WEFT_ND_H
+#define WEFT_ND_H
+
+#include "antispoof.h"
+#include "csum.h"
+#include "drops.h"
+#include "ipv6.h"
+
+#define ND_OPTION_SOURCE_LINK_ADDRESS 1
+#define ND_OPTION_TARGET_LINK_ADDRESS 2
+#define ND_OPTION_NONCE 14 /* RFC 7527 */
+
+#define ND_SOLICITED_OVERRIDE 0x60
+#define ND_ROUTER 0x80
+
+/* What a neighbour solicitation is answered with: the whole frame, behind two bytes that align it. */
+struct nd_reply {
+	__u16 pad;
+	__u8 eth[ETH_HLEN];
+	__u8 ip[40];
+	__u8 na[24];
+	__u8 option[8];
+} __attribute__((aligned(8)));
+
+#define ND_REPLY_LEN 86
+
+/* Checks one 8-byte option.  'seen' is the type of the one before, else 0. */
+static __always_inline int nd_check_option(const __u8 *option, const void *end, const struct weft_port *port, __u8 seen)
+{
+	if ((const void *)option + 8 > end)
+		return WEFT_DROP_MALFORMED_ND;
+	if (option[1] != 1 || (option[0] != ND_OPTION_SOURCE_LINK_ADDRESS && option[0] != ND_OPTION_NONCE) || option[0] == seen)
+		return WEFT_DROP_MALFORMED_ND;
+	if (option[0] == ND_OPTION_SOURCE_LINK_ADDRESS && !mac_equal(option + 2, port->mac))
+		return WEFT_DROP_ND_SENDER_SPOOFED;
+	return 0;
+}
+
+/* The checks of RFC 4861 section 7.1.1 and of the options, for the solicitation at 'ns'. */
+static __always_inline int nd_check_solicitation(const __u8 *ns, const void *end, const struct weft_packet *p, const struct weft_port *port)
+{
+	int reason;
+
+	if (p->ttl != 255 || (p->l4_length != 24 && p->l4_length != 32 && p->l4_length != 40))
+		return WEFT_DROP_MALFORMED_ND;
+	if ((const void *)ns + 24 > end || ns[1] != 0 || ns[8] == 0xff)
+		return WEFT_DROP_MALFORMED_ND;
+	if (p->l4_length >= 32) {
+		reason = nd_check_option(ns + 24, end, port, 0);
+		if (reason)
+			return reason;
+	}
+	if (p->l4_length == 40)
+		return nd_check_option(ns + 32, end, port, ns[24]);
+	return 0;
+}
+
+static __always_inline void nd_build_advertisement(struct nd_reply *r, const struct weft_port *port, const void *target,
+						   const void *asker, __u32 mac_head, __u16 mac_tail, __u8 flags)
+{
+	__u64 sum = 0;
+	int i;
+
+	__builtin_memset(r, 0, sizeof(*r));
+	mac_copy_to_stack(r->eth, port->mac);
+	ST32(r->eth, 6, mac_head);
+	ST16(r->eth, 10, mac_tail);
+	ST16(r->eth, 12, bpf_htons(ETH_P_IPV6));
+	r->ip[0] = 0x60;
+	ST16(r->ip, 4, bpf_htons(sizeof(r->na) + sizeof(r->option)));
+	r->ip[6] = WEFT_ICMPV6;
+	r->ip[7] = 255;
+	addr_copy(r->ip + 8, target);
+	addr_copy(r->ip + 24, asker);
+	r->na[0] = 136;
+	r->na[4] = flags;
+	addr_copy(r->na + 8, target);
+	r->option[0] = ND_OPTION_TARGET_LINK_ADDRESS;
+	r->option[1] = 1;
+	ST16(r->option, 2, mac_head);
+	ST16(r->option, 4, mac_head >> 16);
+	ST16(r->option, 6, mac_tail);
+
+	/* Pseudo header (RFC 8200 section 8.1), then the message: addresses and message lie side by side from byte 8 of the IP header. */
+	for (i = 8; i < 40 + 32; i += 2)
+		sum += LD16(r->ip, i);
+	sum += bpf_htons(sizeof(r->na) + sizeof(r->option)) + bpf_htons(WEFT_ICMPV6);
+	ST16(r->na, 2, ~csum_fold(sum));
+}
+
+/* Judges an ND message and, for a question that has an answer, turns it into the reply.  Returns 0 (REPLY) or a reason. */
+static __always_inline int nd_answer(struct __sk_buff *skb, const struct weft_packet *p, const struct weft_port *port)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	const __u8 *ns = data + ETH_HLEN + (p->l4_offset & 63);
+	const struct weft_subnet *subnet;
+	const struct weft_target *record;
+	__u8 target[WEFT_ADDR_LEN] __attribute__((aligned(8)));
+	struct nd_reply reply;
+	__u8 flags = ND_SOLICITED_OVERRIDE;
+	__u32 head;
+	__u16 tail;
+	int reason;
+
+	if ((void *)ns + 24 > end)
+		return (void *)ns + 1 > end || *ns == 135 ? WEFT_DROP_MALFORMED_ND :
+		       *ns == 133		  ? WEFT_DROP_ND_ROUTER_SOLICITATION :
+		       *ns == 134		  ? WEFT_DROP_ROUTER_ADVERTISEMENT_NOT_ALLOWED :
+		       *ns == 136		  ? WEFT_DROP_ND_ADVERTISEMENT :
+						    WEFT_DROP_ND_REDIRECT_NOT_ALLOWED;
+	switch (*ns) {
+	case 133:
+		return WEFT_DROP_ND_ROUTER_SOLICITATION;
+	case 134:
+		return WEFT_DROP_ROUTER_ADVERTISEMENT_NOT_ALLOWED;
+	case 136:
+		return WEFT_DROP_ND_ADVERTISEMENT;
+	case 137:
+		return WEFT_DROP_ND_REDIRECT_NOT_ALLOWED;
+	}
+	reason = nd_check_solicitation(ns, end, p, port);
+	if (reason)
+		return reason;
+	addr_copy(target, ns + 8);
+	if (addr_is_zero(p->source.ca))
+		return WEFT_DROP_ND_DAD_PROBE;
+	if (!ipv6_is_link_local(p->source.ca) && !sender_is_port(port, skb->ifindex, p->source.ca))
+		return WEFT_DROP_ND_SENDER_SPOOFED;
+
+	subnet = bpf_map_lookup_elem(&map_subnet, &port->vsid);
+	if (subnet && !addr_is_zero(target) && addr_equal(subnet->gateway6, target)) {
+		head = gateway_mac_head(port->vsid);
+		tail = gateway_mac_tail(port->vsid);
+		flags |= ND_ROUTER;
+	} else {
+		record = lookup_ca(port->network_id, target);
+		if (!record || record->kind == WEFT_TARGET_DENY || record->vsid != port->vsid || target_is_port(record, skb->ifindex))
+			return WEFT_DROP_ND_TARGET_UNKNOWN;
+		head = LD32(record->mac, 0);
+		tail = LD16(record->mac, 4);
+	}
+	nd_build_advertisement(&reply, port, target, p->source.ca, head, tail, flags);
+	reason = weft_cut(skb, ND_REPLY_LEN);
+	if (reason)
+		return reason;
+	return bpf_skb_store_bytes(skb, 0, reply.eth, ND_REPLY_LEN, 0) ? WEFT_DROP_KERNEL_REFUSED : 0;
+}
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Unfinished checksums (CHECKSUM_PARTIAL): every frame of a VM with checksum offload has one.  The sender says where it stands. */
+#ifndef WEFT_OFFLOAD_H
+#define WEFT_OFFLOAD_H
+
+#include <bpf/bpf_core_read.h>
+
+#include "l4.h"
+
+#define CHECKSUM_PARTIAL 3
+
+/* What is read of the kernel's own buffer; offsets come from its BTF when the program is loaded. */
+struct sk_buff {
+	__u8 ip_summed : 2;
+	__u16 csum_start;
+	__u16 csum_offset;
+	unsigned char *head;
+	unsigned char *data;
+} __attribute__((preserve_access_index));
+
+extern void *bpf_cast_to_kern_ctx(void *) __ksym;
+
+/* Where the checksum of a frame will be written: 'start' and 'field', in bytes from the start of the frame.  False if it is complete. */
+static __always_inline bool offload_position(struct __sk_buff *skb, __s32 *start, __s32 *field)
+{
+	struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+
+	if (BPF_CORE_READ_BITFIELD(kernel, ip_summed) != CHECKSUM_PARTIAL)
+		return false;
+	*start = kernel->csum_start - (__s32)(kernel->data - kernel->head);
+	*field = *start + kernel->csum_offset;
+	return true;
+}
+
+/* A VM chooses where the kernel will write the checksum *after* these checks.  Only the transport header behind the ports, or what it
+ * carries, is the VM's own affair; anything before would undo the checks of addresses. */
+static __always_inline int offload_check(struct __sk_buff *skb, const struct weft_packet *p)
+{
+	__s32 start, field, l4 = ETH_HLEN + p->l4_offset;
+
+	if (!offload_position(skb, &start, &field))
+		return 0;
+	return start < l4 || field < l4 + 6 ? WEFT_DROP_KERNEL_REFUSED : 0;
+}
+
+#endif

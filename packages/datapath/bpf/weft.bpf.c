@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* One object of the three programs, so that they share one set of maps and are loaded as one. */
+#include "from_port.bpf.c"
+#include "from_tunnel.bpf.c"
+#include "from_underlay.bpf.c"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
