@@ -87,7 +87,7 @@ export function compareIp(a: IpAddress, b: IpAddress): number {
 
 /**
  * A string that is equal for equal addresses only, for `Map` keys: 8 UTF-16 units of 16 bits each. Opaque: not for people, logs or
- * the wire. About five times cheaper than text.
+ * the wire. Several times cheaper than text.
  */
 export function ipKey(bytes: Uint8Array, offset = 0): string {
   return String.fromCharCode(

@@ -87,7 +87,10 @@ describe('the flow hash', () => {
   it('flowHashOfFrame() gives all fragments of a packet one hash', () => {
     fc.assert(
       fc.property(ipv4, ipv4, ipv6, ipv6, u16, u16, (source4, destination4, source6, destination6, sourcePort, destinationPort) => {
-        const datagram4 = buildUdp({ source: source4, destination: destination4, sourcePort, destinationPort }, new Uint8Array(24));
+        const datagram4 = buildUdp(
+          { source: source4, destination: destination4, sourcePort, destinationPort },
+          new Uint8Array(24).fill(0xab),
+        );
         const part4 = (fragmentOffset: number, moreFragments: boolean): number =>
           flowHashOfFrame(
             frameOf(
@@ -101,7 +104,10 @@ describe('the flow hash', () => {
         const expected4 = flowHash(source4, destination4, IP_PROTOCOL.udp, 0, 0);
         expect([part4(0, true), part4(8, true), part4(16, false)]).toEqual([expected4, expected4, expected4]);
 
-        const datagram6 = buildUdp({ source: source6, destination: destination6, sourcePort, destinationPort }, new Uint8Array(24));
+        const datagram6 = buildUdp(
+          { source: source6, destination: destination6, sourcePort, destinationPort },
+          new Uint8Array(24).fill(0xab),
+        );
         const part6 = (fragmentOffset: number, moreFragments: boolean): number => {
           const part = buildIpv6Fragment(
             { nextHeader: IP_PROTOCOL.udp, fragmentOffset, moreFragments, identification: 7 },

@@ -434,6 +434,7 @@ describe('TCP', () => {
     expect(mssAt([3, 200, ...mss])).toBe(-1);
     expect(mssAt([2, 3, 5])).toBe(-1);
     expect(mssAt([1, 1, 1, 2])).toBe(-1);
+    expect(mssAt([1, 1, 2, 4])).toBe(-1);
   });
 
   it('names a data offset that contradicts the segment', () => {
@@ -585,6 +586,7 @@ describe('neighbour discovery', () => {
     expect(NeighborSolicitation.read(changed(8, 0xff))).toBe('NEIGHBOR_DISCOVERY_TARGET_MULTICAST');
     expect(NeighborSolicitation.read(changed(25, 0))).toBe('NEIGHBOR_DISCOVERY_OPTION_LENGTH_ZERO');
     expect(NeighborSolicitation.read(changed(25, 2))).toBe('TRUNCATED_NEIGHBOR_DISCOVERY_OPTION');
+    expect(NeighborSolicitation.read(good.slice(0, 25))).toBe('TRUNCATED_NEIGHBOR_DISCOVERY_OPTION');
   });
 
   it('finds an option behind others and ignores a link-layer address of another size', () => {
@@ -637,6 +639,15 @@ describe('tunnels', () => {
         expect(nvgreBytes.subarray(nvgre.payloadOffset)).toEqual(data);
       }),
     );
+  });
+
+  it('write() leaves nothing of what was in the buffer, and nothing beyond its 8 bytes', () => {
+    const dirty = new Uint8Array(10).fill(0xff);
+    VxlanHeader.write(dirty, 1, 6000);
+    expect(Buffer.from(dirty).toString('hex')).toBe('ff0800000000177000ff');
+    dirty.fill(0xff);
+    NvgreHeader.write(dirty, 1, 6000, 1);
+    expect(Buffer.from(dirty).toString('hex')).toBe('ff2000655800177001ff');
   });
 
   it('VXLAN ignores all reserved bits on receipt and needs the I flag (RFC 7348 section 5)', () => {

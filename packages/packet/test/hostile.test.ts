@@ -9,9 +9,13 @@ import {
   buildIpv6Fragment,
   buildNeighborAdvertisementFrame,
   buildNeighborSolicitationFrame,
+  buildNvgre,
   buildNvgreFrame,
+  buildTcp,
   buildTcpFrame,
+  buildUdp,
   buildUdpFrame,
+  buildVxlan,
   buildVxlanFrame,
   describeFrame,
   ETHER_TYPE,
@@ -145,6 +149,37 @@ describe('truncated frames', () => {
       expect(describeFrame(frame.subarray(0, length)), `${length} bytes`).toContain(reason);
       // The same cut told by `end`, with the missing bytes still in the buffer: nothing may look beyond `end`.
       expect(walk(frame, 0, length)).toBe(reason);
+    }
+  });
+});
+
+describe('truncated headers', () => {
+  const addresses = { source: v6.source, destination: v6.destination };
+  // Each reader on its own layer. `whole` bytes make the layer; the buffer goes on behind `end`, and nothing there may be believed.
+  const layers: [string, (bytes: Uint8Array, offset: number, end: number) => object | ParseFailure, Uint8Array][] = [
+    ['EthernetHeader', EthernetHeader.read, ping.subarray(0, 14)],
+    ['VlanTag', VlanTag.read, frames.tagged!.subarray(14, 18)],
+    ['ArpPacket', ArpPacket.read, frames.arp!.subarray(14)],
+    ['Ipv4Header', Ipv4Header.read, ping.subarray(14)],
+    ['Ipv6Header', Ipv6Header.read, ping6.subarray(14)],
+    ['UdpHeader', UdpHeader.read, buildUdp({ ...addresses, ...ports }, data)],
+    ['TcpHeader', TcpHeader.read, buildTcp({ ...addresses, ...ports, options: new Uint8Array(8) })],
+    ['Icmpv4Header', Icmpv4Header.read, ping.subarray(34, 42)],
+    ['Icmpv6Header', Icmpv6Header.read, ping6.subarray(54, 62)],
+    ['VxlanHeader', VxlanHeader.read, buildVxlan(6000, new Uint8Array(0))],
+    ['NvgreHeader', NvgreHeader.read, buildNvgre(6000, 0, new Uint8Array(0))],
+    ['NeighborSolicitation', NeighborSolicitation.read, frames.solicitation!.subarray(54)],
+    ['NeighborAdvertisement', NeighborAdvertisement.read, frames.advertisement!.subarray(54)],
+  ];
+
+  it.each(layers)('%s.read() names every truncation', (name, read, whole) => {
+    const bytes = new Uint8Array(3 + whole.length + 64);
+    bytes.set(whole, 3);
+    expect(isParseFailure(read(bytes, 3, 3 + whole.length))).toBe(false);
+    for (let length = 0; length < whole.length; length++) {
+      // A neighbour message may end between two options.
+      if (name.startsWith('Neighbor') && length === 24) continue;
+      expect(read(bytes, 3, 3 + length), `${length} bytes`).toMatch(/^TRUNCATED_/);
     }
   });
 });
