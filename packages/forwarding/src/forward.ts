@@ -1,5 +1,5 @@
 import { DropReason } from '@weft/model';
-import { checksumReplace16, getU16, ipEquals, isUnspecifiedIp, setU16 } from '@weft/packet';
+import { Ipv4Header, Ipv6Header, ipEquals, isUnspecifiedIp } from '@weft/packet';
 import { encapsulate } from './encapsulate.ts';
 import { gatewayAddress } from './gateway.ts';
 import { answerForGateway } from './gateway-echo.ts';
@@ -78,16 +78,11 @@ function send(from: PortFrame, packet: InnerPacket, target: Target, vsid: number
   }
 }
 
-/** What a router does to a frame: MAC addresses, and one hop off (the IPv4 checksum follows by RFC 1624). */
+/** What a router does to a frame: MAC addresses, and one hop off. */
 function rewriteAsRouter(frame: Uint8Array, packet: InnerPacket, target: Target): void {
   frame.set(target.mac, 0);
   writeGatewayMac(frame, 6, target.vsid);
-  const { ipOffset } = packet;
-  if (packet.isIpv6) {
-    frame[ipOffset + 7] = packet.ttl - 1;
-    return;
-  }
-  const before = getU16(frame, ipOffset + 8);
-  frame[ipOffset + 8] = packet.ttl - 1;
-  setU16(frame, ipOffset + 10, checksumReplace16(getU16(frame, ipOffset + 10), before, before - 0x100));
+  const ip = packet.isIpv6 ? Ipv6Header.read(frame, packet.ipOffset) : Ipv4Header.read(frame, packet.ipOffset);
+  if (ip instanceof Ipv4Header) ip.decrementTtl();
+  else if (ip instanceof Ipv6Header) ip.hopLimit = packet.ttl - 1;
 }

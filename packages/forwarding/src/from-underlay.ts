@@ -1,8 +1,7 @@
 import { DropReason } from '@weft/model';
-import { checksumReplace16, describeFrame, ETHER_TYPE, getU16, getU24, IP_PROTOCOL, mapIpv4, setU16, VXLAN_FLAG_VNI } from '@weft/packet';
+import { describeFrame, ETHER_TYPE, getU16, getU24, IP_PROTOCOL, Ipv4Header, Ipv6Header, mapIpv4, VXLAN_FLAG_VNI } from '@weft/packet';
 import type { ForwardingContext } from './context.ts';
 import { ENCAPSULATION_BYTES, encapsulate } from './encapsulate.ts';
-import type { InnerPacket } from './inner-packet.ts';
 import { type ForwardingTables, TargetKind } from './tables.ts';
 import { TracedTables } from './trace.ts';
 import { type Accepted, checkTunnelFrame, type TunnelFrame } from './tunnel-check.ts';
@@ -139,21 +138,16 @@ function isOurs(input: UnderlayInput, context: ForwardingContext): 'pass' | 'fra
 function sendIn(from: TunnelFrame, accepted: Accepted, isCongested: boolean, gso: Gso | undefined): Verdict {
   const { packet, target } = accepted;
   const inner = from.bytes.slice(from.offset, packet.ipOffset + packet.ipLength);
-  if (isCongested) markCongestion(inner, packet);
+  if (isCongested) markCongestion(inner, packet.isIpv6);
   if (target.kind === TargetKind.LOCAL) return deliver(target.ifindexOrShard, inner, gso, from.vni);
   const ecn = isCongested ? ECN_CE : packet.ecn;
   return encapsulate(from.context, target.pa, from.vni, inner, packet, ecn, gso, from.vni);
 }
 
-/** Sets both ECN bits; the IPv4 checksum follows by RFC 1624. */
-function markCongestion(inner: Uint8Array, packet: InnerPacket): void {
-  if (packet.isIpv6) {
-    inner[IP_OFFSET + 1] = inner[IP_OFFSET + 1]! | (ECN_CE << 4);
-    return;
-  }
-  const before = getU16(inner, IP_OFFSET);
-  inner[IP_OFFSET + 1] = inner[IP_OFFSET + 1]! | ECN_CE;
-  setU16(inner, IP_OFFSET + 10, checksumReplace16(getU16(inner, IP_OFFSET + 10), before, getU16(inner, IP_OFFSET)));
+function markCongestion(inner: Uint8Array, isIpv6: boolean): void {
+  const ip = isIpv6 ? Ipv6Header.read(inner, IP_OFFSET) : Ipv4Header.read(inner, IP_OFFSET);
+  if (ip instanceof Ipv4Header) ip.rewriteEcn(ECN_CE);
+  else if (ip instanceof Ipv6Header) ip.ecn = ECN_CE;
 }
 
 function countedVsid(reason: DropReason, vni: number): number {

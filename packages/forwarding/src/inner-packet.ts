@@ -9,8 +9,6 @@ const TCP_HEADER_BYTES = 20;
 /** UDP, ICMP and ICMPv6 alike. */
 const SHORT_HEADER_BYTES = 8;
 const FRAGMENT_HEADER_BYTES = 8;
-const SHIM6 = 140;
-const HOST_IDENTITY = 139;
 
 /** What the checks need to know of an IPv4 or IPv6 packet. Offsets are into the frame it was read from. */
 export interface InnerPacket {
@@ -134,7 +132,7 @@ function readIpv6(frame: Uint8Array, ipOffset: number, end: number, isGso: boole
     source: ip.copySource(),
     destination: ip.copyDestination(),
     ttl: ip.hopLimit,
-    ecn: ip.trafficClass & 3,
+    ecn: ip.ecn,
   };
 }
 
@@ -161,8 +159,8 @@ function isRefusedExtension(protocol: number): boolean {
     case IP_PROTOCOL.ah:
     case IP_PROTOCOL.destinationOptions:
     case IP_PROTOCOL.mobility:
-    case HOST_IDENTITY:
-    case SHIM6:
+    case IP_PROTOCOL.hostIdentity:
+    case IP_PROTOCOL.shim6:
       return true;
     default:
       return false;
