@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fetches Debian's cloud kernel for QEMU guests into .cache/guest-kernel/{vmlinuz,modules}; does nothing when it is there.
+# Fetches Debian's cloud kernel for QEMU guests into .cache/guest-kernel/{boot/vmlinuz-*,lib/modules/*}; does nothing when it is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=.cache/guest-kernel
-[ -s "$target/vmlinuz" ] && exit 0
+[ -e "$target/complete" ] && exit 0
 package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image-/ {print $2; exit}')
 if [ -z "$package" ]; then
   apt-get update -q >/dev/null
@@ -16,11 +16,17 @@ echo "weft set-up: fetching the guest kernel ($package)" >&2
 (cd "$work" && { [ "$(id -u)" != 0 ] || chmod 777 .; } && apt-get download -q "$package" >/dev/null 2>&1) ||
   { apt-get update -q >/dev/null && (cd "$work" && apt-get download -q "$package" >/dev/null); }
 dpkg-deb -x "$work"/*.deb "$work/x"
-rm -rf "$target.new" && mkdir -p "$target.new"
-cp "$work"/x/boot/vmlinuz-* "$target.new/vmlinuz"
-root=$(echo "$work"/x/lib/modules/* "$work"/x/usr/lib/modules/* | tr ' ' '\n' | while read -r d; do [ -d "$d" ] && echo "$d" && break; done)
-basename "$root" >"$target.new/version"
-mkdir -p "$target.new/modules"
-cp -r "$root/kernel/drivers/net" "$root/kernel/drivers/virtio" "$root/kernel/drivers/char" "$root/kernel/net" "$target.new/modules/" 2>/dev/null || true
-cp "$root"/modules.* "$target.new/modules/" 2>/dev/null || true
+source=$work/x
+[ -d "$source/lib/modules" ] || source=$work/x/usr
+version=$(ls "$source/lib/modules")
+rm -rf "$target.new" && mkdir -p "$target.new/boot" "$target.new/lib/modules/$version/kernel/drivers"
+cp "$work"/x/boot/vmlinuz-* "$target.new/boot/"
+for part in drivers/net drivers/virtio drivers/char drivers/block drivers/hwmon lib net; do
+  [ -d "$source/lib/modules/$version/kernel/$part" ] || continue
+  mkdir -p "$(dirname "$target.new/lib/modules/$version/kernel/$part")"
+  cp -r "$source/lib/modules/$version/kernel/$part" "$target.new/lib/modules/$version/kernel/$part"
+done
+cp "$source/lib/modules/$version"/modules.* "$target.new/lib/modules/$version/"
+PATH=$PATH:/usr/sbin:/sbin depmod -b "$target.new" "$version" 2>/dev/null
+touch "$target.new/complete"
 rm -rf "$target" && mv "$target.new" "$target"

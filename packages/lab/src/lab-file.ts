@@ -71,19 +71,16 @@ export function parseLabFile(name: string, text: string): LabFile {
   const problems: string[] = [];
   const lines = new LineCounter();
   const documents = parseAllDocuments(text, { lineCounter: lines, uniqueKeys: true });
-  const manifests: string[] = [];
+  let resources = text;
   let spec: LabSpec | undefined;
   for (const document of 'empty' in documents ? [] : documents) {
     for (const error of document.errors) problems.push(`${name}:${lines.linePos(error.pos[0]).line}: ${error.message.split('\n')[0]}`);
     if (document.errors.length > 0 || document.contents === null) continue;
     const [start, , end] = document.contents.range ?? [0, 0, 0];
     const isLab = isMap(document.contents) && document.contents.get('kind') === 'Lab';
-    if (!isLab) {
-      // Blank lines in front keep the line numbers that `weft apply` reports those of the lab file.
-      const blank = '\n'.repeat(Math.max(0, lines.linePos(start).line - 1 - manifests.join('').split('\n').length + 1));
-      manifests.push(`${manifests.length === 0 ? blank.slice(1) : `---\n${blank.slice(1)}`}${text.slice(start, end)}\n`);
-      continue;
-    }
+    if (!isLab) continue;
+    // The resources keep their line numbers, so that what `weft apply` says of them is true of the lab file.
+    resources = resources.slice(0, start) + resources.slice(start, end).replace(/[^\n]/g, ' ') + resources.slice(end);
     if (spec !== undefined) problems.push(`${name}:${lines.linePos(start).line}: a second document of kind Lab; a lab file has one`);
     const fault = (path: readonly (string | number)[], message: string): void => {
       const node = document.getIn(path, true) as { range?: [number, number, number] } | undefined;
@@ -95,7 +92,7 @@ export function parseLabFile(name: string, text: string): LabFile {
   }
   if (spec === undefined && problems.length === 0) problems.push(`${name}:1: no document of kind Lab (apiVersion: weft/v1, kind: Lab)`);
   if (problems.length > 0 || spec === undefined) throw new LabFileError(problems);
-  return { spec, manifests: { name, text: manifests.join('') } };
+  return { spec, manifests: { name, text: resources } };
 }
 
 type Raw = Readonly<Record<string, unknown>>;
@@ -123,7 +120,8 @@ function readSpec(document: Raw, fault: Fault): LabSpec {
   const servers = ((spec['nats'] ?? {}) as Raw)['servers'] ?? 1;
   if (servers !== 1 && servers !== 3) fault(['spec', 'nats', 'servers'], `${JSON.stringify(servers)}: must be 1 or 3`);
   const controllers = spec['controllers'] ?? 1;
-  if (typeof controllers !== 'number' || controllers < 1 || controllers > 5) fault(['spec', 'controllers'], `${JSON.stringify(controllers)}: must be 1 to 5`);
+  if (typeof controllers !== 'number' || controllers < 1 || controllers > 5)
+    fault(['spec', 'controllers'], `${JSON.stringify(controllers)}: must be 1 to 5`);
   const hosts = list(spec['hosts']).map((host, index): LabHostSpec => {
     const engine = host['engine'] ?? 'kernel';
     if (engine !== 'kernel' && engine !== 'user' && engine !== 'auto') {
