@@ -1,0 +1,116 @@
+import { BUCKETS, type BucketName, WeftError } from '@weft/model';
+import type { AuditStream, Bucket, OpenOptions, Store } from './api.ts';
+import { AUDIT_STREAM, JetStreamAudit } from './audit-stream.ts';
+import { JetStreamBucket, missing, streamName } from './bucket.ts';
+import { isAtLeast, OLDEST_SERVER } from './capabilities.ts';
+import { callApi, insist, JsError, refusedWith, type StreamConfig, type StreamInfo, streamInfo } from './js-api.ts';
+import type { Link } from './link.ts';
+
+// Buckets and the audit stream: made if absent, compared if there. NATS itself takes an existing stream whatever was asked for, so a
+// bucket someone made with other settings would be weaker in silence.
+
+const OPEN_TIMEOUT_MS = 15_000;
+const TWO_MINUTES_NS = 120_000_000_000;
+
+function bucketConfig(name: BucketName, replicas: number): StreamConfig {
+  return {
+    name: streamName(name),
+    subjects: [`$KV.${name}.>`],
+    retention: 'limits',
+    storage: 'file',
+    num_replicas: replicas,
+    discard: 'new',
+    max_msgs: -1,
+    max_bytes: -1,
+    max_age: 0,
+    max_msgs_per_subject: 1,
+    max_msg_size: -1,
+    max_consumers: -1,
+    duplicate_window: TWO_MINUTES_NS,
+    deny_delete: true,
+    deny_purge: false,
+    allow_rollup_hdrs: true,
+    allow_direct: false,
+  };
+}
+
+function auditConfig(replicas: number): StreamConfig {
+  return {
+    ...bucketConfig('config', replicas),
+    name: AUDIT_STREAM,
+    subjects: ['weft.v1.audit.>'],
+    max_msgs_per_subject: -1,
+    deny_purge: true,
+    allow_rollup_hdrs: false,
+    // NATS drops what two controllers append at the same time; what one appends later than this, readers drop.
+    duplicate_window: TWO_MINUTES_NS * 30,
+  };
+}
+
+/** @throws {WeftError} See `Bus.open`. */
+export async function openStore(link: Link, options: OpenOptions): Promise<Store> {
+  const version = link.state.serverVersion;
+  if (version !== '' && !isAtLeast(version, OLDEST_SERVER)) {
+    throw new WeftError('WEFT_ERR_BUS_SERVER_VERSION', `Cannot use nats-server ${version}: must be ${OLDEST_SERVER} or newer`, { version });
+  }
+  const create = options.create ?? true;
+  const buckets = new Map<BucketName, JetStreamBucket>();
+  for (const name of BUCKETS) {
+    buckets.set(name, new JetStreamBucket(link, name, await openStream(link, bucketConfig(name, options.replicas), create, name)));
+  }
+  const audit: AuditStream = new JetStreamAudit(link, await openStream(link, auditConfig(options.replicas), create, 'AUDIT'));
+  const bucket = (name: BucketName): Bucket => buckets.get(name)!;
+  let wasConnected = true;
+  link.onState((state) => {
+    const connected = state.state === 'connected';
+    if (connected && !wasConnected) {
+      for (const one of buckets.values()) {
+        one
+          .refresh()
+          .catch((error: Error) =>
+            link.logger.warn({ bucket: one.name, error: error.message }, 'cannot look at the bucket after the reconnect'),
+          );
+      }
+    }
+    wasConnected = connected;
+  });
+  return { config: bucket('config'), mapping: bucket('mapping'), hosts: bucket('hosts'), bucket, audit };
+}
+
+async function openStream(link: Link, wanted: StreamConfig, create: boolean, what: string): Promise<StreamInfo> {
+  const info = await insist(link, OPEN_TIMEOUT_MS, undefined, async (timeoutMs) => {
+    try {
+      return await streamInfo(link, wanted.name, timeoutMs);
+    } catch (error) {
+      if (!refusedWith(error, JsError.StreamNotFound)) throw error;
+      if (!create) throw missing(what);
+    }
+    try {
+      return await callApi<StreamInfo>(link, `STREAM.CREATE.${wanted.name}`, wanted, Math.max(timeoutMs, 5_000));
+    } catch (error) {
+      // Someone else made it meanwhile; if with other settings, the comparison below says so.
+      if (!refusedWith(error, JsError.StreamNameInUse)) throw error;
+      return await streamInfo(link, wanted.name, timeoutMs);
+    }
+  });
+  const differences = compareConfig(wanted, info.config);
+  if (differences.length > 0) {
+    throw new WeftError(
+      'WEFT_ERR_BUS_BUCKET_MISMATCH',
+      `Cannot use the stream ${wanted.name}: ${differences.map(({ field, is, asked }) => `its ${field} is ${JSON.stringify(is)}, asked was ${JSON.stringify(asked)}`).join('; ')}; change the option, or the stream`,
+      { stream: wanted.name, differences },
+    );
+  }
+  return info;
+}
+
+/** Fields in which a stream is not as asked for. Servers leave out fields that are false or 0. */
+export function compareConfig(wanted: StreamConfig, is: Partial<StreamConfig>): { field: string; is: unknown; asked: unknown }[] {
+  return (Object.keys(wanted) as (keyof StreamConfig)[]).flatMap((field) => {
+    const asked = wanted[field];
+    const found = is[field] ?? (typeof asked === 'boolean' ? false : typeof asked === 'number' ? 0 : undefined);
+    // Windows and sizes only bound what is kept; an operator may set them.
+    if (field === 'duplicate_window' || field === 'max_bytes' || field === 'max_msg_size' || field === 'max_consumers') return [];
+    return JSON.stringify(found) === JSON.stringify(asked) ? [] : [{ field, is: found, asked }];
+  });
+}
