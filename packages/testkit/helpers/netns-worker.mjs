@@ -4,31 +4,18 @@
 //   -> {"id":1,"op":"tcpGreeting","host":"192.0.2.250","port":4222,"timeoutMs":500}
 //   <- {"id":1,"ok":{"greeting":"INFO {…"}}      or      {"id":1,"error":{"code":"ECONNREFUSED","message":"…"}}
 import { createHash } from 'node:crypto';
+import dgram from 'node:dgram';
 import http from 'node:http';
 import net from 'node:net';
 import { createInterface } from 'node:readline';
+import { pipeline, Readable } from 'node:stream';
+import { bodyChunks } from './body.mjs';
 
 const servers = new Map();
 const streams = new Map();
 let nextHandle = 1;
 
 const send = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
-
-/** A body that both ends can make from its size alone: the bytes of a counter, hashed, so that no shift or repeat goes unseen. */
-function* bodyChunks(seed, size) {
-  let left = size;
-  for (let block = 0; left > 0; block++) {
-    // 32 bytes of hash, repeated to 4 KB with the block's number in each repeat, is cheap and never the same twice.
-    const digest = createHash('sha256').update(`${seed}/${block}`).digest();
-    const chunk = Buffer.alloc(Math.min(4096, left));
-    for (let at = 0; at < chunk.length; at += 32) {
-      digest.copy(chunk, at);
-      if (at + 4 <= chunk.length) chunk.writeUInt32BE(at ^ block, at);
-    }
-    left -= chunk.length;
-    yield chunk;
-  }
-}
 
 const listen = (server, options) =>
   new Promise((resolve, reject) => {
@@ -82,18 +69,8 @@ const operations = {
         return;
       }
       const size = Number(match[2]);
-      const chunks = bodyChunks(match[1], size);
       response.writeHead(200, { 'content-length': size, 'content-type': 'application/octet-stream' });
-      const more = () => {
-        for (const chunk of chunks) {
-          if (!response.write(chunk)) {
-            response.once('drain', more);
-            return;
-          }
-        }
-        response.end();
-      };
-      more();
+      pipeline(Readable.from(bodyChunks(match[1], size)), response, () => {});
     });
     return listen(server, { host, port });
   },
@@ -214,6 +191,20 @@ const operations = {
     streams.delete(handle);
     for (const stream of all) stream.socket.destroy();
     return summary;
+  },
+
+  /** Sends datagrams, each with the same payload. */
+  async udpSend({ host, port, payload, count }) {
+    const socket = dgram.createSocket(host.includes(':') ? 'udp6' : 'udp4');
+    const data = Buffer.from(payload, 'base64');
+    try {
+      for (let index = 0; index < count; index++) {
+        await new Promise((resolve, reject) => socket.send(data, port, host, (error) => (error ? reject(error) : resolve())));
+      }
+    } finally {
+      socket.close();
+    }
+    return { sent: count };
   },
 
   /** Listens on a Unix socket, which any namespace can reach, and joins each connection with one to a TCP address in this namespace. */

@@ -74,6 +74,10 @@ describe('spawnIn()', () => {
     const child = await spawnIn(undefined, ['sh', '-c', 'echo bad configuration; exit 3'], { logFile });
     await expect(child.waitForLine(/ready/)).rejects.toThrow(/ended \(3\) before it wrote .*bad configuration/s);
     expect(readFileSync(logFile, 'utf8')).toBe('bad configuration\n');
+    const second = await spawnIn(undefined, ['sh', '-c', 'printf "run 2, bad "; sleep 0.05; echo luck; exec sleep 60'], { logFile });
+    expect(await second.waitForLine(/bad/)).toBe('run 2, bad luck');
+    expect(second.lastLines()).toEqual(['bad configuration', 'run 2, bad luck']);
+    await second.stop();
     dir.remove();
   });
 

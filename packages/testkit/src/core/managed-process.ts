@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, readSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { TestkitError, TestkitErrorCode } from './errors.ts';
@@ -49,10 +49,12 @@ export class ManagedProcess implements ProcessIdentity {
   readonly stdout: Readable | undefined;
   readonly #lines: string[] = [];
   readonly #child: ChildProcess;
+  readonly #logStart: number;
   #exit: ProcessExit | undefined;
+  #outputEnded = false;
 
   /** @internal Use `spawnIn`. */
-  constructor(child: ChildProcess, identity: ProcessIdentity, argv: readonly string[], options: SpawnOptions) {
+  constructor(child: ChildProcess, identity: ProcessIdentity, argv: readonly string[], options: SpawnOptions, logStart: number) {
     this.#child = child;
     this.pid = identity.pid;
     this.startTime = identity.startTime;
@@ -67,6 +69,11 @@ export class ManagedProcess implements ProcessIdentity {
         resolve(this.#exit);
       });
     });
+    // Output may still be in the pipes when a process exits.
+    child.once('close', () => {
+      this.#outputEnded = true;
+    });
+    this.#logStart = logStart;
     child.stdin?.on('error', () => {});
     const maxLines = options.maxLines ?? 2_000;
     const keep = (line: string): void => {
@@ -112,18 +119,19 @@ export class ManagedProcess implements ProcessIdentity {
   }
 
   /**
-   * Waits until the process has written a line that matches, now or before.
+   * Waits until the process has written a line that matches, now or before. Lines that an earlier process left in the same log file don't count.
    *
    * @throws {TestkitError} `WEFT_ERR_TESTKIT_PROCESS` when the process ends first, with its last lines.
    * @throws {DeadlineError} After `deadlineMs`.
    */
   async waitForLine(pattern: RegExp, deadlineMs = 10_000): Promise<string> {
-    const find = (): string | undefined => this.lastLines(Number.POSITIVE_INFINITY).find((line) => pattern.test(line));
+    const look = this.logFile === undefined ? (): string[] => this.#lines : this.#logReader(this.logFile);
     const found = await waitFor(
       () => {
-        const ended = this.#exit;
-        const line = find();
-        return line !== undefined ? { line } : ended !== undefined ? { ended } : undefined;
+        // Asked before the lines are looked at: what ended has no more to say.
+        const ended = this.#outputEnded;
+        const line = look().find((candidate) => pattern.test(candidate));
+        return line !== undefined ? { line } : ended ? { line: undefined } : undefined;
       },
       { what: `"${this.argv.join(' ')}" to write ${pattern}`, deadlineMs, show: () => `its last lines:\n${this.lastLines(15).join('\n')}` },
     );
@@ -132,6 +140,24 @@ export class ManagedProcess implements ProcessIdentity {
       TestkitErrorCode.Process,
       `Process "${this.argv.join(' ')}" ended (${this.#exit?.signal ?? this.#exit?.code}) before it wrote ${pattern}:\n${this.lastLines(25).join('\n')}`,
     );
+  }
+
+  /** Each call gives the whole lines that this process has added to its log file since the last one. */
+  #logReader(logFile: string): () => string[] {
+    let offset = this.#logStart;
+    return () => {
+      const fd = openSync(logFile, 'r');
+      try {
+        const fresh = Buffer.alloc(Math.max(0, fstatSync(fd).size - offset));
+        const size = readSync(fd, fresh, 0, fresh.length, offset);
+        const text = fresh.subarray(0, size);
+        const end = this.#outputEnded ? size : text.lastIndexOf(10) + 1;
+        offset += end;
+        return text.subarray(0, end).toString('utf8').split('\n');
+      } finally {
+        closeSync(fd);
+      }
+    };
   }
 
   /** Lets Node exit while the process runs. */
@@ -153,9 +179,11 @@ export async function spawnIn(netns: string | undefined, argv: readonly string[]
   }
   const whole = inNetns(netns, argv);
   let logFd: number | undefined;
+  let logStart = 0;
   if (options.logFile !== undefined) {
     mkdirSync(dirname(options.logFile), { recursive: true });
     logFd = openSync(options.logFile, 'a');
+    logStart = fstatSync(logFd).size;
   }
   const output = logFd ?? 'pipe';
   const child = spawn(whole[0]!, whole.slice(1), {
@@ -172,7 +200,7 @@ export async function spawnIn(netns: string | undefined, argv: readonly string[]
     throw new TestkitError(TestkitErrorCode.Process, `Cannot start "${whole.join(' ')}": ${cause.message}`, { cause });
   }
   options.registry?.recordProcess(identity, options.what ?? argv.join(' '));
-  const managed = new ManagedProcess(child, identity, whole, options);
+  const managed = new ManagedProcess(child, identity, whole, options, logStart);
   if (options.outlive === true) managed.unref();
   return managed;
 }

@@ -37,6 +37,16 @@ export function inNetns(netns: string | undefined, argv: readonly string[]): str
  * @throws {CommandError} When the command can't be started, ends with a status other than 0 (unless `allowFailure`), or runs past `timeoutMs`.
  */
 export async function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+  const { stdout, stderr, code } = await runBytes(command, args, options);
+  return { stdout: stdout.toString('utf8'), stderr, code };
+}
+
+/** As `run`, for commands that write something other than text. */
+export async function runBytes(
+  command: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<{ readonly stdout: Buffer; readonly stderr: string; readonly code: number }> {
   const argv = inNetns(options.netns, [command, ...args]);
   const child = spawn(argv[0]!, argv.slice(1), {
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -63,13 +73,13 @@ export async function run(command: string, args: readonly string[], options: Run
   clearTimeout(timer);
 
   const result = {
-    stdout: Buffer.concat(stdout).toString('utf8'),
+    stdout: Buffer.concat(stdout),
     stderr: Buffer.concat(stderr).toString('utf8'),
   };
   if (ending.cause !== undefined || timedOut || (ending.code !== 0 && options.allowFailure !== true)) {
     const stderrText = ending.cause === undefined ? result.stderr : ending.cause.message;
     throw new CommandError(
-      { argv, exitCode: ending.code, signal: ending.signal, stdout: result.stdout, stderr: stderrText, timedOut },
+      { argv, exitCode: ending.code, signal: ending.signal, stdout: result.stdout.toString('utf8'), stderr: stderrText, timedOut },
       ending.cause === undefined ? undefined : { cause: ending.cause },
     );
   }

@@ -143,9 +143,10 @@ export class NatsServer implements AsyncDisposable {
       { what: `nats-server "${this.serverName}" to greet at ${this.host}:${this.#port} (log: ${this.logFile})`, deadlineMs },
     );
     if (outcome.ended) {
+      const exit = await child.exited;
       throw new TestkitError(
         TestkitErrorCode.Process,
-        `NATS server "${this.serverName}" ended (${child.exit?.signal ?? child.exit?.code}) before it was ready:\n${child.lastLines(10).join('\n')}`,
+        `NATS server "${this.serverName}" ended (${exit.signal ?? exit.code}) before it was ready:\n${child.lastLines(10).join('\n')}`,
       );
     }
   }

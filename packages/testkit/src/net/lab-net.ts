@@ -5,8 +5,10 @@ import { type ManagedProcess, type SpawnOptions, spawnIn } from '../core/managed
 import { LAB_STATE_DIR, Registry } from '../core/registry.ts';
 import { ipBatch, macOf } from './ip.ts';
 import { createNetns, NetnsEndpoint } from './netns.ts';
+import type { NetnsWorker } from './netns-worker.ts';
 import { type OffloadMode, setOffloads } from './offload.ts';
 import { UnderlayFaults } from './underlay-faults.ts';
+import { WorkerPool } from './worker-pool.ts';
 
 /*
  *   weft-LAB-a          weft-LAB-b          weft-LAB-ctl        … one namespace each
@@ -101,6 +103,7 @@ export class LabNet {
   readonly faults: UnderlayFaults;
   /** Working directory of the lab, removed with it. */
   readonly dir: string;
+  readonly #workers: WorkerPool;
 
   /** @internal */
   constructor(init: {
@@ -120,6 +123,7 @@ export class LabNet {
     this.controlNodes = init.controlNodes;
     this.faults = init.faults;
     this.dir = init.dir;
+    this.#workers = new WorkerPool(init.registry);
   }
 
   /** @throws {RangeError} When there is no such host. */
@@ -136,8 +140,14 @@ export class LabNet {
     return node;
   }
 
+  /** The process that opens sockets in the namespace of a host or VM of this lab for the probes; started when first asked for. */
+  worker(endpoint: { readonly netns: string }): Promise<NetnsWorker> {
+    return this.#workers.get(endpoint);
+  }
+
   /** Removes the lab and all that was recorded in it. May be called more than once. */
-  close(): Promise<CleanResult> {
+  async close(): Promise<CleanResult> {
+    await this.#workers.close();
     return cleanLab(this.name);
   }
 }
