@@ -42,7 +42,10 @@ export interface ApplyResult {
   readonly changes: readonly TableChange[];
 }
 
-export type SnapshotStatus = 'applied' | 'store-changed' | /** Its sequence is below a revision that is known. */ 'store-behind';
+export type SnapshotStatus =
+  | 'applied'
+  | 'store-changed'
+  | /** It lacks a revision that is known: the store lost its newest records. */ 'store-behind';
 
 export interface SnapshotResult {
   readonly status: SnapshotStatus;
@@ -153,8 +156,8 @@ export class NetworkView {
 
   /** Applies a snapshot and sweeps: what it covers, lacks and should have is removed. */
   applySnapshot(snapshot: NetworkSnapshot, nowMs: number): SnapshotResult {
-    const { bucket, atSequence, bucketCreatedUnixMs } = snapshot;
-    const refusal = this.#judgeStore(bucket, bucketCreatedUnixMs, atSequence);
+    const { bucket, atSequence } = snapshot;
+    const refusal = this.#judgeStore(snapshot);
     if (refusal !== undefined) return { status: refusal, changes: [], applied: 0, swept: 0, generationRefused: 0 };
     const present = new Set<string>();
     let applied = 0;
@@ -249,14 +252,19 @@ export class NetworkView {
     };
   }
 
-  #judgeStore(bucket: BucketName, createdUnixMs: number, atSequence: number): 'store-changed' | 'store-behind' | undefined {
+  #judgeStore(snapshot: NetworkSnapshot): 'store-changed' | 'store-behind' | undefined {
+    const { bucket, atSequence, bucketCreatedUnixMs: createdUnixMs } = snapshot;
     const known = this.#buckets.get(bucket);
     if (known === undefined) {
       this.#buckets.set(bucket, { createdUnixMs, maxRevision: 0, floor: 0 });
       return undefined;
     }
     if (known.createdUnixMs !== createdUnixMs) return 'store-changed';
-    return atSequence < known.maxRevision ? 'store-behind' : undefined;
+    const lost = snapshot.records.some(({ key, revision }) => {
+      const held = this.#slots.get(slotKey(bucket, key))?.revision ?? 0;
+      return held > revision && held <= atSequence;
+    });
+    return lost || atSequence < snapshot.askedAtRevision ? 'store-behind' : undefined;
   }
 
   #fold(record: NetworkRecord, nowMs: number, stands: boolean): ApplyStatus {

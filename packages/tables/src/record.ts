@@ -28,6 +28,8 @@ export interface NetworkSnapshot {
   /** Everything with a revision up to this is in `records`, or gone. */
   readonly atSequence: number;
   readonly records: readonly NetworkRecord[];
+  /** Highest revision of the bucket that the view knew when the snapshot was asked for: an `atSequence` below it means records were lost. */
+  readonly askedAtRevision: number;
 }
 
 /** What became of a record. */

@@ -56,7 +56,16 @@ class Store {
 
   snapshotInto(view: NetworkView, bucket: 'config' | 'mapping', nowMs: number) {
     const atSequence = bucket === 'config' ? this.#config : this.#mapping;
-    return view.applySnapshot({ bucket, bucketCreatedUnixMs: CREATED, atSequence, records: [...this[bucket].values()] }, nowMs);
+    return view.applySnapshot(
+      {
+        bucket,
+        bucketCreatedUnixMs: CREATED,
+        atSequence,
+        records: [...this[bucket].values()],
+        askedAtRevision: view.bucketPosition(bucket)?.maxRevision ?? 0,
+      },
+      nowMs,
+    );
   }
 }
 

@@ -190,11 +190,12 @@ describe('apply()', () => {
 });
 
 describe('applySnapshot()', () => {
-  const config = (atSequence: number, records: ReturnType<typeof portRecord>[], created = CREATED) => ({
+  const config = (atSequence: number, records: ReturnType<typeof portRecord>[], created = CREATED, askedAtRevision = 0) => ({
     bucket: 'config' as const,
     bucketCreatedUnixMs: created,
     atSequence,
     records,
+    askedAtRevision,
   });
 
   it('sweeps what it lacks, keeps what is newer, and knows a late event for what it is', () => {
@@ -211,7 +212,8 @@ describe('applySnapshot()', () => {
     const view = bound();
     const before = [...view.entries()];
     expect(view.applySnapshot(config(99, [], CREATED + 5), 0).status).toBe('store-changed');
-    expect(view.applySnapshot(config(2, []), 0).status).toBe('store-behind');
+    expect(view.applySnapshot(config(2, [], CREATED, 3), 0).status).toBe('store-behind');
+    expect(view.applySnapshot(config(9, [portRecord(1, 1, port(1))]), 0).status).toBe('store-behind');
     expect([...view.entries()]).toEqual(before);
     view.acceptStore('config');
     expect([...view.entries()]).toEqual(before);
