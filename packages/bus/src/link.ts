@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type ConnectionOptions,
@@ -61,6 +62,8 @@ export class Link {
     this.now = init.now ?? Date.now;
     this.random = init.random ?? Math.random;
     this.#state = { state: 'disconnected', sinceMs: this.now(), reason: 'not connected yet', server: '', serverVersion: '' };
+    // As many as there are requests under way.
+    setMaxListeners(0, this.#abort.signal, this.#session.signal);
     this.#running = this.#run();
   }
 
@@ -277,7 +280,10 @@ export class Link {
     this.#state = { state, reason, server, serverVersion, sinceMs: same ? this.#state.sinceMs : this.now() };
     if (!same) {
       if (state === 'disconnected') this.#session.abort();
-      else this.#session = new AbortController();
+      else {
+        this.#session = new AbortController();
+        setMaxListeners(0, this.#session.signal);
+      }
       this.logger.info({ state, server, serverVersion, reason }, state === 'connected' ? 'connected to NATS' : 'disconnected from NATS');
     }
     for (const listener of [...this.#listeners]) listener(this.#state);
