@@ -6,10 +6,10 @@
 // One wake-up reads at most one batch: the poll is level-triggered, so what remains wakes the loop again after other handles had
 // their turn.
 #include <errno.h>
-#include <unistd.h>
 
 #include "addon.h"
 #include "errors.h"
+#include "retry.h"
 #include "uv_poll.h"
 
 namespace weft {
@@ -71,9 +71,8 @@ class FramePoller : public Napi::ObjectWrap<FramePoller> {
     uint32_t count = 0;
     int error = 0;
     while (count < batch_size_ && size_ - offset >= kMaxFrameBytes) {
-      const ssize_t got = read(fd_, data_ + offset, kMaxFrameBytes);
+      const ssize_t got = ReadFrame(fd_, data_ + offset, kMaxFrameBytes);
       if (got < 0) {
-        if (errno == EINTR) continue;
         if (errno != EAGAIN) error = errno;
         break;
       }
@@ -83,9 +82,7 @@ class FramePoller : public Napi::ObjectWrap<FramePoller> {
       count++;
       offset += (static_cast<size_t>(got) + 7) & ~size_t{7};
     }
-    // libuv stops a handle that reports an error. A packet socket reports ENETDOWN once when its interface goes down, and works
-    // again when it comes up; everything else is for the owner to judge.
-    if (error == ENETDOWN) error = 0;
+    // libuv stops a handle that reports an error, and what a packet socket reports of its interface going down is over by now.
     if (status < 0 && error == 0 && running_ && poll_.Start() != 0) error = EBADF;
     if (count == 0 && error == 0) return;
     if (error != 0) poll_.Stop();

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <map>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "addon.h"
 #include "errors.h"
 #include "load_thread.h"
+#include "retry.h"
 
 namespace weft {
 namespace {
@@ -70,12 +70,11 @@ class Generator : public Napi::ObjectWrap<Generator>, public LoadThread {
   // False when the interface is gone for good.
   bool Send(const std::vector<uint8_t>& frame) {
     for (;;) {
-      if (write(fd(), frame.data(), frame.size()) >= 0) {
+      if (WriteFrame(fd(), frame.data(), frame.size()) >= 0) {
         sent_.fetch_add(1, std::memory_order_relaxed);
         bytes_ += frame.size();
         return true;
       }
-      if (errno == EINTR) continue;
       if (errno == EAGAIN) {
         if (stopping()) return true;
         Wait(POLLOUT, 100);

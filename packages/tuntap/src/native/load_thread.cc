@@ -22,14 +22,6 @@ uint64_t MonotonicNs() {
 LoadThread::~LoadThread() { Join(); }
 
 void LoadThread::Start(Napi::Env env, int fd, int cpu, Napi::Function on_done) {
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  if (cpu >= 0) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (cpu < CPU_SETSIZE) CPU_SET(cpu, &set);
-    pthread_attr_setaffinity_np(&attributes, sizeof(set), &set);
-  }
   fd_ = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   if (fd_ < 0) throw ErrnoError(env, errno, "F_DUPFD_CLOEXEC");
   wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -39,6 +31,14 @@ void LoadThread::Start(Napi::Env env, int fd, int cpu, Napi::Function on_done) {
     throw ErrnoError(env, error, "eventfd");
   }
   done_ = Napi::ThreadSafeFunction::New(env, on_done, "weft.LoadThread", 0, 1);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  if (cpu >= 0) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (cpu < CPU_SETSIZE) CPU_SET(cpu, &set);
+    pthread_attr_setaffinity_np(&attributes, sizeof(set), &set);
+  }
   const int error = pthread_create(&thread_, &attributes, Main, this);
   pthread_attr_destroy(&attributes);
   if (error != 0) {

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <mutex>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "errors.h"
 #include "histogram.h"
 #include "load_thread.h"
+#include "retry.h"
 #include "sequence_tracker.h"
 
 namespace weft {
@@ -53,9 +53,8 @@ class Sink : public Napi::ObjectWrap<Sink>, public LoadThread {
       // The lock is taken once a wake-up, not once a frame; stats() waits for at most one round.
       std::lock_guard<std::mutex> lock(mutex_);
       for (int i = 0; i < 256; i++) {
-        const ssize_t got = read(fd(), buffer.data(), buffer.size());
+        const ssize_t got = ReadFrame(fd(), buffer.data(), buffer.size());
         if (got < 0) {
-          if (errno == EINTR || errno == ENETDOWN) continue;
           if (errno == EAGAIN) break;
           stats_.error = errno;
           return;
