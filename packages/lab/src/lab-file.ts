@@ -1,5 +1,5 @@
-import { type ManifestFile, WeftError } from '@weft/model';
 import { isMap, isSeq, LineCounter, parseAllDocuments } from 'yaml';
+import { LabError } from './errors.ts';
 
 /** How a VM is made: a network namespace with a veth pair, or a real QEMU guest on a TAP device. */
 export type VmKind = 'netns' | 'qemu';
@@ -40,14 +40,16 @@ export interface LabSpec {
 /** A lab file taken apart: the `Lab` document, and the documents that `weft apply` gets. */
 export interface LabFile {
   readonly spec: LabSpec;
-  readonly manifests: ManifestFile;
+  /** The resources, as `weft apply` takes them; line numbers are the lab file's. */
+  readonly manifests: string;
 }
 
 /** A lab file that can't be used; `message` has one line per fault with file, line, path, value and rule. */
-export class LabFileError extends WeftError {
+export class LabFileError extends LabError {
+  override readonly name = 'LabFileError';
+
   constructor(problems: readonly string[]) {
     super('WEFT_ERR_LAB_FILE', `The lab file has ${problems.length} fault${problems.length === 1 ? '' : 's'}:\n  ${problems.join('\n  ')}`);
-    this.name = 'LabFileError';
   }
 }
 
@@ -77,7 +79,7 @@ export function parseLabFile(name: string, text: string): LabFile {
     for (const error of document.errors) problems.push(`${name}:${lines.linePos(error.pos[0]).line}: ${error.message.split('\n')[0]}`);
     if (document.errors.length > 0 || document.contents === null) continue;
     const [start, , end] = document.contents.range ?? [0, 0, 0];
-    const isLab = isMap(document.contents) && document.contents.get('kind') === 'Lab';
+    const isLab = isMap(document.contents) && String(document.contents.get('kind')) === 'Lab';
     if (!isLab) continue;
     // The resources keep their line numbers, so that what `weft apply` says of them is true of the lab file.
     resources = resources.slice(0, start) + resources.slice(start, end).replace(/[^\n]/g, ' ') + resources.slice(end);
@@ -92,7 +94,7 @@ export function parseLabFile(name: string, text: string): LabFile {
   }
   if (spec === undefined && problems.length === 0) problems.push(`${name}:1: no document of kind Lab (apiVersion: weft/v1, kind: Lab)`);
   if (problems.length > 0 || spec === undefined) throw new LabFileError(problems);
-  return { spec, manifests: { name, text: resources } };
+  return { spec, manifests: resources };
 }
 
 type Raw = Readonly<Record<string, unknown>>;
