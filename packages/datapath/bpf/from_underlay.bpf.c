@@ -21,7 +21,7 @@ static __always_inline int outer_read(struct __sk_buff *skb, struct weft_tunnel 
 	const struct iphdr *ip;
 	const __u8 *udp;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present || skb->len < ETH_HLEN + 20)
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->len < ETH_HLEN + 20)
 		return UNDERLAY_PASS;
 	if (unlikely(data + INNER_IP + 60 + 20 > end)) {
 		if (weft_pull(skb, INNER_IP + 60 + 20))
@@ -41,6 +41,8 @@ static __always_inline int outer_read(struct __sk_buff *skb, struct weft_tunnel 
 		return UNDERLAY_PASS;
 	if (fragment)
 		return WEFT_DROP_OUTER_FRAGMENT;
+	if (skb->vlan_present)
+		return UNDERLAY_PASS;
 
 	if (skb->pkt_type != PACKET_HOST)
 		return WEFT_DROP_OUTER_NOT_FOR_US;

@@ -42,7 +42,7 @@ static __always_inline int tunnel_check(struct __sk_buff *skb, const __u32 offse
 	p->source.network_id = subnet->network_id;
 
 	if (eth + ETH_HLEN > end)
-		return WEFT_DROP_TRUNCATED_TUNNEL_HEADER;
+		return WEFT_DROP_TRUNCATED_ETHERNET;
 	type = LD16(eth, 12);
 	reason = ethertype_check(type);
 	if (reason)

@@ -26,16 +26,14 @@ struct nd_reply {
 
 #define ND_REPLY_LEN 86
 
-/* Checks one 8-byte option.  'seen' is the type of the one before, else 0. */
-static __always_inline int nd_check_option(const __u8 *option, const void *end, const struct weft_port *port, __u8 seen)
+/* Checks one 8-byte option. */
+static __always_inline int nd_check_option(const __u8 *option, const void *end, const struct weft_port *port)
 {
-	if ((const void *)option + 8 > end)
+	if ((const void *)option + 8 > end || option[1] != 1)
 		return WEFT_DROP_MALFORMED_ND;
-	if (option[1] != 1 || (option[0] != ND_OPTION_SOURCE_LINK_ADDRESS && option[0] != ND_OPTION_NONCE) || option[0] == seen)
-		return WEFT_DROP_MALFORMED_ND;
-	if (option[0] == ND_OPTION_SOURCE_LINK_ADDRESS && !mac_equal(option + 2, port->mac))
-		return WEFT_DROP_ND_SENDER_SPOOFED;
-	return 0;
+	if (option[0] == ND_OPTION_SOURCE_LINK_ADDRESS)
+		return mac_equal(option + 2, port->mac) ? 0 : WEFT_DROP_ND_SENDER_SPOOFED;
+	return option[0] == ND_OPTION_NONCE ? 0 : WEFT_DROP_MALFORMED_ND;
 }
 
 /* The checks of RFC 4861 section 7.1.1 and of the options, for the solicitation at 'ns'. */
@@ -48,12 +46,17 @@ static __always_inline int nd_check_solicitation(const __u8 *ns, const void *end
 	if ((const void *)ns + 24 > end || ns[1] != 0 || ns[8] == 0xff)
 		return WEFT_DROP_MALFORMED_ND;
 	if (p->l4_length >= 32) {
-		reason = nd_check_option(ns + 24, end, port, 0);
+		reason = nd_check_option(ns + 24, end, port);
 		if (reason)
 			return reason;
 	}
-	if (p->l4_length == 40)
-		return nd_check_option(ns + 32, end, port, ns[24]);
+	if (p->l4_length == 40) {
+		reason = nd_check_option(ns + 32, end, port);
+		if (reason)
+			return reason;
+		if (ns[24] == ns[32])
+			return WEFT_DROP_MALFORMED_ND;
+	}
 	return 0;
 }
 

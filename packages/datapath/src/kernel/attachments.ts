@@ -1,0 +1,122 @@
+import { existsSync, readdirSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { BpfError, BpfLink, type BpfProgram, detachClsact, probeTcx, queryClsact } from '@weft/bpf';
+import { deviceIndexes } from '../host/devices.ts';
+
+// How a program stays on a device when the agent is gone: a tcx link, pinned as link_<program>_<ifindex>. An upgrade replaces the program in
+// the pinned link, so that each packet meets the old program or the new one. Kernels without tcx (before 6.6) get a clsact filter, which stays
+// by itself and is replaced in one step, too; but others' tc commands can remove it.
+
+/** Place of the clsact filters: "WF", ahead of what others attach. */
+const CLSACT_PLACE = { handle: 0x5746, priority: 1 } as const;
+
+/** The programs that are attached, by name. */
+export type ProgramName = 'from_port' | 'from_underlay' | 'from_tunnel';
+
+/** Attaches the programs of one datapath and finds them again. */
+export class Attachments {
+  readonly #directory: string;
+  readonly #usesTcx: boolean;
+
+  /** @param directory Where links are pinned. */
+  constructor(directory: string, usesTcx: boolean = probeTcx()) {
+    this.#directory = directory;
+    this.#usesTcx = usesTcx;
+  }
+
+  /** Attaches, or replaces what is attached. */
+  attach(name: ProgramName, program: BpfProgram, ifindex: number): void {
+    if (!this.#usesTcx) {
+      program.attachClsact(ifindex, 'ingress', CLSACT_PLACE);
+      return;
+    }
+    const path = this.#path(name, ifindex);
+    if (this.#replace(path, program, ifindex)) return;
+    const link = program.attachTcx(ifindex, 'ingress', { position: 'first' });
+    try {
+      link.pin(path);
+    } catch (error) {
+      link.detach();
+      throw error;
+    } finally {
+      link.close();
+    }
+  }
+
+  /** Idempotent; the device may be gone. */
+  detach(name: ProgramName, ifindex: number): void {
+    if (!this.#usesTcx) {
+      if (deviceIndexes().has(ifindex)) detachClsact(ifindex, 'ingress', CLSACT_PLACE);
+      return;
+    }
+    const path = this.#path(name, ifindex);
+    if (!existsSync(path)) return;
+    const link = BpfLink.fromPin(path);
+    try {
+      unlinkSync(path);
+      if (link.info().ifindex !== 0) link.detach();
+    } finally {
+      link.close();
+    }
+  }
+
+  /** The devices a program is attached to, ascending. Pins of devices that are gone are removed on the way. */
+  attached(name: ProgramName, candidates: readonly number[] = []): number[] {
+    const present = deviceIndexes();
+    if (!this.#usesTcx) {
+      return candidates
+        .filter((ifindex) => present.has(ifindex) && queryClsact(ifindex, 'ingress', CLSACT_PLACE) !== undefined)
+        .sort(ascending);
+    }
+    return this.#pinned(name)
+      .filter((ifindex) => this.#isLive(name, ifindex))
+      .sort(ascending);
+  }
+
+  /** Replaces `program` wherever it is attached. */
+  replaceAll(name: ProgramName, program: BpfProgram, candidates: readonly number[] = []): void {
+    for (const ifindex of this.attached(name, candidates)) this.attach(name, program, ifindex);
+  }
+
+  #isLive(name: ProgramName, ifindex: number): boolean {
+    const path = this.#path(name, ifindex);
+    const link = BpfLink.fromPin(path);
+    const isLive = link.info().ifindex === ifindex;
+    link.close();
+    if (!isLive) unlinkSync(path);
+    return isLive;
+  }
+
+  /** @returns False if there is no link to this device (any more). */
+  #replace(path: string, program: BpfProgram, ifindex: number): boolean {
+    if (!existsSync(path)) return false;
+    const link = BpfLink.fromPin(path);
+    try {
+      if (link.info().ifindex === ifindex) {
+        link.update(program);
+        return true;
+      }
+    } catch (error) {
+      // ENOLINK: the device went away meanwhile.
+      if (!(error instanceof BpfError) || error.errnoName !== 'ENOLINK') throw error;
+    } finally {
+      link.close();
+    }
+    unlinkSync(path);
+    return false;
+  }
+
+  #pinned(name: ProgramName): number[] {
+    if (!existsSync(this.#directory)) return [];
+    const prefix = `link_${name}_`;
+    return readdirSync(this.#directory).flatMap((file) => (file.startsWith(prefix) ? [Number(file.slice(prefix.length))] : []));
+  }
+
+  #path(name: ProgramName, ifindex: number): string {
+    return join(this.#directory, `link_${name}_${ifindex}`);
+  }
+}
+
+function ascending(a: number, b: number): number {
+  return a - b;
+}

@@ -1,0 +1,275 @@
+import { existsSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { BpfMap, BpfObject, mountBpffs, type TestRunOptions, type TestRunResult } from '@weft/bpf';
+import type { TableChange, TableEntry, TableName } from '@weft/forwarding';
+import { formatIp, isIpv4Mapped } from '@weft/packet';
+import type { Datapath, DatapathStatistics, DropCounter, PortDevice } from '../datapath.ts';
+import { DatapathError } from '../errors.ts';
+import { requireDevice } from '../host/devices.ts';
+import { protectTenantDevice } from '../host/guard.ts';
+import { ensureTunnelDevice, removeTunnelDevice } from '../host/tunnel-device.ts';
+import { Attachments, type ProgramName } from './attachments.ts';
+import { readDropCounters } from './drop-counters.ts';
+import { LAYOUT_VERSION, MAP_LAYOUT } from './layout.ts';
+import { TableWriter } from './table-writer.ts';
+
+/** Options of {@link createKernelDatapath}. */
+export interface KernelDatapathOptions {
+  /** Names the pins: two instances on one machine never meet. 1 to 32 of a-z, 0-9, "_" and "-". */
+  readonly instance: string;
+  /** This host's provider address, 16 bytes, IPv4 mapped. */
+  readonly pa: Uint8Array;
+  /** Name of the device that tunnels leave and arrive by. */
+  readonly underlayInterface: string;
+  /** Name of the VXLAN device to make. Default `weft-tun0`. */
+  readonly tunnelDevice?: string;
+  /** Default 4789. */
+  readonly udpPort?: number;
+  /** Where the bpffs is, or is to be mounted. Default /sys/fs/bpf. */
+  readonly bpffs?: string;
+  /** Rows by table, and of the drop counters. Pinned maps keep their size unless another is given, which is refused. */
+  readonly maxEntries?: Partial<Readonly<Record<TableName | 'drops', number>>>;
+  /** Time is what {@link KernelDatapath.setTestClock} says. For tests. */
+  readonly testClock?: boolean;
+  /** Path of the compiled programs. Default: those that belong to this package. */
+  readonly objectFile?: string;
+}
+
+const TABLES: readonly TableName[] = ['port', 'subnet', 'lookup', 'l2', 'route', 'speaker', 'shard'];
+const PROGRAMS: readonly ProgramName[] = ['from_port', 'from_underlay', 'from_tunnel'];
+const DEFAULT_TUNNEL_DEVICE = 'weft-tun0';
+const DEFAULT_UDP_PORT = 4789;
+const DEFAULT_BPFFS = '/sys/fs/bpf';
+const ADDRESS_BYTES = 16;
+/** Bit of the skb mark that says "checked at the underlay"; docs/datapath-contract.md section 6. */
+const CLIMB_MARK = 0x5746;
+
+/** The compiled programs of this package: beside `src` and `dist` alike. */
+export const DEFAULT_OBJECT_FILE: string = fileURLToPath(new URL('../../dist-bpf/weft.bpf.o', import.meta.url));
+
+/**
+ * Starts the kernel engine in the calling thread's network namespace, or takes over the one that a former process of this instance left
+ * working: pinned maps are reused with all their rows, and in each pinned link the program is replaced in one step, so that no frame is lost
+ * over a restart or an upgrade.
+ *
+ * Makes the tunnel device and attaches the programs of tunnel and underlay; ports follow by `attachDevice`. Until tables are filled, every
+ * tunnel frame is dropped.
+ *
+ * @throws {DatapathError} `WEFT_ERR_DATAPATH_BAD_OPTION`, `…_NO_DEVICE`, `…_NO_OBJECT` (not built), `…_COMMAND`.
+ * @throws {BpfError} If the kernel refuses: no permission, a program rejected, pins of another shape.
+ */
+export function createKernelDatapath(options: KernelDatapathOptions): KernelDatapath {
+  return new KernelDatapath(options);
+}
+
+/** The kernel engine: see {@link createKernelDatapath}. */
+export class KernelDatapath implements Datapath {
+  readonly engine = 'kernel' as const;
+  readonly underlayIfindex: number;
+  readonly tunnelIfindex: number;
+  /** Folder of this instance's pins. */
+  readonly pinDirectory: string;
+  readonly #object: BpfObject;
+  readonly #tables: TableWriter;
+  readonly #attachments: Attachments;
+  readonly #tunnelDevice: string;
+  #closed = false;
+
+  constructor(options: KernelDatapathOptions) {
+    const { instance, pa, tunnelDevice = DEFAULT_TUNNEL_DEVICE, udpPort = DEFAULT_UDP_PORT, bpffs = DEFAULT_BPFFS } = options;
+    checkOptions(options);
+    mountBpffs(bpffs);
+    this.pinDirectory = join(bpffs, 'weft', instance, `v${LAYOUT_VERSION}`);
+    this.underlayIfindex = requireDevice(options.underlayInterface).ifindex;
+    this.#tunnelDevice = tunnelDevice;
+    this.tunnelIfindex = ensureTunnelDevice(tunnelDevice, udpPort).ifindex;
+    protectTenantDevice(tunnelDevice);
+    this.#attachments = new Attachments(this.pinDirectory);
+    this.#object = openPrograms(options, this.pinDirectory, {
+      cfg_pa: pa,
+      cfg_underlay_ifindex: this.underlayIfindex,
+      cfg_tunnel_ifindex: this.tunnelIfindex,
+      cfg_test_clock: options.testClock ? 1 : 0,
+      cfg_udp_port: udpPort,
+      cfg_mark: CLIMB_MARK,
+    });
+    try {
+      this.#object.load();
+      this.#tables = new TableWriter(
+        Object.fromEntries(TABLES.map((table) => [table, this.#object.map(MAP_LAYOUT[table].map)])) as Record<TableName, BpfMap>,
+      );
+      this.#attachPrograms();
+    } catch (error) {
+      this.#object.close();
+      throw error;
+    }
+  }
+
+  apply(changes: readonly TableChange[]): void {
+    this.#check('write to');
+    this.#tables.apply(changes);
+  }
+
+  entries(table?: TableName): TableEntry[] {
+    this.#check('read');
+    return (table === undefined ? TABLES : [table]).flatMap((name) => this.#tables.entries(name));
+  }
+
+  attachDevice(device: PortDevice): void {
+    this.#check('attach to');
+    const { ifindex } = requireDevice(device.name);
+    if (ifindex !== device.ifindex) {
+      throw new DatapathError(
+        'WEFT_ERR_DATAPATH_NO_DEVICE',
+        `Cannot attach to "${device.name}": its index is ${ifindex}, not ${device.ifindex}; it was made anew, look again`,
+      );
+    }
+    this.#attachments.attach('from_port', this.#object.program('from_port'), ifindex);
+  }
+
+  detachDevice(ifindex: number): void {
+    this.#check('detach from');
+    this.#attachments.detach('from_port', ifindex);
+  }
+
+  attachedDevices(): number[] {
+    this.#check('read');
+    return this.#attachments.attached('from_port', this.#portIndexes());
+  }
+
+  drops(): DropCounter[] {
+    this.#check('read');
+    return readDropCounters(this.#object.map('map_drops'));
+  }
+
+  statistics(): DatapathStatistics {
+    this.#check('read');
+    const capacity = Object.fromEntries(TABLES.map((table) => [table, this.#object.map(MAP_LAYOUT[table].map).maxEntries]));
+    const programs = PROGRAMS.map((name) => {
+      const { runCount, runTimeNs } = this.#object.program(name).info();
+      return [name, { runCount, runTimeNs }] as const;
+    });
+    return {
+      capacity: capacity as Record<TableName, number>,
+      attachedDeviceCount: this.attachedDevices().length,
+      droppedPackets: this.drops().reduce((sum, { packets }) => sum + packets, 0n),
+      programs: Object.fromEntries(programs),
+    };
+  }
+
+  /** Sets what the programs take for the boot clock. Only with `testClock`. */
+  setTestClock(nowBootNs: bigint): void {
+    this.#check('set the clock of');
+    const value = new Uint8Array(8);
+    new DataView(value.buffer).setBigUint64(0, nowBootNs, true);
+    this.#object.map('map_clock').update(new Uint8Array(4), value);
+  }
+
+  /** Runs one of the programs on a frame, off every device. For tests. */
+  testRun(program: ProgramName, options: TestRunOptions): TestRunResult {
+    this.#check('run a program of');
+    return this.#object.program(program).testRun(options);
+  }
+
+  /** Closes this process's descriptors; tables and programs stay at work, pinned. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#object.close();
+  }
+
+  /** Ports first: what no program judges any more goes nowhere, since tenant devices are closed towards the host's stack. */
+  destroy(): void {
+    for (const name of PROGRAMS) {
+      for (const ifindex of this.#attachments.attached(name, this.#candidates(name))) this.#attachments.detach(name, ifindex);
+    }
+    this.close();
+    for (const pin of existsSync(this.pinDirectory) ? readdirSync(this.pinDirectory) : []) unlinkSync(join(this.pinDirectory, pin));
+    for (const folder of [this.pinDirectory, dirname(this.pinDirectory)]) removeEmpty(folder);
+    removeTunnelDevice(this.#tunnelDevice);
+  }
+
+  /** From the inside out: what a program hands on must find the next one in place. */
+  #attachPrograms(): void {
+    this.#attachments.replaceAll('from_port', this.#object.program('from_port'), this.#portIndexes());
+    this.#attachments.attach('from_tunnel', this.#object.program('from_tunnel'), this.tunnelIfindex);
+    this.#attachments.attach('from_underlay', this.#object.program('from_underlay'), this.underlayIfindex);
+    // The underlay may have changed since the last start.
+    for (const name of ['from_tunnel', 'from_underlay'] as const) {
+      const own = name === 'from_tunnel' ? this.tunnelIfindex : this.underlayIfindex;
+      for (const ifindex of this.#attachments.attached(name, [own])) if (ifindex !== own) this.#attachments.detach(name, ifindex);
+    }
+  }
+
+  /** Where the kernel without links keeps no list of its own: devices that may carry a program. */
+  #candidates(name: ProgramName): number[] {
+    if (name === 'from_port') return this.#closed ? [] : this.#portIndexes();
+    return [name === 'from_tunnel' ? this.tunnelIfindex : this.underlayIfindex];
+  }
+
+  #portIndexes(): number[] {
+    return this.#tables.entries('port').flatMap((row) => (row.table === 'port' ? [row.key.ifindex] : []));
+  }
+
+  #check(action: string): void {
+    if (this.#closed) {
+      throw new DatapathError(
+        'WEFT_ERR_DATAPATH_CLOSED',
+        `Cannot ${action} the datapath at ${this.pinDirectory}: it is closed; create it anew`,
+      );
+    }
+  }
+}
+
+function openPrograms(
+  options: KernelDatapathOptions,
+  pinDirectory: string,
+  rodata: Readonly<Record<string, Uint8Array | number>>,
+): BpfObject {
+  const file = options.objectFile ?? DEFAULT_OBJECT_FILE;
+  if (!existsSync(file)) {
+    throw new DatapathError(
+      'WEFT_ERR_DATAPATH_NO_OBJECT',
+      `Cannot load the programs from ${file}: no such file; build it by "npm run build:bpf -w @weft/datapath" (needs clang and libbpf-dev)`,
+    );
+  }
+  const wanted = Object.entries(options.maxEntries ?? {}).map(([table, count]) => [`map_${table}`, count] as const);
+  const maxEntries = { ...pinnedSizes(pinDirectory), ...Object.fromEntries(wanted) };
+  return BpfObject.open(file, { rodata, pinMapsUnder: pinDirectory, maxEntries });
+}
+
+/** Sizes of the maps that are there: another version's defaults are no reason to refuse them. */
+function pinnedSizes(directory: string): Record<string, number> {
+  const sizes: Record<string, number> = {};
+  for (const name of existsSync(directory) ? readdirSync(directory) : []) {
+    if (!name.startsWith('map_')) continue;
+    const map = BpfMap.fromPin(join(directory, name));
+    sizes[name] = map.maxEntries;
+    map.close();
+  }
+  return sizes;
+}
+
+function checkOptions({ instance, pa, udpPort }: KernelDatapathOptions): void {
+  const refuse = (message: string): never => {
+    throw new DatapathError('WEFT_ERR_DATAPATH_BAD_OPTION', message);
+  };
+  if (!/^[a-z0-9_-]{1,32}$/.test(instance)) refuse(`Cannot name an instance "${instance}": must be 1 to 32 of a-z, 0-9, "_" and "-"`);
+  if (pa.length !== ADDRESS_BYTES || !isIpv4Mapped(pa)) {
+    const shown = pa.length === ADDRESS_BYTES ? formatIp(pa) : `${pa.length} bytes`;
+    refuse(`Cannot use provider address ${shown}: must be 16 bytes, IPv4 mapped`);
+  }
+  if (udpPort !== undefined && !(Number.isInteger(udpPort) && udpPort > 0 && udpPort < 65_536))
+    refuse(`Cannot use UDP port ${udpPort}: must be an integer from 1 to 65535`);
+}
+
+function removeEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // Another layout version's pins may be there, or the folder was never made.
+    if (code !== 'ENOTEMPTY' && code !== 'ENOENT') throw error;
+  }
+}
