@@ -115,6 +115,12 @@ export const text: Field<string> = {
   },
 };
 
+/** Text for which empty and absent are the same. */
+export const textIfAny: Field<string | undefined> = {
+  toWire: (value) => (value === undefined ? '' : text.toWire(value)),
+  fromWire: (raw) => text.fromWire(raw) || undefined,
+};
+
 export const bool: Field<boolean> = {
   toWire(value) {
     if (typeof value !== 'boolean') throw new CodecFault(`must be true or false, not ${typeof value}`);

@@ -1,5 +1,20 @@
 import { weft } from '@weft/proto';
-import { bool, bytes, enumeration, list, type Message, message, oneof, optional, requiredOneof, text, u32, u64, wrapped } from './codec.ts';
+import {
+  bool,
+  bytes,
+  enumeration,
+  list,
+  type Message,
+  message,
+  oneof,
+  optional,
+  requiredOneof,
+  text,
+  textIfAny,
+  u32,
+  u64,
+  wrapped,
+} from './codec.ts';
 import type * as C from './commands.ts';
 import {
   bindingCodec,
@@ -14,7 +29,7 @@ import {
 } from './record-codecs.ts';
 import type { DeviceKind } from './records.ts';
 
-// One line a message of proto/weft/v1/commands.proto.
+// One line a message of proto/weft/v1/command.proto.
 
 const pb = weft.v1;
 const deviceKind = enumeration<DeviceKind>(deviceKindNumbers);
@@ -125,7 +140,13 @@ export const requestCodec: Message<C.Request> = message('Request', pb.Request, {
   command: requiredOneof<C.Command>({
     apply: message<C.ApplyRequest>('ApplyRequest', pb.ApplyRequest, { resources: list(resourceCodec), dryRun: bool }),
     delete: message<C.DeleteRequest>('DeleteRequest', pb.DeleteRequest, { refs: list(resourceRef), dryRun: bool }),
-    list: message<C.ListRequest>('ListRequest', pb.ListRequest, { kinds: list(text), tenant: text, network: text, name: text }),
+    list: message<C.ListRequest>('ListRequest', pb.ListRequest, {
+      kinds: list(text),
+      tenant: text,
+      network: text,
+      name: text,
+      after: textIfAny,
+    }),
     bindPort: message<C.BindPortRequest>('BindPortRequest', pb.BindPortRequest, {
       routingDomainId: text,
       portId: text,
@@ -153,7 +174,7 @@ export const responseCodec: Message<C.Response> = message('Response', pb.Respons
   problems: list(problemCodec),
   result: oneof<C.Result>({
     apply: message<C.ApplyResult>('ApplyResult', pb.ApplyResult, { changes: list(resourceChange) }),
-    list: message<C.ListResult>('ListResult', pb.ListResult, { records: list(listed) }),
+    list: message<C.ListResult>('ListResult', pb.ListResult, { records: list(listed), next: textIfAny }),
     bindPort: message<C.BindPortResult>('BindPortResult', pb.BindPortResult, { binding: bindingCodec, revision: u64, mtuBytes: u32 }),
     status: message<C.StatusResult>('StatusResult', pb.StatusResult, {
       hostId: text,

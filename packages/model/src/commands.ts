@@ -1,6 +1,6 @@
 import type { CustomerRoute, DeviceKind, Host, Placement, Port, PortBinding, Principal, Tenant, VirtualNetwork } from './records.ts';
 
-// Requests and responses (proto/weft/v1/commands.proto), as the program sees them.
+// Requests and responses (proto/weft/v1/command.proto), as the program sees them.
 
 export interface Request {
   readonly requestId: string;
@@ -139,9 +139,13 @@ export interface ListRequest {
   readonly tenant: string;
   readonly network: string;
   readonly name: string;
+  /** Go on after this: `next` of the page before. Absent: from the start. */
+  readonly after?: string | undefined;
 }
 export interface ListResult {
   readonly records: readonly ListedRecord[];
+  /** There is more: ask again with this as `after`. */
+  readonly next?: string | undefined;
 }
 export interface ListedRecord {
   readonly bucket: string;
