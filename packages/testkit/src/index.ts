@@ -8,6 +8,7 @@ export * from './core/run.ts';
 export * from './core/temp.ts';
 export * from './core/wait.ts';
 export * from './core/with-cleanup.ts';
+export * from './nats/lab-nats.ts';
 export * from './nats/nats-cluster.ts';
 export * from './nats/nats-config.ts';
 export * from './nats/nats-server.ts';

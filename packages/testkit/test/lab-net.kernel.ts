@@ -2,13 +2,18 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   createLabNet,
   createVmNetns,
+  httpGet,
+  httpServe,
   ipJson,
   type LabNet,
   mustPing,
   NetnsEndpoint,
+  openLabNet,
   ping,
   readOffloads,
   run,
+  startCapture,
+  tapIntoNetns,
   uniqueName,
 } from '../src/index.ts';
 
@@ -50,6 +55,14 @@ describe('a lab of three hosts', () => {
     expect(features.get('tx-udp_tnl-segmentation')).toBe(false);
     expect(features.get('tx-udp_tnl-csum-segmentation')).toBe(false);
     expect(features.get('generic-receive-offload')).toBe(true);
+  });
+
+  it('can be opened by another process', async () => {
+    const again = await openLabNet(lab.name);
+    expect(again?.host('b')).toMatchObject({ address: '192.0.2.2', address6: '2001:db8::2', underlayMac: lab.host('b').underlayMac });
+    expect(again).toMatchObject({ mtu: 1600, mode: 'wire', dir: lab.dir });
+    expect(again?.ctl.netns).toBe(lab.ctl.netns);
+    expect(await openLabNet('tk-no-such-lab')).toBeUndefined();
   });
 
   it('cuts a link silently and restores it; the management network stays', async () => {
@@ -144,6 +157,43 @@ describe('VM namespaces', () => {
     await answerAt(lab.host('b').netns, 'vm-coke-b9');
     await mustPing(vm, '10.0.0.1');
     expect(await ipJson(['link', 'show', 'type', 'veth'], lab.host('a').netns)).toHaveLength(1);
+  });
+
+  it('makes a VM of a TAP', async () => {
+    const { netns } = lab.host('b');
+    await run('ip', ['-n', netns, 'tuntap', 'add', 'tap-v2', 'mode', 'tap']);
+    const vm = await tapIntoNetns({
+      name: 'v2',
+      netns: `weft-${lab.name}-vm-v2`,
+      hostNetns: netns,
+      hostDevice: 'tap-v2',
+      mac: '02:00:00:00:00:06',
+      addresses: ['10.0.0.6/24'],
+      gateways: ['10.0.0.1'],
+      registry: lab.registry,
+    });
+    expect(await ipJson(['link', 'show', 'tap-v2'], netns).catch(() => [])).toEqual([]);
+    const [eth0] = await ipJson<{ address: string; addr_info: unknown[] }>(['addr', 'show', 'dev', 'eth0'], vm.netns);
+    expect(eth0).toMatchObject({ address: '02:00:00:00:00:06', mtu: 1450, addr_info: [{ local: '10.0.0.6' }] });
+    const { stdout } = await vm.exec(['ip', '-d', 'link', 'show', 'dev', 'eth0']);
+    expect(stdout).toContain('tun type tap');
+  });
+
+  it('carries frames whole in veth mode, and cut to the MTU in wire mode', async () => {
+    const largest = async (net: LabNet): Promise<number> => {
+      const [a, b] = [net.host('a'), net.host('b')];
+      const served = await httpServe(await net.worker(a), { host: a.address });
+      const capture = await startCapture({ netns: b.netns, device: 'underlay0', needles: {}, direction: 'in', registry: net.registry });
+      // Without GRO the receiver sees what came over the wire.
+      await run('ethtool', ['-K', 'underlay0', 'gro', 'off'], { netns: b.netns });
+      expect(await httpGet(await net.worker(b), `http://${a.address}/x/3000000`)).toMatchObject({ ok: true });
+      await served.close();
+      return (await capture.stop()).largestFrame;
+    };
+    expect(await largest(lab)).toBeGreaterThan(1514);
+    const wire = await createLabNet({ name: uniqueName('tk-'), direct: true, mode: 'wire', hosts: [{ name: 'a' }, { name: 'b' }] });
+    expect(await largest(wire)).toBe(1514);
+    await wire.close();
   });
 
   it('leaves nothing behind when a lab cannot be made', async () => {

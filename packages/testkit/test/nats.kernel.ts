@@ -1,7 +1,17 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { cleanLab, createLabNet, NatsCluster, NatsServer, Registry, tempDir, uniqueName } from '../src/index.ts';
+import {
+  cleanLab,
+  createLabNet,
+  NatsCluster,
+  NatsServer,
+  Registry,
+  startLabNats,
+  startLabNatsCluster,
+  tempDir,
+  uniqueName,
+} from '../src/index.ts';
 
 const dir = tempDir('weft-nats-');
 const registry = Registry.create(uniqueName('tk-nats-'));
@@ -43,17 +53,10 @@ describe('NatsServer', () => {
 
   it('runs in a namespace', async () => {
     const lab = await createLabNet({ name: uniqueName('tk-'), hosts: [{ name: 'a' }] });
-    const { ctl } = lab;
-    const server = await NatsServer.start({
-      dir: join(ctl.dir, 'nats'),
-      netns: ctl.netns,
-      host: ctl.address,
-      port: 4222,
-      registry: lab.registry,
-    });
+    const server = await startLabNats(lab);
     expect(server.url).toBe('nats://192.0.2.250:4222');
     await lab.close();
-    expect(existsSync(ctl.dir)).toBe(false);
+    expect(existsSync(lab.ctl.dir)).toBe(false);
     expect(server.running).toBe(false);
   });
 });
@@ -67,5 +70,14 @@ describe('NatsCluster', () => {
     const second = await cluster.leader();
     expect(second).not.toBe(first);
     await cluster.close();
+  });
+
+  it('runs at the control nodes of a lab, and names no leader with two of three gone', async () => {
+    const lab = await createLabNet({ name: uniqueName('tk-'), hosts: [{ name: 'a' }], controlNodeCount: 3 });
+    const cluster = await startLabNatsCluster(lab);
+    expect(cluster.urls).toEqual(['nats://192.0.2.250:4222', 'nats://192.0.2.251:4222', 'nats://192.0.2.252:4222']);
+    await Promise.all(cluster.servers.slice(1).map((server) => server.kill()));
+    await expect(cluster.leader(300)).rejects.toThrow(/Waited 300 ms in vain/);
+    await lab.close();
   });
 });

@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CleanResult, cleanLab } from '../core/clean.ts';
 import { type ManagedProcess, type SpawnOptions, spawnIn } from '../core/managed-process.ts';
-import { LAB_STATE_DIR, Registry } from '../core/registry.ts';
+import { LAB_STATE_DIR, Registry, readLabNote } from '../core/registry.ts';
 import { ipBatch, macOf } from './ip.ts';
 import { createNetns, NetnsEndpoint } from './netns.ts';
 import type { NetnsWorker } from './netns-worker.ts';
@@ -26,7 +26,7 @@ import { WorkerPool } from './worker-pool.ts';
  */
 
 export interface LabHostInit {
-  /** 1 to 24 of a-z, 0-9 and "-". Not `switch`, `mgmt`, or `ctl` and a number. */
+  /** 1 to 24 of a-z, 0-9 and "-". Not `switch`, `mgmt`, `ctl` and a number, or anything that begins with `vm-`. */
   readonly name: string;
   /** Provider address, IPv4. Default: .1, .2, … of the underlay's prefix, in the order given. */
   readonly address?: string;
@@ -157,8 +157,8 @@ interface LabHostPlan {
   readonly netns: string;
   readonly portName: string;
   readonly address: string;
-  readonly address6: string | undefined;
-  readonly managementAddress: string | undefined;
+  readonly address6?: string | undefined;
+  readonly managementAddress?: string | undefined;
 }
 
 const FIRST_CONTROL_NUMBER = 250;
@@ -196,26 +196,57 @@ export async function createLabNet(init: LabNetInit): Promise<LabNet> {
       await joinBySwitch(all, mgmtNetns, { bridge: 'br0', device: 'mgmt0', portPrefix: 'port', mtu: 1500 });
     }
     await Promise.all(all.map((plan) => configureHost(plan, mode)));
-    const hosts = await Promise.all(
-      all.map(async (plan) => {
-        const hostDir = join(dir, plan.name);
-        mkdirSync(hostDir, { recursive: true });
-        return new LabHost({ ...plan, underlayMac: await macOf('underlay0', plan.netns), dir: hostDir, registry });
-      }),
-    );
-    return new LabNet({
-      registry,
-      mtu,
-      mode,
-      hosts: hosts.slice(0, plans.hosts.length),
-      controlNodes: hosts.slice(plans.hosts.length),
-      faults: new UnderlayFaults(direct ? undefined : switchNetns, new Map(all.map((plan) => [plan.name, plan.portName])), plans.hosts),
-      dir,
-    });
+    const note: LabNetNote = { ...plans, mtu, mode, switchNetns: direct ? undefined : switchNetns };
+    registry.note(NOTE_KEY, note);
+    return await labNetOf(registry, note);
   } catch (error) {
-    await cleanLab(init.name);
+    // What went wrong first is what the caller must see.
+    await cleanLab(init.name).catch(() => {});
     throw error;
   }
+}
+
+/**
+ * A lab that another process made, to add to or to disturb. Faults that the other process has set are not known here: the first one set through
+ * this object replaces them all.
+ *
+ * @returns Undefined when there is no lab of that name, or it isn't made yet.
+ */
+export async function openLabNet(name: string): Promise<LabNet | undefined> {
+  const registry = Registry.open(name);
+  const note = readLabNote(name, NOTE_KEY) as LabNetNote | undefined;
+  return registry === undefined || note === undefined ? undefined : labNetOf(registry, note);
+}
+
+const NOTE_KEY = 'testkit.lab-net';
+
+interface LabNetNote {
+  readonly hosts: readonly LabHostPlan[];
+  readonly controlNodes: readonly LabHostPlan[];
+  readonly mtu: number;
+  readonly mode: OffloadMode;
+  readonly switchNetns: string | undefined;
+}
+
+async function labNetOf(registry: Registry, note: LabNetNote): Promise<LabNet> {
+  const dir = join(LAB_STATE_DIR, `${registry.name}.d`);
+  const all = [...note.hosts, ...note.controlNodes];
+  const hosts = await Promise.all(
+    all.map(async (plan) => {
+      const hostDir = join(dir, plan.name);
+      mkdirSync(hostDir, { recursive: true });
+      return new LabHost({ ...plan, underlayMac: await macOf('underlay0', plan.netns), dir: hostDir, registry });
+    }),
+  );
+  return new LabNet({
+    registry,
+    mtu: note.mtu,
+    mode: note.mode,
+    hosts: hosts.slice(0, note.hosts.length),
+    controlNodes: hosts.slice(note.hosts.length),
+    faults: new UnderlayFaults(note.switchNetns, new Map(all.map((plan) => [plan.name, plan.portName])), note.hosts),
+    dir,
+  });
 }
 
 function planHosts(init: LabNetInit, direct: boolean): { hosts: LabHostPlan[]; controlNodes: LabHostPlan[] } {
@@ -250,7 +281,7 @@ function planHosts(init: LabNetInit, direct: boolean): { hosts: LabHostPlan[]; c
     if (!/^[a-z0-9][a-z0-9-]{0,23}$/.test(plan.name)) {
       throw new RangeError(`Cannot name a host "${plan.name}": must be 1 to 24 of a-z, 0-9 and "-", and not begin with "-"`);
     }
-    if (index < init.hosts.length && /^(switch|mgmt|ctl\d*)$/.test(plan.name)) {
+    if (index < init.hosts.length && /^(switch|mgmt|ctl\d*|vm-.*)$/.test(plan.name)) {
       throw new RangeError(`Cannot name a host "${plan.name}": the lab uses that name itself`);
     }
     const twin = plans.findIndex((other) => other.name === plan.name || other.address === plan.address);

@@ -21,6 +21,8 @@ export interface CaptureResult<Name extends string = string> {
   readonly frames: number;
   /** Bytes of them. */
   readonly bytes: number;
+  /** Size of the largest, in bytes, from the MAC header on: above the MTU + 14 only where frames pass whole that a wire would cut. */
+  readonly largestFrame: number;
   /** Frames that hold each needle. */
   readonly matches: Readonly<Record<Name, number>>;
   /** Frames that came by and were not looked at: where it isn't 0, a count of 0 proves nothing. */
@@ -33,6 +35,7 @@ export class Capture<Name extends string = string> {
   readonly #matches: Record<Name, number>;
   #frames = 0;
   #bytes = 0;
+  #largestFrame = 0;
   #ended: Promise<void>;
 
   private constructor(child: ManagedProcess, needles: readonly (readonly [Name, Buffer])[]) {
@@ -41,6 +44,7 @@ export class Capture<Name extends string = string> {
     const pcap = new PcapStream((frame, size) => {
       this.#frames += 1;
       this.#bytes += size;
+      this.#largestFrame = Math.max(this.#largestFrame, size);
       for (const [name, needle] of needles) if (frame.includes(needle)) this.#matches[name] += 1;
     });
     child.stdout!.on('data', (chunk: Buffer) => pcap.push(chunk));
@@ -71,7 +75,7 @@ export class Capture<Name extends string = string> {
 
   /** What has been counted so far; frames of the last milliseconds may not be in it. */
   read(): Omit<CaptureResult<Name>, 'missed'> {
-    return { frames: this.#frames, bytes: this.#bytes, matches: { ...this.#matches } };
+    return { frames: this.#frames, bytes: this.#bytes, largestFrame: this.#largestFrame, matches: { ...this.#matches } };
   }
 
   /** Takes in what has come by until now, stops, and returns the counts. */

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { TestkitError, TestkitErrorCode } from '../core/errors.ts';
 import { runBytes } from '../core/run.ts';
 
@@ -10,25 +11,32 @@ export interface GuestKernel {
   readonly modulesDir: string;
 }
 
+/** Where `scripts/guest-kernel.sh` unpacks the guests' kernel, so that none need be installed on the machine. */
+const PROJECT_ROOT = fileURLToPath(new URL('../../../../.cache/guest-kernel', import.meta.url));
+
 /**
- * The newest kernel on this machine that suits a small guest: Debian's cloud kernel (package linux-image-cloud-amd64), which leaves out
- * the drivers of real hardware and so boots fast.
+ * The newest kernel at hand that suits a small guest: Debian's cloud kernel (package linux-image-cloud-amd64), which leaves out the drivers of
+ * real hardware and so boots fast.
  *
+ * @param roots Directories that hold `boot/vmlinuz-VERSION` and `lib/modules/VERSION`; the first with a kernel counts. Default: the project's
+ *   `.cache/guest-kernel`, then the machine's own.
  * @throws {TestkitError} `WEFT_ERR_TESTKIT_MISSING` when there is none.
  */
-export function findGuestKernel(bootDir = '/boot', modulesRoot = '/lib/modules'): GuestKernel {
-  const versions = (existsSync(bootDir) ? readdirSync(bootDir) : [])
-    .map((file) => /^vmlinuz-(.*-cloud-amd64)$/.exec(file)?.[1])
-    .filter((version) => version !== undefined && existsSync(join(modulesRoot, version, 'modules.dep')))
-    .sort((a, b) => a!.localeCompare(b!, 'en', { numeric: true }));
-  const version = versions.at(-1);
-  if (version === undefined) {
-    throw new TestkitError(
-      TestkitErrorCode.Missing,
-      `Cannot find a guest kernel: need ${bootDir}/vmlinuz-*-cloud-amd64 with its modules; install linux-image-cloud-amd64`,
-    );
+export function findGuestKernel(roots: readonly string[] = [PROJECT_ROOT, '/']): GuestKernel {
+  for (const root of roots) {
+    const boot = join(root, 'boot');
+    const modulesOf = (version: string): string => join(root, 'lib/modules', version);
+    const version = (existsSync(boot) ? readdirSync(boot) : [])
+      .map((file) => /^vmlinuz-(.*-cloud-amd64)$/.exec(file)?.[1])
+      .filter((found) => found !== undefined && existsSync(join(modulesOf(found), 'modules.dep')))
+      .sort((a, b) => a!.localeCompare(b!, 'en', { numeric: true }))
+      .at(-1);
+    if (version !== undefined) return { version, image: join(boot, `vmlinuz-${version}`), modulesDir: modulesOf(version) };
   }
-  return { version, image: join(bootDir, `vmlinuz-${version}`), modulesDir: join(modulesRoot, version) };
+  throw new TestkitError(
+    TestkitErrorCode.Missing,
+    `Cannot find a guest kernel in ${roots.join(', ')}: need boot/vmlinuz-*-cloud-amd64 with its modules; run scripts/guest-kernel.sh or install linux-image-cloud-amd64`,
+  );
 }
 
 /** A module's file, unpacked, ready for insmod. */

@@ -11,7 +11,7 @@ import type { Endpoint, ExecOptions } from '../net/netns.ts';
 import type { VmNicInit } from '../vm/vm-netns.ts';
 import { GuestControl, shellQuote } from './control-channel.ts';
 import type { CpioEntry } from './cpio.ts';
-import { findGuestKernel } from './guest-kernel.ts';
+import { findGuestKernel, type GuestKernel } from './guest-kernel.ts';
 import { baseInitramfs, writeInitramfs } from './initramfs.ts';
 
 export interface QemuVmInit extends VmNicInit {
@@ -25,6 +25,8 @@ export interface QemuVmInit extends VmNicInit {
   /** Where the shared part of the initramfs is kept between runs. */
   readonly cacheDir: string;
   readonly registry?: Registry;
+  /** Default: `findGuestKernel()`. */
+  readonly kernel?: GuestKernel;
   /** Default 128. */
   readonly memoryMiB?: number;
   /** Files put into the guest, by absolute path. */
@@ -71,7 +73,7 @@ export class QemuVm implements Endpoint, AsyncDisposable {
     checkDeviceName(init.tap);
     if (init.dir.length > 80) throw new RangeError(`Cannot keep guest "${init.name}" in ${init.dir}: the path must be at most 80 long`);
     mkdirSync(init.dir, { recursive: true });
-    const kernel = findGuestKernel();
+    const kernel = init.kernel ?? findGuestKernel();
     const initramfs = join(init.dir, 'initramfs.cpio');
     writeInitramfs(await baseInitramfs(kernel, init.cacheDir), overlay(init), initramfs);
     const child = await spawnIn(init.hostNetns, qemuArgv(init, kernel.image, initramfs), {
@@ -222,8 +224,13 @@ function overlay(init: QemuVmInit): CpioEntry[] {
     'set -e',
     ip('link', 'set', 'lo', 'up'),
     `hostname ${shellQuote(init.name.replaceAll(/[^A-Za-z0-9-]/g, '-'))}`,
-    ...(hasIpv6
-      ? [sysctl('accept_ra', 0), sysctl('autoconf', 0), sysctl('accept_dad', 0), sysctl('addr_gen_mode', 1)]
+    ...(hasIpv6 || init.ipv6LinkLocal === true
+      ? [
+          sysctl('accept_ra', 0),
+          sysctl('autoconf', 0),
+          sysctl('accept_dad', 0),
+          sysctl('addr_gen_mode', init.ipv6LinkLocal === true ? 0 : 1),
+        ]
       : [sysctl('disable_ipv6', 1)]),
     ip('link', 'set', 'eth0', 'mtu', String(init.mtu ?? 1450)),
     ip('link', 'set', 'eth0', 'up'),

@@ -11,6 +11,8 @@ export interface VmNicInit {
   readonly gateways?: readonly string[];
   /** Of `eth0`, in bytes. Default 1450: an underlay of 1500 less VXLAN's 50. */
   readonly mtu?: number;
+  /** Give `eth0` an IPv6 link-local address, as guests have, and with it the frames that go with one. Default false: only what is asked for. */
+  readonly ipv6LinkLocal?: boolean;
 }
 
 export interface VmNetnsInit extends VmNicInit {
@@ -48,6 +50,7 @@ export class VmNetns extends NetnsEndpoint {
       addresses: place.addresses,
       ...(place.gateways === undefined ? {} : { gateways: place.gateways }),
       ...(place.mtu === undefined ? {} : { mtu: place.mtu }),
+      ...(place.ipv6LinkLocal === undefined ? {} : { ipv6LinkLocal: place.ipv6LinkLocal }),
     };
   }
 
@@ -59,6 +62,11 @@ export class VmNetns extends NetnsEndpoint {
   /** The VM's device in its host's namespace. */
   get hostDevice(): string {
     return this.#hostDevice;
+  }
+
+  /** The same as the constructor, beside `QemuVm.attach`. */
+  static attach(place: VmNetnsPlace): VmNetns {
+    return new VmNetns(place);
   }
 
   /** First address of the family, without prefix length. @throws {RangeError} When it has none. */
@@ -124,7 +132,10 @@ async function attachVeth(init: VmNicInit & NicPlace & { readonly hostDeviceUp?:
 
 async function configureEth0(init: VmNicInit & { readonly netns: string }): Promise<void> {
   const hasIpv6 = init.addresses.some((address) => address.includes(':'));
-  await setSysctls(init.netns, { 'net.ipv6.conf.eth0.disable_ipv6': hasIpv6 ? 0 : 1 });
+  await setSysctls(init.netns, {
+    'net.ipv6.conf.eth0.addr_gen_mode': init.ipv6LinkLocal === true ? 0 : 1,
+    'net.ipv6.conf.eth0.disable_ipv6': hasIpv6 || init.ipv6LinkLocal === true ? 0 : 1,
+  });
   await ipBatch(
     [
       ['link', 'set', 'eth0', 'address', init.mac, 'mtu', String(init.mtu ?? 1450)],
