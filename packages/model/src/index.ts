@@ -1,9 +1,20 @@
+/**
+ * Weft's values: records, commands, keys, rules, plans, trust; and the way between them and protobuf. Pure.
+ * @module
+ */
 export * from './codec.ts';
 export * from './command-codecs.ts';
 export * from './commands.ts';
+export * from './diff.ts';
 export * from './drop-reason.ts';
 export * from './errors.ts';
 export * from './keys.ts';
+export * from './plan-apply.ts';
+export * from './plan-delete.ts';
+export * from './problems.ts';
 export * from './record-codecs.ts';
 export * from './records.ts';
+export * from './rules.ts';
+export * from './specs.ts';
 export * from './trust.ts';
+export * from './world.ts';
