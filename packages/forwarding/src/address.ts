@@ -1,11 +1,12 @@
-import { isLinkLocalIp, isUnspecifiedIp } from '@weft/packet';
+import { isLinkLocalIp } from '@weft/packet';
 
 // Predicates of one family. The packet package's take an IPv4 address and its mapped form for one; here an IPv6 header that carries a
 // mapped address is a case of its own, mostly a forgery.
 
-/** `::` only, not 0.0.0.0. */
-export function isUnspecified6(address: Uint8Array): boolean {
-  return address[10] === 0 && isUnspecifiedIp(address);
+/** True for 16 zero bytes: `::`, and how a table says that there is no address. 0.0.0.0 is another one. */
+export function isNoAddress(address: Uint8Array): boolean {
+  for (let i = 0; i < 16; i++) if (address[i] !== 0) return false;
+  return true;
 }
 
 /** fe80::/10 only, not 169.254/16. */

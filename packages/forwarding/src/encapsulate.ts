@@ -5,6 +5,7 @@ import {
   IP_PROTOCOL,
   internetChecksum,
   ipEquals,
+  isIpv4Mapped,
   isUnspecifiedIp,
   setU16,
   setU24,
@@ -34,7 +35,7 @@ const IPV4_LENGTH_MAX = 0xffff;
 /**
  * Encapsulates `inner` for the host at `pa`.
  * @param packet The packet of `inner`: its addresses, protocol and ports make the flow hash. Only `ecn` may have changed since.
- * @returns A `TUNNEL` verdict, or a drop: `NO_PEER` (PA zero or this host's own), `FRAME_TOO_LARGE`.
+ * @returns A `TUNNEL` verdict, or a drop: `NO_PEER` (PA zero, not IPv4, or this host's own), `FRAME_TOO_LARGE`.
  */
 export function encapsulate(
   context: ForwardingContext,
@@ -46,7 +47,7 @@ export function encapsulate(
   gso: Gso | undefined,
   countedVsid: number,
 ): Verdict {
-  if (isUnspecifiedIp(pa) || ipEquals(pa, context.pa)) return drop(DropReason.NO_PEER, countedVsid);
+  if (!isIpv4Mapped(pa) || isUnspecifiedIp(pa) || ipEquals(pa, context.pa)) return drop(DropReason.NO_PEER, countedVsid);
   const ipLength = ENCAPSULATION_BYTES - IP_OFFSET + inner.length;
   if (ipLength > IPV4_LENGTH_MAX) return drop(DropReason.FRAME_TOO_LARGE, countedVsid);
   const hash = flowHash(packet.source, packet.destination, packet.protocol, packet.sourcePort, packet.destinationPort);

@@ -1,5 +1,6 @@
 import { DropReason } from '@weft/model';
-import { Ipv4Header, Ipv6Header, ipEquals, isUnspecifiedIp } from '@weft/packet';
+import { Ipv4Header, Ipv6Header, ipEquals } from '@weft/packet';
+import { isNoAddress } from './address.ts';
 import { encapsulate } from './encapsulate.ts';
 import { gatewayAddress } from './gateway.ts';
 import { answerForGateway } from './gateway-echo.ts';
@@ -70,7 +71,7 @@ function send(from: PortFrame, packet: InnerPacket, target: Target, vsid: number
       return encapsulate(context, target.pa, vsid, frame, packet, packet.ecn, gso, port.vsid);
     case TargetKind.SHARD: {
       const shard = from.tables.shard(target.ifindexOrShard);
-      if (shard === undefined || isUnspecifiedIp(shard.pa)) return dropFor(from, DropReason.NO_GATEWAY_OWNER);
+      if (shard === undefined || isNoAddress(shard.pa)) return dropFor(from, DropReason.NO_GATEWAY_OWNER);
       return encapsulate(context, shard.pa, vsid, frame, packet, packet.ecn, gso, port.vsid);
     }
     default:

@@ -94,8 +94,9 @@ function judgeOuter(tables: ForwardingTables, input: UnderlayInput, context: For
   const accepted = checkTunnelFrame(from);
   if (typeof accepted === 'number') return drop(accepted, countedVsid(accepted, from.vni));
   const isCongested = (frame[IP_OFFSET + 1]! & ECN_MASK) === ECN_CE;
-  if (isCongested && accepted.packet.ecn === 0) return drop(DropReason.ECN_CE_ON_NOT_ECT, from.vni);
-  return sendIn(from, accepted, isCongested, undefined);
+  const verdict = sendIn(from, accepted, isCongested, undefined);
+  const isUnmarkable = isCongested && accepted.packet.ecn === 0 && verdict.action !== Action.DROP;
+  return isUnmarkable ? drop(DropReason.ECN_CE_ON_NOT_ECT, from.vni) : verdict;
 }
 
 function judgeInner(tables: ForwardingTables, input: TunnelInput, context: ForwardingContext): Verdict {

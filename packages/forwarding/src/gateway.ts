@@ -1,4 +1,5 @@
 import { isIpv4Mapped } from '@weft/packet';
+import { isNoAddress } from './address.ts';
 import type { ForwardingTables } from './tables.ts';
 
 /** The subnet's gateway address of a family, or undefined: no such subnet, none set (all zero), or one of the other family. */
@@ -6,5 +7,5 @@ export function gatewayAddress(tables: ForwardingTables, vsid: number, isIpv6: b
   const subnet = tables.subnet(vsid);
   if (subnet === undefined) return undefined;
   if (!isIpv6) return isIpv4Mapped(subnet.gateway4) ? subnet.gateway4 : undefined;
-  return isIpv4Mapped(subnet.gateway6) || subnet.gateway6.every((byte) => byte === 0) ? undefined : subnet.gateway6;
+  return isIpv4Mapped(subnet.gateway6) || isNoAddress(subnet.gateway6) ? undefined : subnet.gateway6;
 }

@@ -12,7 +12,7 @@ import {
   pseudoHeaderSum6,
   setU16,
 } from '@weft/packet';
-import { isLinkLocal6, isUnspecified6 } from './address.ts';
+import { isLinkLocal6, isNoAddress } from './address.ts';
 import type { InnerPacket } from './inner-packet.ts';
 import { findNeighbor, isOwnAddress, type Neighbor } from './neighbor.ts';
 import { dropFor, type PortFrame } from './port-frame.ts';
@@ -56,7 +56,7 @@ function judgeSolicitation(from: PortFrame, packet: InnerPacket): Verdict {
   const fault = checkSolicitation(from, packet);
   if (fault !== DropReason.NONE) return dropFor(from, fault);
   const { source } = packet;
-  if (isUnspecified6(source)) return dropFor(from, DropReason.ND_DAD_PROBE);
+  if (isNoAddress(source)) return dropFor(from, DropReason.ND_DAD_PROBE);
   if (!isLinkLocal6(source) && !isOwnAddress(from, source)) return dropFor(from, DropReason.ND_SENDER_SPOOFED);
   const targetOffset = packet.l4Offset + TARGET_OFFSET;
   const target = from.frame.slice(targetOffset, targetOffset + 16);

@@ -1,5 +1,5 @@
 import { DropReason } from '@weft/model';
-import { ETHER_TYPE, ETHERNET_HEADER_BYTES, formatIp, getU16, ipEquals, macEquals } from '@weft/packet';
+import { ETHER_TYPE, ETHERNET_HEADER_BYTES, formatIp, getU16, ipEquals, isIpv4Mapped, macEquals } from '@weft/packet';
 import type { ForwardingContext } from './context.ts';
 import { checkEtherType } from './ether-type.ts';
 import { isGatewayMac } from './gateway-mac.ts';
@@ -57,6 +57,7 @@ export function checkTunnelFrame(from: TunnelFrame): Accepted | DropReason {
   if (isNeighborDiscovery(bytes, packet)) return DropReason.ND_NOT_TUNNELLED;
   if (isNotUnicast(bytes, offset, packet)) return DropReason.NOT_UNICAST;
   if (usesLinkLocal(packet)) return DropReason.LINK_LOCAL_NOT_FORWARDED;
+  if (packet.isIpv6 && isIpv4Mapped(packet.source)) return DropReason.SOURCE_ADDRESS_SPOOFED;
 
   const source = home(tables, networkId, packet.source);
   const hand = source === undefined ? 'none' : handOf(from, source);

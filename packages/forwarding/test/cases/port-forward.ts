@@ -108,7 +108,7 @@ export const PORT_FORWARD_CASES: readonly RuleCase[] = [
   sent('GSO of size 0 is none', R.PACKET_TOO_BIG, udpTo('10.0.0.20', { mac: C.mac, size: 9000 }), REPLY, { gso: { size: 0 } }),
 
   sent('shard without owner', R.NO_GATEWAY_OWNER, udpTo('198.51.100.1'), DROP, { tables: tables(shard(1, new Uint8Array(16))) }),
-  sent('shard with owner 0.0.0.0', R.NO_GATEWAY_OWNER, udpTo('198.51.100.1'), DROP, { tables: tables(shard(1, parseIp('0.0.0.0'))) }),
+  sent('shard with owner 0.0.0.0', R.NO_PEER, udpTo('198.51.100.1'), DROP, { tables: tables(shard(1, parseIp('0.0.0.0'))) }),
   sent('unknown shard', R.NO_GATEWAY_OWNER, udpTo('198.51.100.1'), DROP, {
     tables: tables([{ op: 'delete', table: 'shard', key: { id: 1 } }]),
   }),
@@ -116,6 +116,9 @@ export const PORT_FORWARD_CASES: readonly RuleCase[] = [
   sent('a record without host', R.NO_PEER, udpTo('10.0.0.26')),
   sent('a peer that is this host', R.NO_PEER, udpTo('10.0.0.20'), DROP, {
     tables: tables(bind(RED, C, { kind: TargetKind.PEER, pa: PA })),
+  }),
+  sent('a peer with an IPv6 provider address', R.NO_PEER, udpTo('10.0.0.20'), DROP, {
+    tables: tables(bind(RED, C, { kind: TargetKind.PEER, pa: parseIp('2001:db8:f::1') })),
   }),
   sent('65,485 bytes of packet fit', R.NONE, udpTo('10.0.0.20', { mac: C.mac, size: 65_485 }), TUNNEL, { gso: { size: 1000 } }),
   sent('one more does not', R.FRAME_TOO_LARGE, udpTo('10.0.0.20', { mac: C.mac, size: 65_486 }), DROP, { gso: { size: 1000 } }),

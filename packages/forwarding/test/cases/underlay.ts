@@ -132,6 +132,9 @@ export const UNDERLAY_CASES: readonly RuleCase[] = [
   dropped('inner multicast', R.NOT_UNICAST, () => ofPeer(inner(C, A, { destination: parseIp('224.0.0.9') }))),
   dropped('inner link-local', R.LINK_LOCAL_NOT_FORWARDED, () => ofPeer(inner(C, A, { isIpv6: true, source: parseIp('fe80::1') }))),
 
+  dropped('inner IPv4-mapped source', R.SOURCE_ADDRESS_SPOOFED, () => ofPeer(patched(inner(C, A, { isIpv6: true }), 22, ...C.ip4))),
+  dropped('inner IPv4-mapped destination', R.NOT_UNICAST, () => ofPeer(patched(inner(C, A, { isIpv6: true }), 38, ...A.ip4))),
+
   of('first hand', R.NONE, LOCAL, () => ofPeer(inner(C, A))),
   of('first hand, IPv6', R.NONE, LOCAL, () => ofPeer(inner(C, A, { isIpv6: true }))),
   of('routed by the peer', R.NONE, LOCAL, () => ofPeer(inner(D, A), { source: HOST_D })),
@@ -173,6 +176,9 @@ export const UNDERLAY_CASES: readonly RuleCase[] = [
   dropped('second hand to a port that moved', R.REDIRECT_LOOP, () => ofPeer(inner(F, E), { source: HOST_OLD })),
   dropped('redirect without host', R.NO_PEER, () =>
     ofPeer(inner(C, E), {}, { tables: tables(bind(RED, E, { kind: TargetKind.REDIRECT })) }),
+  ),
+  dropped('redirect without host comes before the congestion mark', R.NO_PEER, () =>
+    ofPeer(inner(C, E), { ecn: 3 }, { tables: tables(bind(RED, E, { kind: TargetKind.REDIRECT })) }),
   ),
   dropped('congestion mark for Not-ECT', R.ECN_CE_ON_NOT_ECT, () => ofPeer(inner(C, A), { ecn: 3 })),
   dropped('congestion mark for Not-ECT, IPv6', R.ECN_CE_ON_NOT_ECT, () => ofPeer(inner(C, A, { isIpv6: true }), { ecn: 3 })),
