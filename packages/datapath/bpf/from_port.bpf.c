@@ -112,7 +112,7 @@ static __always_inline int port_judge(struct __sk_buff *skb, struct weft_packet 
 		reason = port_ipv6(skb, p);
 	} else if (type == bpf_htons(ETH_P_ARP)) {
 		v->action = WEFT_ACTION_REPLY;
-		return arp_answer(skb, port);
+		return arp_answer(skb);
 	} else {
 		return WEFT_DROP_ETHERTYPE_NOT_ALLOWED;
 	}
@@ -132,7 +132,7 @@ static __always_inline int port_judge(struct __sk_buff *skb, struct weft_packet 
 			if (p->is_fragment)
 				return WEFT_DROP_ND_FRAGMENTED;
 			v->action = WEFT_ACTION_REPLY;
-			return nd_answer(skb, p, port);
+			return nd_answer(skb, p->l4_offset);
 		}
 		reason = port_check_ipv6(skb, port, p);
 	}
@@ -163,7 +163,7 @@ int from_port(struct __sk_buff *skb)
 	verdict_publish(skb, &v, reason);
 	switch (v.action) {
 	case WEFT_ACTION_TUNNEL:
-		return encap_send(skb);
+		return encap_send(skb, &v);
 	case WEFT_ACTION_REPLY:
 		return bpf_redirect(v.ifindex, 0);
 	case WEFT_ACTION_LOCAL:

@@ -54,6 +54,6 @@ int from_tunnel(struct __sk_buff *skb)
 	if (v.action == WEFT_ACTION_LOCAL)
 		return deliver(skb, &v);
 	if (v.action == WEFT_ACTION_TUNNEL)
-		return encap_send(skb);
+		return encap_send(skb, &v);
 	return TC_ACT_SHOT;
 }

@@ -126,7 +126,7 @@ int from_underlay(struct __sk_buff *skb)
 	case WEFT_ACTION_LOCAL:
 		return deliver(skb, &v);
 	case WEFT_ACTION_TUNNEL:
-		return encap_send(skb);
+		return encap_send(skb, &v);
 	case WEFT_ACTION_CLIMB:
 		skb->mark = (skb->mark & ~WEFT_MARK_MASK) | cfg_mark;
 		return TC_ACT_UNSPEC;

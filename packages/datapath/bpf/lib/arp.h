@@ -14,16 +14,22 @@
 #define ARP_TARGET_MAC 32
 #define ARP_TARGET_IP 38
 
-/* Judges an ARP frame and, for a question that has an answer, turns it into the reply.  Returns 0 (REPLY) or a reason. */
-static __always_inline int arp_answer(struct __sk_buff *skb, const struct weft_port *port)
+/* Judges an ARP frame and, for a question that has an answer, turns it into the reply.  Returns 0 (REPLY) or a reason.  A program of
+ * its own to the verifier: its stack is none of the fast path's. */
+__attribute__((noinline)) int arp_answer(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u8 sender[WEFT_ADDR_LEN] __attribute__((aligned(8))), target[WEFT_ADDR_LEN] __attribute__((aligned(8)));
 	const struct weft_subnet *subnet;
+	const struct weft_port *port;
 	struct weft_target *record;
+	__u32 ifindex = skb->ifindex;
 	__u32 head;
 	__u16 tail;
 
+	port = bpf_map_lookup_elem(&map_port, &ifindex);
+	if (!port)
+		return WEFT_DROP_NO_PORT;
 	if (data + ARP_FRAME_LEN > end)
 		return WEFT_DROP_TRUNCATED_ARP;
 	/* hardware type 1, protocol 0x0800, lengths 6 and 4 */
@@ -46,7 +52,7 @@ static __always_inline int arp_answer(struct __sk_buff *skb, const struct weft_p
 		tail = gateway_mac_tail(port->vsid);
 	} else {
 		record = lookup_ca(port->network_id, target);
-		if (!record || record->kind == WEFT_TARGET_DENY || record->vsid != port->vsid || target_is_port(record, skb->ifindex))
+		if (!record || record->kind == WEFT_TARGET_DENY || record->vsid != port->vsid || target_is_port(record, ifindex))
 			return WEFT_DROP_ARP_TARGET_UNKNOWN;
 		head = LD32(record->mac, 0);
 		tail = LD16(record->mac, 4);

@@ -16,6 +16,7 @@ struct weft_verdict {
 	__u32 wire_vsid; /* of TUNNEL */
 	__u32 vsid;
 	bool peer; /* LOCAL to a veth: bpf_redirect_peer */
+	bool by_device; /* TUNNEL by way of the VXLAN device */
 };
 
 static __always_inline void verdict_publish(struct __sk_buff *skb, const struct weft_verdict *v, __u32 reason)

@@ -53,14 +53,30 @@ static __always_inline void encap_write(void *data, const struct weft_packet *p,
 	ST32(data, OUTER_VXLAN + 4, bpf_htonl(vsid << 8));
 }
 
+/* The way round for what the kernel won't let a program encapsulate: frames that are encapsulated already (a VXLAN device in a
+ * container) and UDP fragmentation offload (old guests).  The VXLAN device does it, with a source port of its own. */
+__attribute__((noinline)) int encap_by_device(struct __sk_buff *skb, __u32 pa, __u32 vsid, __u32 ecn)
+{
+	struct bpf_tunnel_key key = {};
+
+	key.tunnel_id = vsid;
+	key.remote_ipv4 = bpf_ntohl(pa);
+	key.local_ipv4 = bpf_ntohl(cfg_pa4);
+	key.tunnel_tos = ecn;
+	key.tunnel_ttl = 64;
+	return bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT) ? WEFT_DROP_KERNEL_REFUSED : 0;
+}
+
 /* Encapsulates the frame for the host at v->pa, with its MAC addresses as they stand.  Returns 0 or WEFT_DROP_KERNEL_REFUSED. */
-static __always_inline int encap_push(struct __sk_buff *skb, const struct weft_packet *p, const struct weft_verdict *v)
+static __always_inline int encap_push(struct __sk_buff *skb, const struct weft_packet *p, struct weft_verdict *v)
 {
 	__be16 type = p->is_ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	void *data;
 
-	if (bpf_skb_adjust_room(skb, OUTER_LEN, BPF_ADJ_ROOM_MAC, ENCAP_FLAGS))
-		return WEFT_DROP_KERNEL_REFUSED;
+	if (unlikely(bpf_skb_adjust_room(skb, OUTER_LEN, BPF_ADJ_ROOM_MAC, ENCAP_FLAGS))) {
+		v->by_device = true;
+		return encap_by_device(skb, v->pa, v->wire_vsid, p->ecn);
+	}
 	data = (void *)(long)skb->data;
 	if (data + INNER_IP > (void *)(long)skb->data_end)
 		return WEFT_DROP_KERNEL_REFUSED;
@@ -73,8 +89,10 @@ static __always_inline int encap_push(struct __sk_buff *skb, const struct weft_p
 }
 
 /* Sends an encapsulated frame out of the underlay: the kernel's routes and neighbour table fill the outer Ethernet header. */
-static __always_inline int encap_send(struct __sk_buff *skb)
+static __always_inline int encap_send(struct __sk_buff *skb, const struct weft_verdict *v)
 {
+	if (unlikely(v->by_device))
+		return bpf_redirect(cfg_tunnel_ifindex, 0);
 	skb->queue_mapping = 0; /* a TAP's queue must not choose the NIC's */
 	return bpf_redirect_neigh(cfg_underlay_ifindex, NULL, 0, 0);
 }

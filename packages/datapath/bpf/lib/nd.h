@@ -37,20 +37,20 @@ static __always_inline int nd_check_option(const __u8 *option, const void *end, 
 }
 
 /* The checks of RFC 4861 section 7.1.1 and of the options, for the solicitation at 'ns'. */
-static __always_inline int nd_check_solicitation(const __u8 *ns, const void *end, const struct weft_packet *p, const struct weft_port *port)
+static __always_inline int nd_check_solicitation(const __u8 *ns, const void *end, __u32 length, const struct weft_port *port)
 {
 	int reason;
 
-	if (p->ttl != 255 || (p->l4_length != 24 && p->l4_length != 32 && p->l4_length != 40))
+	if (length != 24 && length != 32 && length != 40)
 		return WEFT_DROP_MALFORMED_ND;
 	if ((const void *)ns + 24 > end || ns[1] != 0 || ns[8] == 0xff)
 		return WEFT_DROP_MALFORMED_ND;
-	if (p->l4_length >= 32) {
+	if (length >= 32) {
 		reason = nd_check_option(ns + 24, end, port);
 		if (reason)
 			return reason;
 	}
-	if (p->l4_length == 40) {
+	if (length == 40) {
 		reason = nd_check_option(ns + 32, end, port);
 		if (reason)
 			return reason;
@@ -93,43 +93,54 @@ static __always_inline void nd_build_advertisement(struct nd_reply *r, const str
 	ST16(r->na, 2, ~csum_fold(sum));
 }
 
-/* Judges an ND message and, for a question that has an answer, turns it into the reply.  Returns 0 (REPLY) or a reason. */
-static __always_inline int nd_answer(struct __sk_buff *skb, const struct weft_packet *p, const struct weft_port *port)
+/* Why an ND message of this type, other than a solicitation, is dropped. */
+static __always_inline int nd_reason(__u8 type)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	const __u8 *ns = data + ETH_HLEN + (p->l4_offset & 63);
-	const struct weft_subnet *subnet;
-	const struct weft_target *record;
-	__u8 target[WEFT_ADDR_LEN] __attribute__((aligned(8)));
-	struct nd_reply reply;
-	__u8 flags = ND_SOLICITED_OVERRIDE;
-	__u32 head;
-	__u16 tail;
-	int reason;
-
-	if ((void *)ns + 24 > end)
-		return (void *)ns + 1 > end || *ns == 135 ? WEFT_DROP_MALFORMED_ND :
-		       *ns == 133		  ? WEFT_DROP_ND_ROUTER_SOLICITATION :
-		       *ns == 134		  ? WEFT_DROP_ROUTER_ADVERTISEMENT_NOT_ALLOWED :
-		       *ns == 136		  ? WEFT_DROP_ND_ADVERTISEMENT :
-						    WEFT_DROP_ND_REDIRECT_NOT_ALLOWED;
-	switch (*ns) {
+	switch (type) {
 	case 133:
 		return WEFT_DROP_ND_ROUTER_SOLICITATION;
 	case 134:
 		return WEFT_DROP_ROUTER_ADVERTISEMENT_NOT_ALLOWED;
 	case 136:
 		return WEFT_DROP_ND_ADVERTISEMENT;
-	case 137:
-		return WEFT_DROP_ND_REDIRECT_NOT_ALLOWED;
 	}
-	reason = nd_check_solicitation(ns, end, p, port);
+	return WEFT_DROP_ND_REDIRECT_NOT_ALLOWED;
+}
+
+/* Judges the ND message at byte 'l4_offset' of the IPv6 packet (checked, and cut to its length) and, for a question that has an answer,
+ * turns it into the reply.  Returns 0 (REPLY) or a reason.  A program of its own to the verifier: its stack is none of the fast path's. */
+__attribute__((noinline)) int nd_answer(struct __sk_buff *skb, __u32 l4_offset)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	const __u8 *ip = data + ETH_HLEN, *ns = data + ETH_HLEN + (l4_offset & 63);
+	__u8 source[WEFT_ADDR_LEN] __attribute__((aligned(8))), target[WEFT_ADDR_LEN] __attribute__((aligned(8)));
+	const struct weft_subnet *subnet;
+	const struct weft_target *record;
+	const struct weft_port *port;
+	__u32 ifindex = skb->ifindex;
+	__u8 flags = ND_SOLICITED_OVERRIDE;
+	struct nd_reply reply;
+	__u32 head;
+	__u16 tail;
+	int reason;
+
+	port = bpf_map_lookup_elem(&map_port, &ifindex);
+	if (!port)
+		return WEFT_DROP_NO_PORT;
+	if ((void *)ip + 40 > end || (void *)ns + 1 > end)
+		return WEFT_DROP_MALFORMED_ND;
+	if (*ns != 135)
+		return nd_reason(*ns);
+	if ((void *)ns + 24 > end || ip[7] != 255)
+		return WEFT_DROP_MALFORMED_ND;
+	reason = nd_check_solicitation(ns, end, skb->len - ETH_HLEN - l4_offset, port);
 	if (reason)
 		return reason;
+	addr_copy(source, ip + 8);
 	addr_copy(target, ns + 8);
-	if (addr_is_zero(p->source.ca))
+	if (addr_is_zero(source))
 		return WEFT_DROP_ND_DAD_PROBE;
-	if (!ipv6_is_link_local(p->source.ca) && !sender_is_port(port, skb->ifindex, p->source.ca))
+	if (!ipv6_is_link_local(source) && !sender_is_port(port, ifindex, source))
 		return WEFT_DROP_ND_SENDER_SPOOFED;
 
 	subnet = bpf_map_lookup_elem(&map_subnet, &port->vsid);
@@ -139,12 +150,12 @@ static __always_inline int nd_answer(struct __sk_buff *skb, const struct weft_pa
 		flags |= ND_ROUTER;
 	} else {
 		record = lookup_ca(port->network_id, target);
-		if (!record || record->kind == WEFT_TARGET_DENY || record->vsid != port->vsid || target_is_port(record, skb->ifindex))
+		if (!record || record->kind == WEFT_TARGET_DENY || record->vsid != port->vsid || target_is_port(record, ifindex))
 			return WEFT_DROP_ND_TARGET_UNKNOWN;
 		head = LD32(record->mac, 0);
 		tail = LD16(record->mac, 4);
 	}
-	nd_build_advertisement(&reply, port, target, p->source.ca, head, tail, flags);
+	nd_build_advertisement(&reply, port, target, source, head, tail, flags);
 	reason = weft_cut(skb, ND_REPLY_LEN);
 	if (reason)
 		return reason;
