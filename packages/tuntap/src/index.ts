@@ -27,7 +27,7 @@ export type { FrameSource, StartOptions } from './frame-source.ts';
 export { type Generator, type GeneratorOptions, type GeneratorResult, startGenerator } from './generator.ts';
 export { type InterfaceHolder, interfaceHolders } from './holders.ts';
 export { inNetns } from './netns.ts';
-export { openPacketSocket, type PacketSocketOptions } from './packet-socket.ts';
+export { openPacketSocket, type PacketFilterInstruction, type PacketSocketOptions } from './packet-socket.ts';
 export { type CreateTapOptions, createTap, inspectTap, removeTap, type TapInfo } from './persistent-tap.ts';
 export { type SequenceStats, type Sink, type SinkOptions, type SinkStats, startSink } from './sink.ts';
 export { openTap, type TapDevice, type TapOffload, type TapOptions } from './tap.ts';

@@ -4,7 +4,7 @@ import { loadNative } from './load-native.ts';
 export interface Native {
   readonly maxFrameBytes: number;
   openTun(name: string, flags: number, vnetHeaderBytes: number, offloads: number): NativeHandle;
-  openPacket(interfaceName: string, vnetHeaderBytes: number): NativeHandle;
+  openPacket(interfaceName: string, vnetHeaderBytes: number, receiveBufferBytes: number, filter: Uint32Array): NativeHandle;
   tunIoctl(fd: number, request: 'TUNSETPERSIST' | 'TUNSETOFFLOAD' | 'TUNSETOWNER' | 'TUNSETGROUP', argument: number): void;
   closeFd(fd: number): void;
   linkInfo(name: string): NativeLinkInfo | null;

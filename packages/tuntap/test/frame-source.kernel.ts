@@ -160,4 +160,59 @@ describe('a packet socket', () => {
     a.close();
     b.close();
   });
+
+  test('shows VLAN tags where the wire had them, virtio-net header or not', async () => {
+    sandbox.ip('link', 'add', 'va', 'type', 'veth', 'peer', 'name', 'vb');
+    sandbox.ip('link', 'set', 'va', 'up');
+    sandbox.ip('link', 'set', 'vb', 'up');
+    const [sender, plain, withHeader] = sandbox.run(() => [
+      openPacketSocket({ interfaceName: 'va' }),
+      openPacketSocket({ interfaceName: 'vb' }),
+      openPacketSocket({ interfaceName: 'vb', vnetHdr: true }),
+    ]);
+    const bare = numberedFrame(7);
+    const tagged = Uint8Array.from([...bare.subarray(0, 12), 0x81, 0x00, 0x20, 0x64, ...bare.subarray(12)]);
+    const seen: Uint8Array[][] = [[], []];
+    plain.start((batch) => seen[0]!.push(...[...batch].map((frame) => frame.slice())));
+    withHeader.start((batch) => seen[1]!.push(...[...batch].map((frame) => frame.slice(10))));
+    sender.write(tagged);
+    sender.write(bare);
+    await vi.waitFor(() =>
+      expect(seen).toEqual([
+        [tagged, bare],
+        [tagged, bare],
+      ]),
+    );
+    sender.write(tagged);
+    plain.pause();
+    await vi.waitFor(() => expect(plain.read()).toEqual(tagged));
+    for (const socket of [sender, plain, withHeader]) socket.close();
+  });
+
+  test('receives what its filter lets through, and keeps as much as asked', async () => {
+    sandbox.ip('link', 'add', 'va', 'type', 'veth', 'peer', 'name', 'vb');
+    sandbox.ip('link', 'set', 'va', 'up');
+    sandbox.ip('link', 'set', 'vb', 'up');
+    // The byte at 17 is the low one of the frame's number: ldb [17]; jeq #3; ret.
+    const filter = [
+      [0x30, 0, 0, 17],
+      [0x15, 0, 1, 3],
+      [0x06, 0, 0, 0x40000],
+      [0x06, 0, 0, 0],
+    ] as const;
+    const [sender, some, all] = sandbox.run(() => [
+      openPacketSocket({ interfaceName: 'va' }),
+      openPacketSocket({ interfaceName: 'vb', filter }),
+      openPacketSocket({ interfaceName: 'vb', receiveBufferBytes: 64 << 20 }),
+    ]);
+    for (let i = 0; i < 5000; i++) sender.write(numberedFrame(i, 1500));
+    const counts = { some: 0, all: 0 };
+    for (let frame = some.read(); frame !== null; frame = some.read()) {
+      expect(numberOf(frame) & 0xff).toBe(3);
+      counts.some++;
+    }
+    while (all.read() !== null) counts.all++;
+    expect(counts).toEqual({ some: 20, all: 5000 });
+    for (const socket of [sender, some, all]) socket.close();
+  });
 });

@@ -17,7 +17,8 @@ Napi::Value ReadOne(const Napi::CallbackInfo& info) {
   static thread_local std::unique_ptr<uint8_t[]> scratch(new uint8_t[kMaxFrameBytes]);
   size_t size = info[1].As<Napi::Number>().Uint32Value();
   if (size > kMaxFrameBytes) size = kMaxFrameBytes;
-  const ssize_t got = ReadFrame(info[0].As<Napi::Number>().Int32Value(), scratch.get(), size);
+  const int fd = info[0].As<Napi::Number>().Int32Value();
+  const ssize_t got = ReadFrame(fd, PacketKindOf(fd), scratch.get(), size);
   if (got < 0) {
     if (errno == EAGAIN) return env.Null();
     throw ErrnoError(env, errno, "read");

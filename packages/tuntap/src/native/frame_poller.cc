@@ -26,6 +26,7 @@ class FramePoller : public Napi::ObjectWrap<FramePoller> {
   // new FramePoller(fd, buffer: Uint8Array, spans: Uint32Array, onBatch: (count, error | undefined) => void)
   explicit FramePoller(const Napi::CallbackInfo& info) : Napi::ObjectWrap<FramePoller>(info), async_(info.Env(), "weft.FramePoller") {
     fd_ = info[0].As<Napi::Number>().Int32Value();
+    kind_ = PacketKindOf(fd_);
     Napi::Uint8Array buffer = info[1].As<Napi::Uint8Array>();
     Napi::Uint32Array spans = info[2].As<Napi::Uint32Array>();
     data_ = buffer.Data();
@@ -71,7 +72,7 @@ class FramePoller : public Napi::ObjectWrap<FramePoller> {
     uint32_t count = 0;
     int error = 0;
     while (count < batch_size_ && size_ - offset >= kMaxFrameBytes) {
-      const ssize_t got = ReadFrame(fd_, data_ + offset, kMaxFrameBytes);
+      const ssize_t got = ReadFrame(fd_, kind_, data_ + offset, kMaxFrameBytes);
       if (got < 0) {
         if (errno != EAGAIN) error = errno;
         break;
@@ -102,6 +103,7 @@ class FramePoller : public Napi::ObjectWrap<FramePoller> {
   }
 
   int fd_ = -1;
+  PacketKind kind_;
   uint8_t* data_ = nullptr;
   size_t size_ = 0;
   uint32_t* spans_data_ = nullptr;

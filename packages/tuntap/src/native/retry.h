@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "packet_tag.h"
+
 namespace weft {
 
 template <typename Call>
@@ -23,6 +25,12 @@ ssize_t RetryStale(Call call) {
 
 inline ssize_t ReadFrame(int fd, void* data, size_t size) {
   return RetryStale([&] { return read(fd, data, size); });
+}
+
+// As ReadFrame; a frame of a packet socket has its VLAN tag put back where the wire had it.
+inline ssize_t ReadFrame(int fd, const PacketKind& kind, void* data, size_t size) {
+  if (!kind.is_packet_socket) return ReadFrame(fd, data, size);
+  return RetryStale([&] { return ReadTagged(fd, kind, static_cast<uint8_t*>(data), size); });
 }
 
 inline ssize_t WriteFrame(int fd, const void* data, size_t size) {
