@@ -26,13 +26,13 @@ export interface PortSpecView {
   readonly subnet: string;
   readonly mac: string;
   readonly addresses: readonly string[];
-  /** Absent: any host. */
-  readonly placement?: { readonly hosts: readonly string[] };
+  /** Host ids. Absent: any host. */
+  readonly placement?: readonly string[];
 }
 export function portSpecView(port: Pick<Port, 'subnet' | 'mac' | 'addresses' | 'placement'>): PortSpecView {
   const { subnet, mac, addresses, placement } = port;
   return { subnet, mac, addresses, ...placementView(placement) };
 }
-function placementView(placement: Placement): { placement?: { hosts: readonly string[] } } {
-  return placement.mode === 'any' ? {} : { placement: { hosts: placement.mode === 'list' ? placement.hosts : [] } };
+function placementView(placement: Placement): { placement?: readonly string[] } {
+  return placement.mode === 'any' ? {} : { placement: placement.mode === 'list' ? placement.hosts : [] };
 }
