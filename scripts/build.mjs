@@ -21,7 +21,13 @@ function newest(...paths) {
 function run(what, command, args, options = {}) {
   const started = Date.now();
   process.stderr.write(`weft build: ${what} … `);
-  const result = spawnSync(command, args, { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8', timeout: 600_000, maxBuffer: 1 << 28, ...options });
+  const result = spawnSync(command, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+    timeout: 600_000,
+    maxBuffer: 1 << 28,
+    ...options,
+  });
   if (result.status !== 0) {
     process.stderr.write(`failed\n${result.stdout ?? ''}${result.stderr ?? ''}${result.error ? `${result.error.message}\n` : ''}`);
     process.exit(1);
@@ -39,11 +45,17 @@ if (force || newest('proto') > newest(generated)) {
 run('drop reasons', 'node', ['scripts/generate-reasons.mjs', '--check']);
 for (const name of ['tuntap', 'bpf']) {
   const at = `packages/${name}`;
-  if (force || newest(`${at}/src`, `${at}/binding.gyp`) > newest(`${at}/build/Release/${name}.node`)) {
+  if (force || newest(`${at}/src/native`, `${at}/binding.gyp`) > newest(`${at}/build/Release/weft_${name}.node`)) {
     run(`native binding ${name}`, 'npm', ['run', '--silent', 'build:native'], { cwd: at });
   }
 }
 if (force || newest('packages/datapath/bpf') > newest('packages/datapath/dist-bpf')) {
   run('BPF programs', 'node', ['packages/datapath/scripts/build-bpf.mjs']);
+}
+if (force || newest('packages/bench/bpf') > newest('packages/bench/dist-bpf')) {
+  mkdirSync('packages/bench/dist-bpf', { recursive: true });
+  const include = `-I/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
+  const [source, object] = ['packages/bench/bpf/redirect.bpf.c', 'packages/bench/dist-bpf/redirect.bpf.o'];
+  run("benchmark's BPF program", 'clang', ['-O2', '-g', '-Wall', '-target', 'bpf', include, '-c', source, '-o', object]);
 }
 run('TypeScript', 'npx', ['tsc', '-b']);

@@ -28,7 +28,11 @@ for (const step of steps) {
   const command = step.vitest
     ? ['npx', 'vitest', 'run', '--project', step.vitest, '--reporter=default', '--reporter=json', `--outputFile.json=${output}`]
     : step.command;
-  const result = spawnSync(command[0], command.slice(1), { stdio: ['ignore', 'inherit', 'inherit'], timeout: step.limit, killSignal: 'SIGTERM' });
+  const result = spawnSync(command[0], command.slice(1), {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    timeout: step.limit,
+    killSignal: 'SIGTERM',
+  });
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
   const ok = result.status === 0;
   if (step.vitest) {
@@ -44,7 +48,9 @@ for (const step of steps) {
     total.failed += report.numFailedTests || (ok ? 0 : 1);
   } else if (ok) total.passed++;
   else total.failed++;
-  console.log(`== ${step.id}: ${ok ? 'ok' : `FAILED (${result.error?.message ?? `exit ${result.status ?? result.signal}`})`} in ${seconds} s`);
+  console.log(
+    `== ${step.id}: ${ok ? 'ok' : `FAILED (${result.error?.message ?? `exit ${result.status ?? result.signal}`})`} in ${seconds} s`,
+  );
   if (!ok && step.id === 'build') break;
 }
 rmSync(scratch, { recursive: true, force: true });

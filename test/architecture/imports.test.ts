@@ -14,7 +14,7 @@ const layers: readonly (readonly string[])[] = [
   ['tuntap', 'bpf', 'bus', 'audit', 'datapath'],
   ['controller', 'agent'],
   ['testkit', 'lab'],
-  ['cli', 'console'],
+  ['cli', 'console', 'bench'],
 ];
 const order = layers.flat();
 
@@ -111,7 +111,7 @@ describe('pure packages', () => {
         text
           .split('\n')
           .map((line, index) => ({ line, index }))
-          .filter(({ line }) => impure.test(line) && !/^\s*(\*|\/\/)/.test(line))
+          .filter(({ line }) => impure.test(line) && !/^\s*(\/?\*|\/\/)/.test(line))
           .map(({ index, line }) => `${path.slice(root.length + 1)}:${index + 1}: ${line.trim()}`),
       );
     expect(found).toEqual([]);

@@ -1,6 +1,8 @@
 import type { BenchContext } from './core/context.ts';
 import type { Figure } from './core/figure.ts';
+import { scaleFigures } from './path/scale-figures.ts';
 import { sameHostFigures, tapFigures } from './path/tap-figures.ts';
+import { vmFigures } from './path/vm-figures.ts';
 
 /** Figures that are measured together. */
 export interface Group {
@@ -13,4 +15,6 @@ export interface Group {
 export const groups: readonly Group[] = [
   { ids: ['tap-'], what: 'TAP to TAP between two hosts, beside bridge+VXLAN and no encapsulation', measure: tapFigures },
   { ids: ['same-host'], what: 'TAP to TAP on one host, beside the kernel bridge', measure: sameHostFigures },
+  { ids: ['vm-'], what: 'between VMs that are namespaces: one TCP stream, connections, round trips', measure: vmFigures },
+  { ids: ['scale-'], what: '100,000 mappings: frames a second, and loading them', measure: scaleFigures },
 ];

@@ -30,7 +30,7 @@ export async function measure(from: TapDevice, to: TapDevice, frames: readonly U
     last = now;
   }
   const read = await sink.stop();
-  if (read.frames === 0) throw new Error(`Nothing arrived: ${sent.sent} frames sent, errors ${JSON.stringify(sent.errors)}`);
+  if (read.frames === 0) throw new Error(`Nothing arrived at ${to.name}: ${sent.sent} frames sent, errors ${JSON.stringify(sent.errors)}`);
   const seconds = sent.elapsedNs / 1e9;
   const meanFrameRead = read.bytes / read.frames;
   const offered = (sent.bytes - sent.sent * VNET_HEADER_BYTES) / sent.sent;

@@ -1,12 +1,12 @@
-import { type LabHost, run } from '@weft/testkit';
+import { fileURLToPath } from 'node:url';
+import { BpfObject } from '@weft/bpf';
+import { ipJson, type LabHost, run } from '@weft/testkit';
+import { inNetns } from '@weft/tuntap';
+import type { BenchContext } from '../core/context.ts';
 import { VSID, vmA, vmB } from './addresses.ts';
 import type { PathEnd } from './topology.ts';
 
 /** What others do with the same frames: each function joins the VMs' devices of a pair of hosts. */
-
-async function tc(host: LabHost, ...args: string[]): Promise<void> {
-  await run('tc', args, { netns: host.netns });
-}
 
 async function ip(host: LabHost, ...args: string[]): Promise<void> {
   await run('ip', ['-n', host.netns, ...args]);
@@ -53,18 +53,34 @@ export async function bridgeVxlan(a: PathEnd, b: PathEnd, devices: { readonly a:
   }
 }
 
-/** tc redirect from the VM's device to the underlay and back, frames as they are: the limit that no tunnel can pass. */
-export async function redirectOnly(a: PathEnd, b: PathEnd, devices: { readonly a: string; readonly b: string }): Promise<void> {
+/** The compiled program, beside `src` and `dist` alike. */
+const REDIRECT_OBJECT = fileURLToPath(new URL('../../dist-bpf/redirect.bpf.o', import.meta.url));
+
+/** A tc redirect from the VM's device to the underlay and back, frames as they are: the limit that no tunnel can pass. */
+export async function redirectOnly(
+  a: PathEnd,
+  b: PathEnd,
+  devices: { readonly a: string; readonly b: string },
+  context: BenchContext,
+): Promise<void> {
   for (const [own, device] of [
     [a, devices.a],
     [b, devices.b],
   ] as const) {
+    const links = await ipJson<{ ifname: string; ifindex: number }>(['link', 'show'], own.host.netns);
+    const indexOf = (name: string): number => links.find((link) => link.ifname === name)!.ifindex;
+    // The receiving end must take frames that are not for its own MAC address.
+    await ip(own.host, 'link', 'set', own.host.underlayDevice, 'promisc', 'on');
     for (const [from, to] of [
       [device, own.host.underlayDevice],
       [own.host.underlayDevice, device],
     ] as const) {
-      await tc(own.host, 'qdisc', 'add', 'dev', from, 'clsact');
-      await tc(own.host, 'filter', 'add', 'dev', from, 'ingress', 'matchall', 'action', 'mirred', 'egress', 'redirect', 'dev', to);
+      const object = BpfObject.open(REDIRECT_OBJECT, { rodata: { cfg_target_ifindex: indexOf(to) } }).load();
+      const link = inNetns(`/run/netns/${own.host.netns}`, () => object.program('redirect').attachTcx(indexOf(from), 'ingress'));
+      context.beforeClose(own.host.netns, () => {
+        link.close();
+        object.close();
+      });
     }
   }
 }

@@ -4,7 +4,6 @@ import { median } from '../core/statistics.ts';
 import { VSID, vmA, vmB } from './addresses.ts';
 import { tcpFrames } from './frames.ts';
 import { measure, type Run } from './measure.ts';
-import { ovsInstalled, ovsVxlan } from './ovs.ts';
 import { bridgeVxlan, localBridge, redirectOnly } from './peers.ts';
 import { createPair, gatewayMac, type Path, TENANT_MTU_BYTES } from './topology.ts';
 import { joinByWeft } from './weft.ts';
@@ -93,7 +92,6 @@ async function rounds(context: BenchContext, mode: 'veth' | 'wire', sizes: reado
       { id: 'weft', join: joinByWeft },
       { id: 'bridge+vxlan', join: bridgeVxlan },
       { id: 'redirect', join: redirectOnly },
-      ...((await ovsInstalled()) ? [{ id: 'ovs-user', join: ovsVxlan }] : []),
     ];
     for (const { id, join } of builders) {
       const pair = await createPair(context.name(`${id.replace(/[^a-z]/g, '')}-${mode}`), mode, [1, 1]);
@@ -107,7 +105,11 @@ async function rounds(context: BenchContext, mode: 'veth' | 'wire', sizes: reado
         for (let turn = 0; turn < paths.length; turn++) {
           const path = paths[(turn + Math.max(round, 0)) % paths.length]!;
           context.progress(`tap ${mode} ${size}: round ${round + 1}/${context.rounds} ${path.id}`);
-          const run = await measure(path.a.taps[0]!, path.b.taps[0]!, frames.get(size)!, round < 0 ? 100 : context.runMs);
+          const run = await measure(path.a.taps[0]!, path.b.taps[0]!, frames.get(size)!, round < 0 ? 100 : context.runMs).catch(
+            (cause: Error) => {
+              throw new Error(`${path.id}, ${mode}, ${size}: ${cause.message}`, { cause });
+            },
+          );
           if (round < 0) continue; // the first warms up
           const key = `${path.id}/${size}`;
           runs.set(key, [...(runs.get(key) ?? []), run]);

@@ -10,9 +10,9 @@ import { gatewayMac } from './addresses.ts';
  */
 
 /** Underlay MTU of every pair. */
-export const UNDERLAY_MTU_BYTES = 1500;
+export const UNDERLAY_MTU_BYTES: number = 1500;
 /** Tenant MTU: less 50 bytes of VXLAN over IPv4. */
-export const TENANT_MTU_BYTES = UNDERLAY_MTU_BYTES - 50;
+export const TENANT_MTU_BYTES: number = UNDERLAY_MTU_BYTES - 50;
 
 /** One end of a path: a host with TAP devices that "VMs" hold. */
 export interface PathEnd {
