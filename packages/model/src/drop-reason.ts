@@ -132,6 +132,8 @@ export const DropReason = {
   ECN_CE_ON_NOT_ECT: 63,
   /** The kernel refused to grow, shrink or redirect the frame. */
   KERNEL_REFUSED: 64,
+  /** The sender asks for its checksum to be written over addresses or ports that were checked. */
+  CHECKSUM_OFFLOAD_MISPLACED: 65,
 } as const;
 
 /** A drop reason's number. */
@@ -213,6 +215,7 @@ export const dropReasonTexts: ReadonlyMap<number, DropReasonText> = new Map([
   [62, { name: 'ND_NOT_TUNNELLED', what: 'Neighbour discovery inside the tunnel; it is answered on the sender\'s host.', operator: 'no Weft host sends these; find the sender.' }],
   [63, { name: 'ECN_CE_ON_NOT_ECT', what: 'Congestion was marked on a packet that can\'t carry the mark (RFC 6040).', operator: 'nothing; the underlay is congested.' }],
   [64, { name: 'KERNEL_REFUSED', what: 'The kernel refused to grow, shrink or redirect the frame.', operator: 'report it, with the sample.' }],
+  [65, { name: 'CHECKSUM_OFFLOAD_MISPLACED', what: 'The sender asks for its checksum to be written over addresses or ports that were checked.', operator: 'a forger, or a guest\'s broken driver; see the sample.' }],
 ]);
 
 /** The reason's name, or `UNKNOWN_<number>` when a newer datapath reports one this program does not know. */

@@ -21,7 +21,7 @@ import type { CustomerRoute, Placement } from './records.ts';
 
 export const API_VERSION = 'weft/v1';
 /** Bounds on what one reads: bytes of a file, documents of one call. */
-export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
+export const MAX_MANIFEST_BYTES: number = 4 * 1024 * 1024;
 const MAX_DOCUMENTS = 20_000;
 
 export interface ManifestFile {
