@@ -143,6 +143,11 @@ export interface Bucket {
   create(key: string, value: Uint8Array, options?: CallOptions): Promise<WriteOutcome>;
   /** Removes the key and its tombstone if its revision is still `revision`; idempotent. */
   purge(key: string, revision: number): Promise<void>;
+  /**
+   * Every write to the bucket from `fromRevision` on, in order, without end: also those that were overwritten since, as far as the bucket's
+   * history reaches (the last 10 of a key). Purged keys are not told. Ends when the signal aborts.
+   */
+  follow(options: { readonly fromRevision: number; readonly signal: AbortSignal }): AsyncIterable<Entry>;
   /** For few, central readers: resyncs by itself, also when its consumer is lost on the server. */
   watch(prefix: string, handlers: WatchHandlers, options?: { readonly heartbeatMs?: number }): Subscription;
   status(): Promise<{
@@ -172,6 +177,8 @@ export interface AuditStream {
   /** Follows the stream; ends when the signal aborts. Survives reconnects and lost consumers. */
   follow(options: { readonly fromSequence: number; readonly signal: AbortSignal; readonly subject?: string }): AsyncIterable<AuditMessage>;
   lastSequence(): Promise<number>;
+  /** The last message of a subject. */
+  last(subject: string): Promise<AuditMessage | undefined>;
 }
 export interface AuditMessage {
   readonly sequence: number;

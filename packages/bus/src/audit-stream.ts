@@ -2,8 +2,9 @@ import { headers } from '@nats-io/transport-node';
 import { WeftError } from '@weft/model';
 import type { AuditMessage, AuditStream } from './api.ts';
 import { readAck } from './bucket.ts';
-import { type FeedMessage, openFeed } from './feed.ts';
-import { insist, type StreamInfo, streamInfo } from './js-api.ts';
+import { openFeed } from './feed.ts';
+import { followStream } from './follow.ts';
+import { insist, lastMessage, type StreamInfo, streamInfo } from './js-api.ts';
 import type { Link } from './link.ts';
 
 export const AUDIT_STREAM = 'AUDIT';
@@ -34,60 +35,17 @@ export class JetStreamAudit implements AuditStream {
   }
 
   async *follow(options: { fromSequence: number; signal: AbortSignal; subject?: string }): AsyncIterable<AuditMessage> {
-    const { signal } = options;
-    let next = options.fromSequence;
-    while (!signal.aborted && !this.#link.closed) {
-      const queue: FeedMessage[] = [];
-      let lost = false;
-      let wake: () => void = () => {};
-      const wakeUp = (): void => wake();
-      signal.addEventListener('abort', wakeUp, { once: true });
-      try {
-        await this.#link.whenConnected(signal);
-        const feed = await openFeed(
-          this.#link,
-          {
-            stream: AUDIT_STREAM,
-            filter: options.subject ?? ANY,
-            start: { fromSequence: next },
-            heartbeatMs: HEARTBEAT_MS,
-            onMessage: (message) => {
-              queue.push(message);
-              wake();
-            },
-            onCaughtUp: () => {},
-            onLost: () => {
-              lost = true;
-              wake();
-            },
-          },
-          this.#link.requestTimeoutMs,
-          signal,
-        );
-        try {
-          for (;;) {
-            for (let message = queue.shift(); message !== undefined; message = queue.shift()) {
-              if (signal.aborted) return;
-              next = message.sequence + 1;
-              yield { sequence: message.sequence, id: message.id, value: message.data };
-            }
-            if (lost || signal.aborted) break;
-            await new Promise<void>((resolve) => {
-              wake = resolve;
-              if (queue.length > 0 || lost || signal.aborted) resolve();
-            });
-          }
-        } finally {
-          await feed.stop();
-        }
-      } catch (error) {
-        if (signal.aborted || this.#link.closed) return;
-        this.#link.logger.warn({ error: (error as Error).message }, 'following the audit stream failed; starting anew');
-        await new Promise((resolve) => setTimeout(resolve, 200));
-      } finally {
-        signal.removeEventListener('abort', wakeUp);
-      }
+    const { fromSequence, signal, subject } = options;
+    for await (const message of followStream(this.#link, AUDIT_STREAM, subject ?? ANY, fromSequence, signal)) {
+      yield { sequence: message.sequence, id: message.id, value: message.data };
     }
+  }
+
+  async last(subject: string): Promise<AuditMessage | undefined> {
+    const message = await insist(this.#link, TIMEOUT_MS, undefined, (timeoutMs) =>
+      lastMessage(this.#link, AUDIT_STREAM, subject, timeoutMs),
+    );
+    return message === undefined ? undefined : { sequence: message.sequence, id: '', value: message.data };
   }
 
   async lastSequence(): Promise<number> {

@@ -2,6 +2,7 @@ import { headers } from '@nats-io/transport-node';
 import { type BucketName, hasCode, WeftError } from '@weft/model';
 import type { Bucket, CallOptions, Entry, Snapshot, Subscription, WatchHandlers, WriteOutcome } from './api.ts';
 import { type Feed, openFeed } from './feed.ts';
+import { followStream } from './follow.ts';
 import {
   callApi,
   insist,
@@ -92,6 +93,13 @@ export class JetStreamBucket implements Bucket {
     await this.#insist({}, (timeoutMs) =>
       callApi(this.#link, `STREAM.PURGE.${this.#stream}`, { filter: this.#subject(key), seq: revision + 1 }, timeoutMs),
     );
+  }
+
+  async *follow(options: { fromRevision: number; signal: AbortSignal }): AsyncIterable<Entry> {
+    for await (const message of followStream(this.#link, this.#stream, this.#filter(''), options.fromRevision, options.signal)) {
+      // Markers that other tools leave (`nats kv del`) have no value.
+      if (message.data.length > 0) yield this.#entry(message.subject, message.sequence, message.data);
+    }
   }
 
   watch(prefix: string, handlers: WatchHandlers, options: { readonly heartbeatMs?: number } = {}): Subscription {

@@ -9,6 +9,7 @@ import type { Link } from './link.ts';
 // Buckets and the audit stream: made if absent, compared if there. NATS itself takes an existing stream whatever was asked for, so a
 // bucket someone made with other settings would be weaker in silence.
 
+const HISTORY = 10;
 const OPEN_TIMEOUT_MS = 15_000;
 const TWO_MINUTES_NS = 120_000_000_000;
 
@@ -23,7 +24,8 @@ function bucketConfig(name: BucketName, replicas: number): StreamConfig {
     max_msgs: -1,
     max_bytes: -1,
     max_age: 0,
-    max_msgs_per_subject: 1,
+    // Overwritten values stay a while, so that the audit misses no change made while no controller ran.
+    max_msgs_per_subject: HISTORY,
     max_msg_size: -1,
     max_consumers: -1,
     duplicate_window: TWO_MINUTES_NS,
