@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { makeDirectories } from './directories.ts';
 import { BpfError, guard } from './errors.ts';
 import { native } from './native.ts';
 
@@ -15,7 +15,7 @@ const defaultPath = '/sys/fs/bpf';
 export function mountBpffs(path: string = defaultPath): boolean {
   if (isBpffs(path)) return false;
   try {
-    mkdirSync(path, { recursive: true });
+    makeDirectories(path);
   } catch (error) {
     throw new BpfError('WEFT_ERR_BPF_NO_BPFFS', `Cannot mount a bpffs at ${path}: ${(error as Error).message}`);
   }

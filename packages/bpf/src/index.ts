@@ -22,6 +22,7 @@
  * calling thread's network namespace.
  */
 export { isBpffs, mountBpffs, unmountBpffs } from './bpffs.ts';
+export { type CreateMapOptions, createMap } from './create-map.ts';
 export { BpfError, type BpfErrorCode } from './errors.ts';
 export { BpfLink, type BpfLinkInfo } from './link.ts';
 export { BpfMap, updateFlags } from './map.ts';

@@ -40,14 +40,9 @@ export class BpfMap extends Descriptor {
     this.valueBytes = this.isPerCpu ? Math.ceil(info.valueSize / 8) * 8 * possibleCpuCount() : info.valueSize;
   }
 
-  /** Takes over a descriptor, which is closed with the map, and at once if this throws. */
+  /** Takes over a descriptor, which is closed with the map; it stays the caller's if this throws. */
   static fromFd(fd: number): BpfMap {
-    try {
-      return new BpfMap(fd);
-    } catch (error) {
-      native().closeFd(fd);
-      throw error;
-    }
+    return new BpfMap(fd);
   }
 
   /** @throws {BpfError} `WEFT_ERR_BPF_NOT_FOUND`, `WEFT_ERR_BPF_PIN_KIND`. */

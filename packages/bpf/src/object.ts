@@ -70,19 +70,25 @@ export class BpfObject {
 
   /**
    * Loads maps and programs into the kernel, and pins the maps whose pin was missing. Synchronous: large programs take the verifier up to a second.
+   * When it throws, the object is closed; pins made by then stay.
    *
    * @returns This object.
    * @throws {BpfError} `WEFT_ERR_BPF_VERIFIER_REJECTED` with `verifierLog`; `WEFT_ERR_BPF_NOT_PERMITTED`; `WEFT_ERR_BPF_EXISTS` if another process
    *   pinned such a map meanwhile; `WEFT_ERR_BPF_CLOSED`.
    */
   load(): this {
-    if (this.#state !== 'open')
+    if (this.#state !== 'open') {
       throw new BpfError('WEFT_ERR_BPF_CLOSED', `Cannot load BPF object "${this.name}": it is ${this.#state}; open it anew`);
-    this.verifierLog = guard(`load BPF object "${this.name}"`, () => this.#native.load());
-    this.#state = 'loaded';
-    for (const [name, path] of this.#pins) pinDescriptor(this.map(name).fd, path, `map "${name}"`);
-    this.#pins.clear();
-    return this;
+    }
+    try {
+      this.verifierLog = guard(`load BPF object "${this.name}"`, () => this.#native.load());
+      this.#state = 'loaded';
+      for (const [name, path] of this.#pins) pinDescriptor(this.map(name).fd, path, `map "${name}"`);
+      return this;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   /** @throws {BpfError} `WEFT_ERR_BPF_NOT_FOUND`, `WEFT_ERR_BPF_CLOSED` (not loaded, or loaded without it). */

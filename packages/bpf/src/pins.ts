@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
+import { makeDirectories } from './directories.ts';
 import { BpfError, guard } from './errors.ts';
 import { type MapDefinition, native } from './native.ts';
 
@@ -22,7 +23,7 @@ export function pinDescriptor(fd: number, path: string, label: string): void {
 
 function makeDirectory(directory: string): void {
   try {
-    mkdirSync(directory, { recursive: true });
+    makeDirectories(directory);
   } catch (error) {
     throw new BpfError(
       'WEFT_ERR_BPF_NO_BPFFS',
