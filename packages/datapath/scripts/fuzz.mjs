@@ -8,9 +8,13 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
 const frames = process.argv[2] ?? '1000000';
 const seed = process.argv[3] ?? String(Math.floor(Date.now() / 1000) % 100_000_000);
 console.log(`${frames} frames from seed ${seed}: node ${fileURLToPath(import.meta.url)} ${frames} ${seed}`);
-const result = spawnSync(process.execPath, [resolve(root, 'node_modules/vitest/vitest.mjs'), 'run', '--project', 'kernel', 'packages/datapath/test/oracle'], {
-  cwd: root,
-  stdio: 'inherit',
-  env: { ...process.env, WEFT_FUZZ_FRAMES: frames, WEFT_FUZZ_SEED: seed },
-});
+const result = spawnSync(
+  process.execPath,
+  [resolve(root, 'node_modules/vitest/vitest.mjs'), 'run', '--project', 'kernel', 'packages/datapath/test/oracle'],
+  {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, WEFT_FUZZ_FRAMES: frames, WEFT_FUZZ_SEED: seed },
+  },
+);
 process.exit(result.status ?? 1);

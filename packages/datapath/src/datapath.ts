@@ -60,7 +60,10 @@ export interface Datapath {
   detachDevice(ifindex: number): void;
   /** Device indexes, ascending. Devices that are gone are not among them. */
   attachedDevices(): number[];
+  /** Counters above 0, in no order. When there is no room for more, drops are counted under device 0 and subnet 0. */
   drops(): DropCounter[];
+  /** Removes the counters of a device, once it is gone: a device made later may get its index. */
+  forgetDrops(ifindex: number): void;
   statistics(): DatapathStatistics;
   /** Lets go. A kernel engine works on; a user-space engine stops. Idempotent. */
   close(): void;

@@ -7,7 +7,11 @@ import { OracleBench } from './support/oracle.ts';
 const FRAMES_PER_WORLD = 500;
 const FRAMES = Number(process.env['WEFT_FUZZ_FRAMES'] ?? 24_000);
 const FIRST_SEED = Number(process.env['WEFT_FUZZ_SEED'] ?? 1);
-const knownSeeds = JSON.parse(readFileSync(new URL('seeds.json', import.meta.url), 'utf8')) as { seed: number; frames: number; why: string }[];
+const knownSeeds = JSON.parse(readFileSync(new URL('seeds.json', import.meta.url), 'utf8')) as {
+  seed: number;
+  frames: number;
+  why: string;
+}[];
 
 let bench: OracleBench;
 beforeAll(() => {
@@ -30,7 +34,8 @@ describe('kernel and oracle', () => {
     let tried = 0;
     for (let done = 0, seed = FIRST_SEED; done < FRAMES; done += FRAMES_PER_WORLD, seed++) {
       tried += expectEqual(seed, Math.min(FRAMES_PER_WORLD, FRAMES - done));
-      if ((seed - FIRST_SEED) % 100 === 99) console.log(`${done + FRAMES_PER_WORLD} frames, seeds ${FIRST_SEED} to ${seed}, ${tried} by test run`);
+      if ((seed - FIRST_SEED) % 100 === 99)
+        console.log(`${done + FRAMES_PER_WORLD} frames, seeds ${FIRST_SEED} to ${seed}, ${tried} by test run`);
     }
     expect(tried).toBeGreaterThan(FRAMES * 0.8);
   });

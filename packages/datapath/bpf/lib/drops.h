@@ -41,6 +41,11 @@ __attribute__((noinline)) int drops_count(struct __sk_buff *skb, __u32 vsid, __u
 	if (!drop) {
 		bpf_map_update_elem(&map_drops, &key, &zero, BPF_NOEXIST);
 		drop = bpf_map_lookup_elem(&map_drops, &key);
+		if (!drop) { /* the map is full: count by the reason alone, for which user space has made room */
+			key.ifindex = 0;
+			key.vsid = 0;
+			drop = bpf_map_lookup_elem(&map_drops, &key);
+		}
 		if (!drop)
 			return 0;
 	}

@@ -40,7 +40,7 @@ static __always_inline int offload_check(struct __sk_buff *skb, const struct wef
 
 	if (!offload_position(skb, &start, &field))
 		return 0;
-	return start < l4 || field < l4 + 6 ? WEFT_DROP_KERNEL_REFUSED : 0;
+	return start < l4 || field < l4 + 6 ? WEFT_DROP_CHECKSUM_OFFLOAD_MISPLACED : 0;
 }
 
 #endif

@@ -10,7 +10,7 @@ import { requireDevice } from '../host/devices.ts';
 import { protectTenantDevice } from '../host/guard.ts';
 import { ensureTunnelDevice, removeTunnelDevice } from '../host/tunnel-device.ts';
 import { Attachments, type ProgramName } from './attachments.ts';
-import { readDropCounters } from './drop-counters.ts';
+import { forgetDropCounters, readDropCounters, reserveDropCounters } from './drop-counters.ts';
 import { LAYOUT_VERSION, MAP_LAYOUT } from './layout.ts';
 import { TableWriter } from './table-writer.ts';
 
@@ -99,6 +99,7 @@ export class KernelDatapath implements Datapath {
       this.#tables = new TableWriter(
         Object.fromEntries(TABLES.map((table) => [table, this.#object.map(MAP_LAYOUT[table].map)])) as Record<TableName, BpfMap>,
       );
+      reserveDropCounters(this.#object.map('map_drops'));
       this.#attachPrograms();
     } catch (error) {
       this.#object.close();
@@ -141,6 +142,11 @@ export class KernelDatapath implements Datapath {
   drops(): DropCounter[] {
     this.#check('read');
     return readDropCounters(this.#object.map('map_drops'));
+  }
+
+  forgetDrops(ifindex: number): void {
+    this.#check('write to');
+    forgetDropCounters(this.#object.map('map_drops'), ifindex);
   }
 
   statistics(): DatapathStatistics {

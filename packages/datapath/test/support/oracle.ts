@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
+import { dropReasonName } from '@weft/model';
 import { inNetns } from '@weft/tuntap';
 import { Action, actionName, fromPort, fromUnderlay, type MemoryTables, type Verdict, verdictCb } from '../../../forwarding/src/index.ts';
 import { createWorld, type GeneratedFrame, generateFrame, Rng, tablesOf, type World } from '../../../forwarding/testing/index.ts';
-import { dropReasonName } from '@weft/model';
 import type { DropCounter, KernelDatapath } from '../../src/index.ts';
 import { createKernelDatapath } from '../../src/index.ts';
 import { netnsPath, RUN, sh } from './lab.ts';
@@ -72,6 +72,7 @@ export class OracleBench {
   load(world: World): MemoryTables {
     this.datapath.apply(this.datapath.entries().map(({ table, key }) => ({ op: 'delete', table, key }) as never));
     this.datapath.apply(world.changes);
+    for (const ifindex of [...this.#portIfindexes, world.underlayIfindex]) this.datapath.forgetDrops(ifindex);
     this.datapath.setTestClock(world.nowBootNs);
     return tablesOf(world);
   }
@@ -119,11 +120,18 @@ export class OracleBench {
     });
     const faults: string[] = [];
     const expectedCb = [...verdictCb(verdict)];
-    if (result.ctx.cb.some((word, i) => word !== expectedCb[i])) faults.push(`cb ${describeCb(result.ctx.cb)}, oracle ${describeCb(expectedCb)}`);
+    if (result.ctx.cb.some((word, i) => word !== expectedCb[i]))
+      faults.push(`cb ${describeCb(result.ctx.cb)}, oracle ${describeCb(expectedCb)}`);
     const expectedRetval = TC_ACT[verdict.action];
     if (result.retval !== expectedRetval) faults.push(`returns ${result.retval}, must return ${expectedRetval}`);
-    const expectedMark = verdict.action === Action.CLIMB ? (mark & ~0xffff) | CLIMB_MARK : (mark & 0xffff) === CLIMB_MARK && trial.program === 'from_underlay' ? mark & ~0xffff : mark;
-    if (result.ctx.mark !== expectedMark >>> 0) faults.push(`mark ${result.ctx.mark.toString(16)}, must be ${(expectedMark >>> 0).toString(16)}`);
+    const expectedMark =
+      verdict.action === Action.CLIMB
+        ? (mark & ~0xffff) | CLIMB_MARK
+        : (mark & 0xffff) === CLIMB_MARK && trial.program === 'from_underlay'
+          ? mark & ~0xffff
+          : mark;
+    if (result.ctx.mark !== expectedMark >>> 0)
+      faults.push(`mark ${result.ctx.mark.toString(16)}, must be ${(expectedMark >>> 0).toString(16)}`);
     const { frame } = verdict;
     if (frame !== undefined) {
       // Frames of a test run have no GSO type, and the kernel lets programs encapsulate TCP and UDP GSO only: those leave by the VXLAN device.
@@ -164,7 +172,11 @@ function tally(counters: readonly DropCounter[]): Map<string, number> {
   return new Map(counters.map(({ ifindex, vsid, reason, packets }) => [`${ifindex}/${vsid}/${reason}`, Number(packets)]));
 }
 
-function compareDrops(expected: ReadonlyMap<string, number>, before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): string | undefined {
+function compareDrops(
+  expected: ReadonlyMap<string, number>,
+  before: ReadonlyMap<string, number>,
+  after: ReadonlyMap<string, number>,
+): string | undefined {
   const faults: string[] = [];
   for (const key of new Set([...expected.keys(), ...after.keys()])) {
     const counted = (after.get(key) ?? 0) - (before.get(key) ?? 0);
