@@ -1,0 +1,41 @@
+import type { Command, Host, Result } from '@weft/model';
+import { messageOf } from '../core/errors.ts';
+import { chooseHost } from '../core/local-host.ts';
+import { ask, type ResultOf, type Session } from '../core/session.ts';
+import { readCatalog } from '../resources/catalog.ts';
+
+/** What one host answered, or why it did not. */
+export type HostAnswer<T> =
+  | { readonly host: Host; readonly ok: true; readonly result: T }
+  | { readonly host: Host; readonly ok: false; readonly error: string };
+
+/** A host that is asked in a round has less time than one that is asked alone: the dead ones should not hold up the table. */
+const ROUND_TIMEOUT_MS = 3_000;
+
+/** The registered hosts; with a name only that one. */
+export async function listHosts(session: Session, named: string | undefined): Promise<Host[]> {
+  const catalog = await readCatalog(session, ['Host']);
+  const hosts = catalog.hosts.map(({ value }) => value);
+  if (named === undefined) return hosts;
+  const id = chooseHost(catalog, named, []);
+  return hosts.filter((host) => host.id === id);
+}
+
+/** Asks hosts at once; none that fails keeps the others' answers away. */
+export async function askHosts<K extends Result['kind']>(
+  session: Session,
+  hosts: readonly Host[],
+  command: Command,
+  kind: K,
+  timeoutMs: number = ROUND_TIMEOUT_MS,
+): Promise<HostAnswer<ResultOf<K>>[]> {
+  return Promise.all(
+    hosts.map(async (host): Promise<HostAnswer<ResultOf<K>>> => {
+      try {
+        return { host, ok: true, result: await ask(session, host.id, command, kind, { timeoutMs }) };
+      } catch (error) {
+        return { host, ok: false, error: messageOf(error) };
+      }
+    }),
+  );
+}

@@ -1,0 +1,94 @@
+import { type Bus, type BusLogger, connectBus, createTrustFollower, isPublicKey, loadIdentity, type Store } from '@weft/bus';
+import { hasCode } from '@weft/model';
+import { CliError, CliErrorCode, messageOf } from './errors.ts';
+import type { Io } from './io.ts';
+import type { Session } from './session.ts';
+import { type ConnectionSettings, connectionSettings, type GlobalOptions } from './settings.ts';
+
+/**
+ * Connects to NATS and waits for it.
+ *
+ * @throws {CliError} `WEFT_ERR_CLI_UNREACHABLE` when NATS does not answer within the time.
+ */
+export async function reachBus(
+  nats: readonly string[],
+  name: string,
+  timeoutMs: number,
+  signal?: AbortSignal,
+  logger?: BusLogger,
+): Promise<Bus> {
+  const bus = connectBus({ servers: nats, name, ...(logger === undefined ? {} : { logger }) });
+  const deadline = AbortSignal.timeout(timeoutMs);
+  try {
+    await bus.whenConnected({ signal: signal === undefined ? deadline : AbortSignal.any([deadline, signal]) });
+    return bus;
+  } catch (error) {
+    const { reason } = bus.state;
+    await bus.close();
+    if (signal?.aborted === true) throw error;
+    throw new CliError(
+      CliErrorCode.Unreachable,
+      `Cannot reach NATS at ${nats.join(', ')} within ${timeoutMs / 1_000} s${reason === '' ? '' : ` (${reason})`}: is it running, and is the URL right? Traffic that flows is not affected`,
+      { cause: error },
+    );
+  }
+}
+
+/** Opens the store as it stands, whether it has one replica or three. */
+export async function openExistingStore(bus: Bus): Promise<Store> {
+  try {
+    return await bus.open({ replicas: 1, create: false });
+  } catch (error) {
+    if (!hasCode(error, 'WEFT_ERR_BUS_BUCKET_MISMATCH')) throw error;
+    return bus.open({ replicas: 3, create: false });
+  }
+}
+
+/** Connects as the options, the environment and the context file say, and learns whom to believe. */
+export async function connect(options: GlobalOptions, io: Pick<Io, 'env' | 'note'>, signal: AbortSignal): Promise<Session> {
+  return connectAs(connectionSettings(options, io), signal);
+}
+
+/** The same with settings that are complete. */
+export async function connectAs(settings: ConnectionSettings, signal: AbortSignal): Promise<Session> {
+  const identity = loadIdentity(settings.identity);
+  requireTrust(settings.trust);
+  const bus = await reachBus(settings.nats, 'weft command', settings.timeoutMs, signal);
+  try {
+    const store = await openExistingStore(bus);
+    const follower = await createTrustFollower({ bus, store, anchors: [settings.trust] });
+    return {
+      bus,
+      store,
+      identity,
+      trust: follower.trust,
+      request: (target, command, requestOptions) =>
+        bus.request(target, command, {
+          identity,
+          timeoutMs: requestOptions?.timeoutMs ?? settings.timeoutMs,
+          signal,
+          mayAnswer: (asked, signer) => follower.trust.mayAnswer(asked, signer),
+        }),
+      close: async () => {
+        await follower.stop();
+        await bus.close();
+      },
+    };
+  } catch (error) {
+    await bus.close().catch((closing: unknown) => messageOf(closing));
+    throw error;
+  }
+}
+
+/**
+ * Refuses a trust anchor that is no key.
+ *
+ * @throws {CliError} `WEFT_ERR_CLI_SETTING`
+ */
+export function requireTrust(key: string): void {
+  if (isPublicKey(key) && key.startsWith('U')) return;
+  throw new CliError(
+    CliErrorCode.Setting,
+    `Cannot trust "${key}": must be the first admin's public key (56 characters, beginning with U), as "weft init" printed it`,
+  );
+}
