@@ -1,0 +1,86 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { protectTenantDevice } from '@weft/datapath';
+import { createTap, inspectTap, removeTap, TunTapError } from '@weft/tuntap';
+import type { DeviceInfo, Devices } from './components.ts';
+import { AgentError } from './errors.ts';
+
+interface LinkJson {
+  readonly ifindex: number;
+  readonly linkinfo?: { readonly info_kind?: string; readonly info_data?: { readonly type?: string } };
+  /** Present when the peer lives in another network namespace. */
+  readonly link_netnsid?: number;
+}
+
+/** The devices of the network namespace that the agent runs in, by ioctl, procfs and iproute2. */
+export const systemDevices: Devices = {
+  inspect(name: string): DeviceInfo | undefined {
+    const tap = asTap(name);
+    if (tap !== 'other') return tap;
+    const { status, stdout } = ip(['-json', '-details', 'link', 'show', 'dev', name]);
+    if (status !== 0) return undefined;
+    const link = (JSON.parse(stdout) as LinkJson[])[0];
+    if (link === undefined) return undefined;
+    // Frames can be handed to a veth's peer only across a namespace border; else they go through the device like through any other.
+    const isVeth = link.linkinfo?.info_kind === 'veth' && link.link_netnsid !== undefined;
+    return { name, ifindex: link.ifindex, kind: isVeth ? 'veth' : 'tap', isTap: false };
+  },
+
+  ifindex(name: string): number | undefined {
+    // procfs follows the namespace of the process, sysfs that of whoever mounted it.
+    try {
+      const match = /^ifIndex\s+(\d+)/m.exec(readFileSync(`/proc/net/dev_snmp6/${name}`, 'utf8'));
+      if (match !== null) return Number(match[1]);
+    } catch {
+      // A device without IPv6 (MTU below 1280), or none.
+    }
+    const names = readFileSync('/proc/net/dev', 'utf8').split('\n');
+    if (!names.some((line) => line.trimStart().startsWith(`${name}:`))) return undefined;
+    const { status, stdout } = ip(['-json', 'link', 'show', 'dev', name]);
+    return status === 0 ? (JSON.parse(stdout) as LinkJson[])[0]?.ifindex : undefined;
+  },
+
+  createTap(name: string, mtuBytes: number): void {
+    // Single queue: QEMU opens a TAP it is given by name without IFF_MULTI_QUEUE, which a multi-queue one refuses.
+    createTap({ name, vnetHdr: true });
+    insist(['link', 'set', 'dev', name, 'mtu', String(mtuBytes)], `set the MTU of ${name}`);
+  },
+
+  protect(name: string): void {
+    protectTenantDevice(name);
+  },
+
+  bringUp(name: string): void {
+    insist(['link', 'set', 'dev', name, 'up'], `bring ${name} up`);
+  },
+
+  removeTap(name: string): 'removed' | 'absent' | 'held' {
+    try {
+      return removeTap(name) ? 'removed' : 'absent';
+    } catch (error) {
+      if (error instanceof TunTapError && error.code === 'WEFT_ERR_TUNTAP_BUSY') return 'held';
+      throw error;
+    }
+  },
+};
+
+function asTap(name: string): DeviceInfo | undefined | 'other' {
+  try {
+    const info = inspectTap(name);
+    if (info === undefined) return undefined;
+    return info.mode === 'tap' ? { name, ifindex: info.ifindex, kind: 'tap', isTap: true } : 'other';
+  } catch (error) {
+    if (error instanceof TunTapError && error.code === 'WEFT_ERR_TUNTAP_KIND_MISMATCH') return 'other';
+    throw error;
+  }
+}
+
+function ip(args: readonly string[]): { readonly status: number | null; readonly stdout: string; readonly stderr: string } {
+  return spawnSync('ip', args, { encoding: 'utf8', timeout: 10_000 });
+}
+
+function insist(args: readonly string[], action: string): void {
+  const { status, stderr } = ip(args);
+  if (status === 0) return;
+  throw new AgentError('WEFT_ERR_AGENT_DEVICE_SETUP', `Cannot ${action}: ip ${args.join(' ')} said: ${stderr.trim() || 'nothing'}`);
+}
