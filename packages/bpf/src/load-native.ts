@@ -20,6 +20,7 @@ export function loadNative(name: string): unknown {
   }
   throw new BpfError(
     'WEFT_ERR_BPF_NOT_BUILT',
-    `Cannot load ${name}: neither ${places.join(' nor ')} exists in ${fileURLToPath(packageRoot)}; run \`npm run build:native -w @weft/bpf\` (needs libbpf-dev)`,
+    `Cannot load ${name}: neither ${places.join(' nor ')} exists in ${fileURLToPath(packageRoot)}; ` +
+      'run `npm run build:native -w @weft/bpf` (needs libbpf-dev)',
   );
 }

@@ -50,6 +50,9 @@ export class BpfObject {
   /**
    * Opens an object file, by path or as bytes.
    *
+   * The file must come from a compiler: libbpf (1.1) refuses what is no ELF file and what is cut short, but has crashed on ELF files with
+   * flipped bits.
+   *
    * @throws {BpfError} `WEFT_ERR_BPF_BAD_OBJECT`; `WEFT_ERR_BPF_NOT_FOUND` for a file, or a map, variable or program that the options name;
    *   `WEFT_ERR_BPF_PIN_MISMATCH`; `WEFT_ERR_BPF_BAD_ARGUMENT` for a value that does not fit its variable.
    */

@@ -17,8 +17,8 @@ export class Sandbox {
 
   constructor() {
     mountBpffs();
-    mkdirSync(this.pins);
     execFileSync('ip', ['netns', 'add', this.name]);
+    mkdirSync(this.pins);
   }
 
   /** Compiles C and returns the object's path. */

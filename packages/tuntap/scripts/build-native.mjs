@@ -9,10 +9,9 @@ import { fileURLToPath } from 'node:url';
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(join(root, 'package.json'));
 
-const result = spawnSync(process.execPath, [require.resolve('node-gyp/bin/node-gyp.js'), 'rebuild', `--nodedir=${nodeDirectory()}`], {
-  cwd: root,
-  stdio: 'inherit',
-});
+// Not `rebuild`, which removes the addon first: processes that start meanwhile would find none.
+const gyp = require.resolve('node-gyp/bin/node-gyp.js');
+const result = spawnSync(process.execPath, [gyp, 'configure', 'build', `--nodedir=${nodeDirectory()}`], { cwd: root, stdio: 'inherit' });
 process.exit(result.status ?? 1);
 
 /** The folder that holds include/node/node_api.h. */

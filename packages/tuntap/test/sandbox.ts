@@ -4,17 +4,22 @@ import { inNetns } from '../src/index.ts';
 
 let made = 0;
 
-/** A network namespace of its own for one test, quiet (no IPv6, so no router solicitations), removed by `[Symbol.dispose]`. */
+/** A network namespace of its own for one test, quiet (no IPv6, so no router solicitations), removed by `remove()`. */
 export class Sandbox {
   readonly name: string = `wtt-${process.pid}-${made++}`;
   readonly path: string = `/run/netns/${this.name}`;
 
   constructor() {
     execFileSync('ip', ['netns', 'add', this.name]);
-    this.run(() => {
-      writeFileSync('/proc/sys/net/ipv6/conf/default/disable_ipv6', '1');
-      writeFileSync('/proc/sys/net/ipv6/conf/all/disable_ipv6', '1');
-    });
+    try {
+      this.run(() => {
+        writeFileSync('/proc/sys/net/ipv6/conf/default/disable_ipv6', '1');
+        writeFileSync('/proc/sys/net/ipv6/conf/all/disable_ipv6', '1');
+      });
+    } catch (error) {
+      this.remove();
+      throw error;
+    }
   }
 
   run<T>(fn: () => T): T {

@@ -40,8 +40,10 @@ Napi::Value MapLookup(const Napi::CallbackInfo& info) {
 // mapUpdate(fd, key, value, flags)
 Napi::Value MapUpdate(const Napi::CallbackInfo& info) {
   const uint64_t flags = info[3].As<Napi::Number>().Uint32Value();
-  if (bpf_map_update_elem(Fd(info), info[1].As<Napi::Uint8Array>().Data(), info[2].As<Napi::Uint8Array>().Data(), flags) == 0) return info.Env().Undefined();
-  throw ErrnoError(info.Env(), errno, "BPF_MAP_UPDATE_ELEM");
+  if (bpf_map_update_elem(Fd(info), info[1].As<Napi::Uint8Array>().Data(), info[2].As<Napi::Uint8Array>().Data(), flags) != 0) {
+    throw ErrnoError(info.Env(), errno, "BPF_MAP_UPDATE_ELEM");
+  }
+  return info.Env().Undefined();
 }
 
 // mapDelete(fd, key): whether it was there

@@ -74,8 +74,9 @@ Napi::Value LookupBatch(const Napi::CallbackInfo& info) {
   Napi::Uint8Array cursor = info[1].As<Napi::Uint8Array>();
   uint32_t count = info[5].As<Napi::Number>().Uint32Value();
   void* from = info[2].As<Napi::Boolean>().Value() ? nullptr : cursor.Data();
-  const int failed =
-      bpf_map_lookup_batch(Fd(info), from, cursor.Data(), info[3].As<Napi::Uint8Array>().Data(), info[4].As<Napi::Uint8Array>().Data(), &count, nullptr);
+  void* keys = info[3].As<Napi::Uint8Array>().Data();
+  void* values = info[4].As<Napi::Uint8Array>().Data();
+  const int failed = bpf_map_lookup_batch(Fd(info), from, cursor.Data(), keys, values, &count, nullptr);
   const char* status = "more";
   if (failed != 0) {
     if (errno == ENOENT) {

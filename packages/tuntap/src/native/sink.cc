@@ -74,10 +74,15 @@ class Sink : public Napi::ObjectWrap<Sink>, public LoadThread {
     stats_.frames++;
     stats_.bytes += size;
     stats_.largest_frame = std::max<uint64_t>(stats_.largest_frame, size);
-    if (size < match_offset_ + match_.size() || memcmp(data + match_offset_, match_.data(), match_.size()) != 0) return;
+    if (!Matches(data, size)) return;
     stats_.matched++;
     stats_.matched_bytes += size;
     CountArrival(data, size);
+  }
+
+  bool Matches(const uint8_t* data, size_t size) const {
+    if (match_.empty()) return true;
+    return size >= match_offset_ + match_.size() && memcmp(data + match_offset_, match_.data(), match_.size()) == 0;
   }
 
   void CountArrival(const uint8_t* data, size_t size) {
