@@ -32,6 +32,8 @@ export interface KernelDatapathOptions {
   readonly maxEntries?: Partial<Readonly<Record<TableName | 'drops', number>>>;
   /** Time is what {@link KernelDatapath.setTestClock} says. For tests. */
   readonly testClock?: boolean;
+  /** Attach by tcx links. Default: if the kernel has them (6.6), else by clsact filters, which others' tc commands can remove. */
+  readonly tcx?: boolean;
   /** Path of the compiled programs. Default: those that belong to this package. */
   readonly objectFile?: string;
 }
@@ -85,7 +87,7 @@ export class KernelDatapath implements Datapath {
     this.#tunnelDevice = tunnelDevice;
     this.tunnelIfindex = ensureTunnelDevice(tunnelDevice, udpPort).ifindex;
     protectTenantDevice(tunnelDevice);
-    this.#attachments = new Attachments(this.pinDirectory);
+    this.#attachments = new Attachments(this.pinDirectory, options.tcx);
     this.#object = openPrograms(options, this.pinDirectory, {
       cfg_pa: pa,
       cfg_underlay_ifindex: this.underlayIfindex,

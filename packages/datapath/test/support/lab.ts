@@ -1,15 +1,18 @@
 import { spawnSync } from 'node:child_process';
 import type { TableChange, Target } from '@weft/forwarding';
 import { PortFlag, RouteKind, SpeakerFlag, TargetFlag, TargetKind } from '@weft/forwarding';
+import { type DropReason, dropReasonName } from '@weft/model';
 import { parseIp, parseMac } from '@weft/packet';
 import { type FrameSource, inNetns, openTap } from '@weft/tuntap';
 import { createKernelDatapath, type KernelDatapath, type KernelDatapathOptions, protectTenantDevice } from '../../src/index.ts';
 
 /*
- *   ns A (host)                      ns B (host)
+ *   ns A (host)                      ns B (host)                 … and more
  *   [tap/veth ports]                 [tap/veth ports]
  *        |  from_port                     |
- *      under0 192.0.2.1 ======= under0 192.0.2.2     MTU 1600
+ *      under0 192.0.2.1               under0 192.0.2.2           MTU 1600
+ *        |                                |
+ *        +------- bridge in ns "switch" --+
  */
 
 let counter = 0;
@@ -80,6 +83,7 @@ export interface PortInit {
   readonly offloads?: readonly ('csum' | 'tso4' | 'tso6' | 'ecn' | 'uso4' | 'uso6')[];
 }
 
+const UNDERLAY_MTU = 1600;
 const VM_OFFLOADS = ['csum', 'tso4', 'tso6', 'ecn'] as const;
 
 /** Two hosts and ports on them. All is removed by `close()`. */
@@ -88,19 +92,32 @@ export class Lab {
   readonly ports: LabPort[] = [];
   readonly #id: string = `wdp${RUN}${(counter++).toString(36)}`;
   readonly #netns: string[] = [];
+  #plugged = 0;
   readonly #taps: FrameSource[] = [];
 
-  constructor(options: Partial<KernelDatapathOptions> = {}, underlayMtu = 1600) {
-    const [a, b] = [this.#addNetns('a'), this.#addNetns('b')];
-    sh(`ip link add under0 mtu ${underlayMtu} netns ${a} type veth peer name under0 mtu ${underlayMtu} netns ${b}`);
-    [a, b].forEach((netns, i) => {
+  readonly #switch: string;
+
+  constructor(options: Partial<KernelDatapathOptions> = {}, hostCount = 2) {
+    this.#switch = this.#addNetns('switch');
+    sh(`ip -n ${this.#switch} link add br0 type bridge mcast_snooping 0; ip -n ${this.#switch} link set br0 mtu ${UNDERLAY_MTU} up`);
+    for (let i = 0; i < hostCount; i++) {
+      const netns = this.#addNetns(String.fromCharCode(97 + i));
       const pa = `192.0.2.${i + 1}`;
-      sh(`ip -n ${netns} addr add ${pa}/24 dev under0; ip -n ${netns} link set under0 up`);
+      this.plug(netns, pa);
       const datapath = inNetns(netnsPath(netns), () =>
         createKernelDatapath({ instance: netns, pa: parseIp(pa), underlayInterface: 'under0', ...options }),
       );
       this.hosts.push(new LabHost(netns, pa, datapath));
-    });
+    }
+  }
+
+  /** Connects a namespace to the underlay. */
+  plug(netns: string, address: string): void {
+    const port = `s${this.#plugged++}`;
+    sh(`ip link add under0 mtu ${UNDERLAY_MTU} netns ${netns} type veth peer name ${port} mtu ${UNDERLAY_MTU} netns ${this.#switch}`);
+    sh(
+      `ip -n ${this.#switch} link set ${port} master br0 up; ip -n ${netns} addr add ${address}/24 dev under0; ip -n ${netns} link set under0 up`,
+    );
   }
 
   get a(): LabHost {
@@ -109,6 +126,10 @@ export class Lab {
 
   get b(): LabHost {
     return this.hosts[1]!;
+  }
+
+  get c(): LabHost {
+    return this.hosts[2]!;
   }
 
   addNetns(suffix: string): string {
@@ -242,9 +263,42 @@ function join(one: FrameSource, other: FrameSource): void {
   pump(other, one);
 }
 
+/** A virtio-net header of 10 bytes and a frame, as one write to a TAP. */
+export function withVnetHeader(
+  frame: Uint8Array,
+  header: {
+    readonly gsoType?: number;
+    readonly gsoSize?: number;
+    readonly headerBytes?: number;
+    readonly checksum?: readonly [start: number, offset: number];
+  } = {},
+): Uint8Array {
+  const bytes = new Uint8Array(VNET_HEADER_BYTES + frame.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint8(0, header.checksum === undefined ? 0 : 1);
+  view.setUint8(1, header.gsoType ?? 0);
+  view.setUint16(2, header.headerBytes ?? 0, true);
+  view.setUint16(4, header.gsoSize ?? 0, true);
+  view.setUint16(6, header.checksum?.[0] ?? 0, true);
+  view.setUint16(8, header.checksum?.[1] ?? 0, true);
+  bytes.set(frame, VNET_HEADER_BYTES);
+  return bytes;
+}
+
+export const VNET_HEADER_BYTES = 10;
+/** VIRTIO_NET_HDR_GSO_* */
+export const GSO_TYPE = { tcp4: 1, udpFragments: 3, tcp6: 4, udp: 5 } as const;
+
+/** Packets dropped so far at a host for a reason. */
+export function dropCount(host: LabHost, reason: DropReason): number {
+  return host.in(() => host.datapath.drops().reduce((sum, counter) => sum + (counter.reason === reason ? Number(counter.packets) : 0), 0));
+}
+
 /** Sum of drops by reason name, for messages of failed tests. */
 export function dropsOf(host: LabHost): string {
   return JSON.stringify(
-    host.in(() => host.datapath.drops()).map(({ ifindex, vsid, reason, packets }) => ({ ifindex, vsid, reason, packets: Number(packets) })),
+    host
+      .in(() => host.datapath.drops())
+      .map(({ ifindex, vsid, reason, packets }) => ({ ifindex, vsid, reason: dropReasonName(reason), packets: Number(packets) })),
   );
 }

@@ -1,0 +1,286 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { type TableChange, type TableEntry, TargetKind } from '@weft/forwarding';
+import { DropReason } from '@weft/model';
+import { parseIp, parseMac } from '@weft/packet';
+import { inNetns } from '@weft/tuntap';
+import { afterEach, describe, expect, it } from 'vitest';
+import { createWorld } from '../../forwarding/testing/index.ts';
+import { createKernelDatapath, ensureGuard, hasGuard, type KernelDatapath, removeGuard } from '../src/index.ts';
+import { dropCount, Lab, netnsPath, RUN, sh, shIn, until } from './support/lab.ts';
+
+let cleanups: (() => void)[] = [];
+afterEach(() => {
+  for (const cleanup of cleanups.reverse()) cleanup();
+  cleanups = [];
+});
+
+let hosts = 0;
+/** A host without ports: a namespace with one TAP as underlay. */
+function host(): { netns: string; open: (options?: object) => KernelDatapath } {
+  const netns = `wdpl${RUN}${hosts++}`;
+  sh(`ip netns add ${netns}; ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 up`);
+  const open = (options: object = {}): KernelDatapath =>
+    inNetns(netnsPath(netns), () =>
+      createKernelDatapath({ instance: netns, pa: parseIp('192.0.2.1'), underlayInterface: 'under0', ...options }),
+    );
+  cleanups.push(() => {
+    const datapath = open();
+    inNetns(netnsPath(netns), () => datapath.destroy());
+    sh(`ip netns del ${netns}`);
+  });
+  return { netns, open };
+}
+
+/** Rows as sorted lines, whatever the order of their properties. */
+const text = (rows: readonly TableEntry[]): string[] => rows.map((row) => `${row.table} ${plain(row.key)} ${plain(row.value)}`).sort();
+
+function plain(value: unknown): string {
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('hex');
+  if (typeof value !== 'object' || value === null) return String(value);
+  const fields = Object.entries(value).sort(([x], [y]) => (x < y ? -1 : 1));
+  return fields.map(([name, field]) => `${name}=${plain(field)}`).join(',');
+}
+
+const rowsOf = (changes: readonly TableChange[]): TableEntry[] =>
+  changes.flatMap((change) => (change.op === 'put' ? [{ table: change.table, key: change.key, value: change.value } as TableEntry] : []));
+
+function mappings(count: number): TableChange[] {
+  const zero = new Uint8Array(16);
+  return Array.from({ length: count }, (_, i): TableChange => {
+    const ca = parseIp('10.0.0.0').slice();
+    new DataView(ca.buffer).setUint32(12, 0x0a000000 + i);
+    const mac = parseMac('02:00:00:00:00:00').slice();
+    new DataView(mac.buffer).setUint32(2, i);
+    const value = {
+      mac,
+      kind: TargetKind.PEER,
+      flags: 0,
+      vsid: 5000,
+      ifindexOrShard: 0,
+      pa: parseIp('192.0.2.7'),
+      prevPa: zero,
+      prevUntilBootNs: 0n,
+      generation: BigInt(i),
+    };
+    return { op: 'put', table: 'lookup', key: { networkId: 7, ca }, value };
+  });
+}
+
+describe('tables', () => {
+  it('hold exactly what was applied, also for the next process', () => {
+    const { open } = host();
+    const world = createWorld(42, { portIfindexes: [7, 8, 9, 10], underlayIfindex: 2 });
+    const first = open();
+    first.apply(world.changes);
+    expect(text(first.entries())).toEqual(text(rowsOf(world.changes)));
+    first.close();
+    const second = open();
+    expect(text(second.entries())).toEqual(text(rowsOf(world.changes)));
+    second.close();
+  });
+
+  it('take the last of several changes of one row', () => {
+    const { open } = host();
+    const datapath = open();
+    const [row] = mappings(1) as [TableChange & { op: 'put'; table: 'lookup' }];
+    const other = { ...row, value: { ...row.value, vsid: 6000 } };
+    const remove: TableChange = { op: 'delete', table: 'lookup', key: row.key };
+    const vsids = (changes: readonly TableChange[]): number[] => {
+      datapath.apply(changes);
+      return datapath.entries('lookup').map((entry) => (entry.table === 'lookup' ? entry.value.vsid : -1));
+    };
+    expect(vsids([row, other])).toEqual([6000]);
+    expect(vsids([row, remove])).toEqual([]);
+    expect(vsids([row, remove, other])).toEqual([6000]);
+    expect(vsids([remove, remove])).toEqual([]);
+    datapath.close();
+  });
+
+  it('write nothing when a row is bad', () => {
+    const { open } = host();
+    const datapath = open();
+    const bad = {
+      op: 'put',
+      table: 'subnet',
+      key: { vsid: -1 },
+      value: { networkId: 1, flags: 0, gateway4: new Uint8Array(16), gateway6: new Uint8Array(16) },
+    } as const;
+    expect(() => datapath.apply([...mappings(3), bad])).toThrow(expect.objectContaining({ code: 'WEFT_ERR_DATAPATH_BAD_ROW' }));
+    expect(() => datapath.apply([{ op: 'put', table: 'nat' } as never])).toThrow(
+      expect.objectContaining({ code: 'WEFT_ERR_DATAPATH_BAD_ROW' }),
+    );
+    expect(datapath.entries()).toEqual([]);
+    datapath.close();
+  });
+
+  it('say so when they are full, and keep their size over a restart', () => {
+    const { open } = host();
+    const small = open({ maxEntries: { lookup: 10 } });
+    expect(() => small.apply(mappings(11))).toThrow(expect.objectContaining({ code: 'WEFT_ERR_DATAPATH_TABLE_FULL' }));
+    small.close();
+    const again = open();
+    expect(again.statistics().capacity.lookup).toBe(10);
+    again.close();
+    expect(() => open({ maxEntries: { lookup: 20 } })).toThrow(expect.objectContaining({ code: 'WEFT_ERR_BPF_PIN_MISMATCH' }));
+  });
+
+  it('load 200,000 mappings at 100,000 a second at the very least', () => {
+    const { open } = host();
+    const datapath = open();
+    const changes = mappings(200_000);
+    const start = performance.now();
+    datapath.apply(changes);
+    const seconds = (performance.now() - start) / 1000;
+    console.log(`${Math.round(changes.length / seconds / 1000)},000 mappings a second`);
+    expect(datapath.entries('lookup').length).toBe(changes.length);
+    expect(changes.length / seconds).toBeGreaterThan(100_000);
+    datapath.close();
+  });
+});
+
+describe('the engine', () => {
+  it('refuses options and devices by name', () => {
+    const { open, netns } = host();
+    const code = (expected: string): unknown => expect.objectContaining({ code: expected });
+    expect(() => open({ instance: '../x' })).toThrow(code('WEFT_ERR_DATAPATH_BAD_OPTION'));
+    expect(() => open({ pa: parseIp('2001:db8::1') })).toThrow(code('WEFT_ERR_DATAPATH_BAD_OPTION'));
+    expect(() => open({ udpPort: 0 })).toThrow(code('WEFT_ERR_DATAPATH_BAD_OPTION'));
+    expect(() => open({ underlayInterface: 'nosuch0' })).toThrow(code('WEFT_ERR_DATAPATH_NO_DEVICE'));
+    expect(() => open({ objectFile: '/nonexistent/weft.bpf.o' })).toThrow(code('WEFT_ERR_DATAPATH_NO_OBJECT'));
+    expect(() => open({ tunnelDevice: 'under0' })).toThrow(code('WEFT_ERR_DATAPATH_NO_DEVICE'));
+    const datapath = open();
+    const inside =
+      (fn: () => void): (() => void) =>
+      () =>
+        inNetns(netnsPath(netns), fn);
+    expect(inside(() => datapath.attachDevice({ name: 'nosuch0', ifindex: 99, kind: 'tap' }))).toThrow(code('WEFT_ERR_DATAPATH_NO_DEVICE'));
+    expect(inside(() => datapath.attachDevice({ name: 'under0', ifindex: 99, kind: 'tap' }))).toThrow(code('WEFT_ERR_DATAPATH_NO_DEVICE'));
+    datapath.close();
+    datapath.close();
+    expect(() => datapath.entries()).toThrow(code('WEFT_ERR_DATAPATH_CLOSED'));
+  });
+
+  it.each([true, false])('knows its devices, also after a restart and when one is gone (tcx: %s)', (tcx) => {
+    const { open, netns } = host();
+    const inside = <T>(fn: () => T): T => inNetns(netnsPath(netns), fn);
+    const devices = ['p0', 'p1'].map((name) => {
+      sh(`ip -n ${netns} tuntap add ${name} mode tap`);
+      const ifindex = Number(shIn(netns, `ip -o link show ${name} | cut -d: -f1`));
+      return { name, ifindex, kind: 'tap' as const };
+    });
+    const [one, two] = devices as [(typeof devices)[0], (typeof devices)[0]];
+    const first = open({ tcx });
+    first.apply(
+      devices.map(({ ifindex }) => ({
+        op: 'put',
+        table: 'port',
+        key: { ifindex },
+        value: { networkId: 1, vsid: 1, mtuBytes: 1450, flags: 1, mac: new Uint8Array(6) },
+      })),
+    );
+    expect(inside(() => first.attachedDevices())).toEqual([]);
+    for (const device of [one, two, one]) inside(() => first.attachDevice(device));
+    expect(inside(() => first.attachedDevices())).toEqual([one.ifindex, two.ifindex]);
+    first.close();
+    const second = open({ tcx });
+    expect(inside(() => second.attachedDevices())).toEqual([one.ifindex, two.ifindex]);
+    sh(`ip -n ${netns} tuntap del p1 mode tap`);
+    expect(inside(() => second.attachedDevices())).toEqual([one.ifindex]);
+    for (let i = 0; i < 2; i++) for (const { ifindex } of devices) inside(() => second.detachDevice(ifindex));
+    expect(inside(() => second.attachedDevices())).toEqual([]);
+    second.close();
+  });
+
+  it('destroys all it made', () => {
+    const { open, netns } = host();
+    const datapath = open();
+    expect(existsSync(datapath.pinDirectory)).toBe(true);
+    inNetns(netnsPath(netns), () => datapath.destroy());
+    expect(existsSync(datapath.pinDirectory)).toBe(false);
+    expect(existsSync(`/sys/fs/bpf/weft/${netns}`)).toBe(false);
+    expect(shIn(netns, 'ip -o link show type vxlan')).toBe('');
+    expect(readdirSync('/sys/fs/bpf/weft')).not.toContain(netns);
+  });
+});
+
+describe('a restart under load', () => {
+  it('loses no frame: the programs are replaced in their links', async () => {
+    const lab = new Lab();
+    cleanups.push(() => lab.close());
+    const subnet = { vsid: 5100, networkId: 3, prefix: '10.1.0' };
+    const from = lab.addPort(lab.a, { kind: 'veth', subnet, number: 1 });
+    const to = lab.addPort(lab.b, { kind: 'veth', subnet, number: 2 });
+    shIn(from.vmNetns!, `ping -c 1 -W 2 ${to.ca}`);
+    const { spawn } = await import('node:child_process');
+    const child = inNetns(netnsPath(from.vmNetns!), () =>
+      spawn('ping', ['-q', '-i', '0.002', '-c', '1500', to.ca], { stdio: ['ignore', 'pipe', 'pipe'] }),
+    );
+    let output = '';
+    child.stdout.on('data', (data: Buffer) => {
+      output += data.toString();
+    });
+    const ended = new Promise((resolve) => child.on('close', resolve));
+    const received = (): number =>
+      Number(shIn(to.vmNetns!, "ip -s -o link show eth0 | sed 's/.*RX:[^0-9]*[0-9]* *\\([0-9]*\\).*/\\1/'").trim());
+    await until('the first pings', () => received() > 20);
+    for (let i = 0; i < 6; i++) {
+      for (const one of lab.hosts) {
+        one.datapath.close();
+        const datapath = one.in(() => createKernelDatapath({ instance: one.netns, pa: parseIp(one.pa), underlayInterface: 'under0' }));
+        Object.assign(one, { datapath });
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    await ended;
+    expect(output).toContain('1500 packets transmitted, 1500 received');
+  });
+});
+
+describe('the guard', () => {
+  it('is made, found and removed', () => {
+    const { netns } = host();
+    inNetns(netnsPath(netns), () => {
+      expect(hasGuard()).toBe(false);
+      ensureGuard();
+      ensureGuard();
+      expect(hasGuard()).toBe(true);
+      sh('nft flush chain inet weft_guard forward');
+      expect(hasGuard()).toBe(false);
+      ensureGuard();
+      expect(hasGuard()).toBe(true);
+      removeGuard();
+      removeGuard();
+      expect(hasGuard()).toBe(false);
+    });
+  });
+
+  it.each([
+    ['with the guard alone', true, false],
+    ['with the device settings alone', false, true],
+  ])('keeps a VM without a program from the host, %s', async (_, withGuard, withSettings) => {
+    const lab = new Lab();
+    cleanups.push(() => lab.close());
+    const port = lab.addPort(lab.a, { kind: 'veth', subnet: { vsid: 5200, networkId: 3, prefix: '10.1.0' }, number: 1 });
+    const { netns } = lab.a;
+    // The worst host: it forwards, and has an address in the tenant's subnet on the tenant's device.
+    shIn(netns, `sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1; ip addr add 10.1.0.253/24 dev ${port.device}`);
+    if (withGuard) lab.a.in(() => ensureGuard());
+    if (!withSettings) {
+      shIn(
+        netns,
+        `ip link set ${port.device} arp on; sysctl -qw net.ipv6.conf.${port.device}.disable_ipv6=0 net.ipv4.conf.${port.device}.arp_ignore=0`,
+      );
+    }
+    lab.a.in(() => lab.a.datapath.detachDevice(port.ifindex));
+    const hostMac = shIn(netns, `ip -o link show ${port.device} | sed 's/.*link.ether \\([^ ]*\\).*/\\1/'`).trim();
+    if (!withSettings) {
+      // ARP may be answered; what is sent then goes nowhere.
+      shIn(port.vmNetns!, `ip neigh replace 10.1.0.253 lladdr ${hostMac} dev eth0; ip neigh replace 192.0.2.2 lladdr ${hostMac} dev eth0`);
+      shIn(port.vmNetns!, `ip neigh replace 10.1.0.254 lladdr ${hostMac} dev eth0`);
+    }
+    for (const address of ['10.1.0.253', '192.0.2.1', '192.0.2.2']) {
+      expect(() => shIn(port.vmNetns!, `ping -c 1 -W 0.3 ${address}`)).toThrow('100% packet loss');
+    }
+    expect(dropCount(lab.a, DropReason.NONE)).toBe(0);
+  });
+});
