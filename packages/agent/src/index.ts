@@ -1,5 +1,15 @@
+/**
+ * The host agent: follows the networks that have ports here, keeps the packet path's tables, owns ports and their devices.
+ *
+ * - {@link createHostAgent}: the agent on given components (bus, packet path, devices, clock), as tests and {@link runAgent} use it.
+ * - {@link parseAgentConfig}: configuration, pure. {@link runAgent}: a process's whole work on it.
+ *
+ * @module
+ */
 export * from './components.ts';
-export { CONDITIONS, type ConditionCode, Conditions } from './conditions.ts';
+export { CONDITIONS, type ConditionCode, type Severity } from './conditions.ts';
+export { AGENT_CONFIG_KEYS, type AgentConfig, type AgentConfigKey, type EngineChoice, type LogLevel, parseAgentConfig } from './config.ts';
 export { AGENT_ERRORS, AgentError, type AgentErrorCode } from './errors.ts';
 export { createHostAgent, HostAgent } from './host-agent.ts';
+export { AGENT_VERSION, type RunAgentOptions, runAgent } from './run-agent.ts';
 export { systemDevices } from './system-devices.ts';
