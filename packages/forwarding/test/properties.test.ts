@@ -1,5 +1,5 @@
 import { dropReasonName, dropReasonTexts } from '@weft/model';
-import { ipEquals, ipKey, isIpv4Mapped } from '@weft/packet';
+import { flowHashOfFrame, ipEquals, ipKey, isIpv4Mapped, tunnelSourcePort } from '@weft/packet';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Action, fromPort, fromTunnel, fromUnderlay, MemoryTables, type TableChange, TargetKind, type Verdict } from '../src/index.ts';
@@ -150,6 +150,8 @@ describe('a frame that one host encapsulates', () => {
         if (frame.program !== 'from_port') continue;
         const sent = judge(tables, world, frame);
         if (sent.action !== Action.TUNNEL || sent.frame === undefined) continue;
+        const sourcePort = sent.frame[34]! * 256 + sent.frame[35]!;
+        if (sourcePort !== tunnelSourcePort(flowHashOfFrame(sent.frame, 50))) throw new Error(`${frame.label}: source port ${sourcePort}`);
         const other = cached(peers, ipKey(sent.pa), () => peerTables(world, sent.pa));
         const context = { pa: sent.pa, udpPort: world.udpPort, nowBootNs: world.nowBootNs };
         const got = fromUnderlay(other, { frame: sent.frame }, context);

@@ -11,8 +11,8 @@ import {
   ETHER_TYPE,
   parseIp,
 } from '@weft/packet';
-import { Action } from '../../src/index.ts';
-import { A, A_SECOND4, C, E, GATEWAY_MAC, ofPort, patched, X } from '../fixture.ts';
+import { Action, RouteKind } from '../../src/index.ts';
+import { A, A_SECOND4, C, E, GATEWAY_MAC, ofPort, patched, RED, route, tables, X } from '../fixture.ts';
 import type { RuleCase } from './case.ts';
 
 const R = DropReason;
@@ -97,6 +97,9 @@ export const PORT_IP_CASES: readonly RuleCase[] = [
   dropped('an address behind the gateway', R.SOURCE_ADDRESS_SPOOFED, udpBetween('198.51.100.9', '10.0.0.20', 1, 2)),
   dropped("the gateway's own address", R.SOURCE_ADDRESS_SPOOFED, udpBetween('10.0.0.1', '10.0.0.20', 1, 2)),
   dropped('a broadcast source', R.SOURCE_ADDRESS_SPOOFED, udpBetween('255.255.255.255', '10.0.0.20', 1, 2)),
+  dropped('an address in a blackhole that names this port', R.SOURCE_ADDRESS_SPOOFED, udpBetween('172.19.0.9', '10.0.0.20', 1, 2), {
+    tables: tables(route(RED, '172.19.0.0', 112, RouteKind.BLACKHOLE, '10.0.0.10')),
+  }),
   tunnelled('second address of the port', udpBetween('10.0.0.11', '10.0.0.20', 1, 2)),
   tunnelled('an address behind this router VM', udpBetween('172.16.9.9', '10.0.0.20', 1, 2)),
   dropped('broadcast', R.NOT_UNICAST, udpBetween('10.0.0.10', '255.255.255.255', 1, 2, BROADCAST_MAC)),
@@ -140,6 +143,7 @@ export const PORT_IP_CASES: readonly RuleCase[] = [
   dropped('link-local source', R.LINK_LOCAL_NOT_FORWARDED, udpBetween('fe80::10', '2001:db8::20', 1, 2)),
   dropped('link-local destination', R.LINK_LOCAL_NOT_FORWARDED, udpBetween('2001:db8::10', 'febf::20', 1, 2)),
   dropped('DHCPv6 server', R.DHCP_SERVER_NOT_ALLOWED, udpBetween('2001:db8::10', '2001:db8::20', 547, 546)),
+  tunnelled('another port to 546', udpBetween('2001:db8::10', '2001:db8::20', 548, 546)),
   dropped("another's IPv6 address", R.SOURCE_ADDRESS_SPOOFED, udpBetween('2001:db8::20', '2001:db8::24', 1, 2)),
   dropped('IPv6 multicast', R.NOT_UNICAST, udpBetween('2001:db8::10', 'ff0e::1', 1, 2)),
   dropped('IPv6 group MAC', R.NOT_UNICAST, udpBetween('2001:db8::10', '2001:db8::20', 1, 2, BROADCAST_MAC)),

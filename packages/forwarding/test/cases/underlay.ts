@@ -106,6 +106,7 @@ export const UNDERLAY_CASES: readonly RuleCase[] = [
   dropped('total length 27', R.TRUNCATED_OUTER, () => ofUnderlay(patched(sound, 16, 0, 27))),
   dropped('UDP length beyond the packet', R.TRUNCATED_TUNNEL_HEADER, () => ofUnderlay(patched(sound, 38, 0xff, 0xff))),
   dropped('UDP length 29', R.TRUNCATED_TUNNEL_HEADER, () => ofUnderlay(patched(sound, 38, 0, 29))),
+  dropped('inner packet beyond the UDP length', R.TRUNCATED_IPV4, () => ofUnderlay(patched(sound, 38, 0, sound.length - 34 - 1))),
   dropped('I flag clear', R.VXLAN_VNI_FLAG_CLEAR, () => ofUnderlay(patched(sound, 42, 0xf7))),
   of('GSO climbs', R.NONE, CLIMB, () => ofUnderlay(sound, { gso: { size: 1000 } })),
   dropped('GSO without I flag does not', R.VXLAN_VNI_FLAG_CLEAR, () => ofUnderlay(patched(sound, 42, 0), { gso: { size: 1000 } })),
@@ -150,6 +151,13 @@ export const UNDERLAY_CASES: readonly RuleCase[] = [
   dropped('from the old owner, too late', R.UNKNOWN_PEER, () => ofPeer(fromGateway, { source: GATEWAY_OLD }, { nowBootNs: NOW + 10n })),
   dropped('sent on, too late', R.SOURCE_NOT_AT_THIS_PEER, () =>
     ofPeer(inner(C, A), { source: HOST_OLD }, { ...second, nowBootNs: NOW + 10n }),
+  ),
+  dropped('a denied record, though from its old home', R.SOURCE_NOT_AT_THIS_PEER, () =>
+    ofPeer(
+      inner(F, A),
+      { source: HOST_OLD },
+      { tables: tables(bind(RED, F, { kind: TargetKind.DENY, prevPa: HOST_OLD, prevUntilBootNs: NOW + 10n })) },
+    ),
   ),
   dropped('from another host', R.SOURCE_NOT_AT_THIS_PEER, () => ofPeer(inner(C, A), { source: HOST_D })),
   dropped('from a stranger', R.UNKNOWN_PEER, () => ofPeer(inner(C, A), { source: STRANGER })),
