@@ -75,4 +75,22 @@ describe('traffic', () => {
       await server;
     }
   });
+
+  it('of a tunnel that a container makes for itself passes, nested', async () => {
+    const { vethA, vethB } = ports;
+    for (const [own, other, address] of [
+      [vethA, vethB, '172.20.0.1'],
+      [vethB, vethA, '172.20.0.2'],
+    ] as const) {
+      const setUp = `ip link add vx0 type vxlan id 1 local ${own.ca} remote ${other.ca} dstport 8472 noudpcsum; ip addr add ${address}/24 dev vx0; ip link set vx0 mtu 1400 up`;
+      expect(await inVm(own, setUp)).toMatchObject({ status: 0 });
+    }
+    const server = inVm(vethB, 'timeout 30 iperf3 -s -1 -p 5201');
+    const { status, output } = await inVm(
+      vethA,
+      'ping -c 2 -i 0.05 -W 3 172.20.0.2 && for i in 1 2 3 4 5 6 7 8 9 10; do iperf3 -c 172.20.0.2 -p 5201 -n 5M --connect-timeout 3000 && exit 0; sleep 0.2; done; exit 1',
+    );
+    expect(status, `${output}${state()}`).toBe(0);
+    await server;
+  });
 });
