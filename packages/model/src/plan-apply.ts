@@ -67,7 +67,7 @@ interface Draft {
   readonly path: string;
   readonly before: Stored<VirtualNetwork> | undefined;
   network: VirtualNetwork;
-  /** Subnets as the request leaves them. Those that broke a rule are marked, so that ports in them are not judged by them. */
+  /** Subnets whose prefixes or gateways broke a rule: ports in them are not judged by them. */
   readonly broken: Set<string>;
   readonly ports: Map<string, Port>;
   /** Names of ports the request speaks of. */
@@ -237,7 +237,7 @@ class Planner {
     const prefixes = checkSubnetPrefixes(problems, spec.prefixes);
     const gateways = prefixes === undefined ? undefined : checkGateways(problems, prefixes, spec.gateways);
     const vsid = this.#vsid(spec, draft, before, problems);
-    if (prefixes === undefined || gateways === undefined || vsid === undefined) draft.broken.add(spec.name);
+    if (prefixes === undefined || gateways === undefined) draft.broken.add(spec.name);
     const after: VirtualSubnet = {
       name: spec.name,
       vsid: vsid ?? before?.vsid ?? 0,

@@ -167,7 +167,7 @@ describe('codecs', () => {
     expect(() => bindingCodec.decode(weft.v1.PortBinding.encode({ portId: 'p', state: 0, deviceKind: 1 }).finish())).toThrow(
       /state has the unknown value 0/,
     );
-    expect(() => portCodec.decode(weft.v1.Port.encode({ id: 'p', placement: { mode: 9 } }).finish())).toThrow(
+    expect(() => portCodec.decode(weft.v1.Port.encode({ id: 'p', placement: { mode: 9 as never } }).finish())).toThrow(
       /placement.mode has the unknown value 9/,
     );
   });

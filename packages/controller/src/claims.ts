@@ -1,0 +1,151 @@
+import type { RecordEntry } from '@weft/bus';
+import { type Claim, configKey, configPrefix, parseKey, WeftError } from '@weft/model';
+import { type Author, Retry } from './components.ts';
+import { firstVsid, nextVsid } from './ids.ts';
+import type { Records } from './records.ts';
+import type { WorldLoader } from './world-loader.ts';
+
+// What must be unique across documents is claimed before it is used: `create` of the claim's key lets one of two racing controllers win.
+//
+//   claim ── create ──► ours ── document written ──► held            (released when the document no longer holds it)
+//     │ exists                 └─ request given up ──► released
+//     ├─ its document holds it ──────────► taken: a problem of the request
+//     ├─ its request is still under way ─► busy: plan again a little later
+//     └─ neither: a leftover ────────────► taken over by CAS
+
+const ATTEMPTS = 8;
+const MAX_VSID_PROBES = 4_096;
+
+export interface WantedClaim {
+  readonly key: string;
+  /** Routing domain id, or port id. */
+  readonly owner: string;
+  /** Config key of the document that will hold it. */
+  readonly ownerKey: string;
+}
+
+interface Acquired {
+  readonly entry: RecordEntry;
+  /** The claim that was taken over from another port of the same request: put back when the request is given up. */
+  readonly previous: Claim | undefined;
+}
+
+/** The claims one attempt of a request makes. */
+export class ClaimSet {
+  readonly #records: Records;
+  readonly #loader: WorldLoader;
+  readonly #author: Author;
+  readonly #acquired: Acquired[] = [];
+  readonly #yields: (claim: Claim, key: string) => boolean;
+
+  /** @param yields Says of a claim in use that its document gives the value up in this very request. */
+  constructor(records: Records, loader: WorldLoader, author: Author, yields: (claim: Claim, key: string) => boolean) {
+    this.#records = records;
+    this.#loader = loader;
+    this.#author = author;
+    this.#yields = yields;
+  }
+
+  /** @throws {Retry} When it is taken or busy: a new plan says which. */
+  async acquire(wanted: WantedClaim): Promise<void> {
+    const state = await this.#try(wanted);
+    if (state !== 'ours') throw new Retry(`${wanted.key} is ${state}`);
+  }
+
+  /** A free VSID for a subnet, claimed. */
+  async acquireVsid(rdid: string, subnet: string, used: ReadonlySet<number>): Promise<number> {
+    let vsid = firstVsid(rdid, subnet);
+    for (let probe = 0; probe < MAX_VSID_PROBES; probe++, vsid = nextVsid(vsid)) {
+      if (used.has(vsid)) continue;
+      const key = configKey.vsidClaim(vsid);
+      if ((await this.#try({ key, owner: rdid, ownerKey: configKey.network(rdid) })) === 'ours') return vsid;
+    }
+    throw new WeftError(
+      'WEFT_ERR_CONTROLLER_VSIDS_EXHAUSTED',
+      `Cannot find a VSID for subnet ${subnet}: ${MAX_VSID_PROBES} in a row are taken; name a free one`,
+      { subnet },
+    );
+  }
+
+  /** A network id: the one this request claimed before it was resumed, else the next one. Ids are never given back. */
+  async acquireNetworkId(rdid: string): Promise<number> {
+    const ownerKey = configKey.network(rdid);
+    const claims = await this.#records.all(this.#records.config, configPrefix.networkIdClaims);
+    let highest = 0;
+    for (const entry of claims) {
+      const parsed = parseKey('config', entry.key);
+      if (parsed?.kind !== 'claim' || entry.record?.kind !== 'claim') continue;
+      const id = Number(parsed.tokens[0]);
+      if (entry.record.value.owner === rdid && entry.record.value.requestId === this.#author.requestId) return id;
+      highest = Math.max(highest, id);
+    }
+    for (let id = highest + 1; id <= 0xffff_ffff; id++) {
+      const claim: Claim = { owner: rdid, ownerKey, requestId: this.#author.requestId };
+      const entry = await this.#records.tryPut(this.#author, configKey.networkIdClaim(id), '', undefined, { kind: 'claim', value: claim });
+      if (entry !== undefined) return id;
+    }
+    throw new WeftError('WEFT_ERR_CONTROLLER_CONFLICT', 'Cannot allocate a network id: all are used');
+  }
+
+  /** Gives back what this attempt took. Failures are left to whoever meets the leftover. */
+  async release(): Promise<void> {
+    for (const { entry, previous } of this.#acquired.reverse()) {
+      try {
+        if (previous === undefined) await this.#records.config.purge(entry.key, entry.revision);
+        else await this.#records.tryPut(this.#author, entry.key, '', entry, { kind: 'claim', value: previous });
+      } catch (error) {
+        if (!(error instanceof WeftError)) throw error;
+      }
+    }
+    this.#acquired.length = 0;
+  }
+
+  async #try(wanted: WantedClaim): Promise<'ours' | 'taken' | 'busy'> {
+    const { key, owner, ownerKey } = wanted;
+    const value: Claim = { owner, ownerKey, requestId: this.#author.requestId };
+    let current: RecordEntry | undefined;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      // At first the key is taken to be free: it mostly is.
+      if (current?.record?.kind !== 'claim') {
+        const made = await this.#records.tryPut(this.#author, key, '', current, { kind: 'claim', value });
+        if (made !== undefined) {
+          this.#acquired.push({ entry: made, previous: undefined });
+          return 'ours';
+        }
+      } else {
+        const claim = current.record.value;
+        const mine = claim.owner === owner && claim.ownerKey === ownerKey;
+        if (mine && claim.requestId === this.#author.requestId) {
+          // Made by this request before; unless a document holds it by now, it is this attempt's to give back.
+          if (!(await this.#loader.holds(key, claim))) this.#acquired.push({ entry: current, previous: undefined });
+          return 'ours';
+        }
+        const held = await this.#loader.holds(key, claim);
+        if (held && mine) return 'ours';
+        const yielded = held && this.#yields(claim, key);
+        if (held && !yielded) return 'taken';
+        if (!held && (await this.#isUnderWay(claim.requestId))) return 'busy';
+        const taken = await this.#records.tryPut(this.#author, key, '', current, { kind: 'claim', value });
+        if (taken !== undefined) {
+          this.#acquired.push({ entry: taken, previous: yielded ? claim : undefined });
+          return 'ours';
+        }
+      }
+      current = await this.#records.get(this.#records.config, key);
+    }
+    return 'busy';
+  }
+
+  async #isUnderWay(requestId: string): Promise<boolean> {
+    if (requestId === this.#author.requestId) return false;
+    return (await this.#records.value(configKey.intent(requestId), 'intent')) !== undefined;
+  }
+}
+
+/** Removes a claim whose document no longer holds the value. Someone else's, and one in use, stay. */
+export async function dropClaim(records: Records, loader: WorldLoader, key: string, owner: string): Promise<void> {
+  const entry = await records.get(records.config, key);
+  if (entry?.record?.kind !== 'claim' || entry.record.value.owner !== owner) return;
+  if (await loader.holds(key, entry.record.value)) return;
+  await records.config.purge(key, entry.revision);
+}

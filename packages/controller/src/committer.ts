@@ -1,0 +1,336 @@
+import type { RecordEntry } from '@weft/bus';
+import {
+  addressToken,
+  type Claim,
+  configKey,
+  configPrefix,
+  type Plan,
+  type PlannedWrite,
+  type Port,
+  parseKey,
+  type ResourceChange,
+  type Tenant,
+  type VirtualNetwork,
+  type WeftRecord,
+} from '@weft/model';
+import { ClaimSet, dropClaim, type WantedClaim } from './claims.ts';
+import { type Author, isBusFailure, mapLimit, Retry } from './components.ts';
+import { ids } from './ids.ts';
+import type { Records } from './records.ts';
+import type { LoadedWorld, WorldLoader } from './world-loader.ts';
+
+// Carries a plan out, whole or not at all: claims, then documents by CAS, then a second look for what others began meanwhile, then
+// the claims no longer needed. Whatever fails on the way undoes what came before it.
+//
+// Why a second look: a port is its own document, so the CAS on the network's document does not see it. Whoever adds a port claims its
+// MAC and addresses first and reads the network after; whoever takes a subnet away writes the network first and reads the claims after.
+// In every order one of the two sees the other.
+
+const PARALLEL = 16;
+
+interface Written {
+  readonly entry: RecordEntry;
+  readonly before: WeftRecord | undefined;
+  readonly tenant: string;
+}
+
+export class Committer {
+  readonly #records: Records;
+  readonly #loader: WorldLoader;
+  readonly #author: Author;
+  readonly #mayGoOn: () => void;
+  readonly #written: Written[] = [];
+
+  /** @param mayGoOn Throws when the request has taken so long that another controller may have resumed it. */
+  constructor(records: Records, loader: WorldLoader, author: Author, mayGoOn: () => void) {
+    this.#records = records;
+    this.#loader = loader;
+    this.#author = author;
+    this.#mayGoOn = mayGoOn;
+  }
+
+  /**
+   * @returns The changes, with revisions and allocated values.
+   * @throws {Retry} Nothing is left of it; plan again. Any other error but those of the bus: nothing is left either. Of the
+   *   bus: what was done stays, to be resumed.
+   */
+  async carryOut(world: LoadedWorld, plan: Plan): Promise<ResourceChange[]> {
+    const claims = new ClaimSet(this.#records, this.#loader, this.#author, (claim, key) => yields(plan, claim, key));
+    try {
+      const networks = await this.#claimNetworks(claims, plan.networks);
+      const ports = fillVsids(plan.ports, networks);
+      await mapLimit(ports.flatMap(portClaims), PARALLEL, (wanted) => claims.acquire(wanted));
+      await this.#checkUnchanged(world, ports, networks);
+      await this.#write(world, plan, networks, ports);
+      await this.#lookAgain(world, plan, networks, ports);
+      await this.#dropUnused(networks, ports);
+      return this.#describe(plan, networks);
+    } catch (error) {
+      if (!isBusFailure(error)) {
+        await this.#undo();
+        await claims.release();
+      }
+      throw error;
+    }
+  }
+
+  async #claimNetworks(claims: ClaimSet, planned: readonly PlannedWrite<VirtualNetwork>[]): Promise<PlannedWrite<VirtualNetwork>[]> {
+    const writes: PlannedWrite<VirtualNetwork>[] = [];
+    const asked = new Set(planned.flatMap((write) => write.after?.subnets.map((subnet) => subnet.vsid) ?? []));
+    for (const write of planned) {
+      const { before, after } = write;
+      if (after === undefined) {
+        writes.push(write);
+        continue;
+      }
+      const ownerKey = configKey.network(after.id);
+      let networkId = after.networkId;
+      if (before === undefined) {
+        await claims.acquire({ key: networkNameClaim(after), owner: after.id, ownerKey });
+        networkId = await claims.acquireNetworkId(after.id);
+      }
+      const known = new Set(before?.value.subnets.map((subnet) => subnet.vsid));
+      const subnets = [];
+      for (const subnet of after.subnets) {
+        if (subnet.vsid === 0) {
+          const vsid = await claims.acquireVsid(after.id, subnet.name, asked);
+          asked.add(vsid);
+          subnets.push({ ...subnet, vsid });
+        } else {
+          if (!known.has(subnet.vsid)) await claims.acquire({ key: configKey.vsidClaim(subnet.vsid), owner: after.id, ownerKey });
+          subnets.push(subnet);
+        }
+      }
+      writes.push({ before, after: { ...after, networkId, subnets } });
+    }
+    return writes;
+  }
+
+  /** After the claims: the documents that are relied upon, but not written, must still be those of the plan. */
+  async #checkUnchanged(
+    world: LoadedWorld,
+    ports: readonly PlannedWrite<Port>[],
+    networks: readonly PlannedWrite<VirtualNetwork>[],
+  ): Promise<void> {
+    const written = new Set(networks.map(({ before, after }) => (after ?? before!.value).id));
+    const reliedOn = new Set(
+      ports.flatMap(({ after }) =>
+        after === undefined || written.has(after.routingDomainId) ? [] : [configKey.network(after.routingDomainId)],
+      ),
+    );
+    for (const { before, after } of networks)
+      if (before === undefined && after !== undefined && world.tenants.has(after.tenant))
+        reliedOn.add(configKey.tenant(ids.tenant(after.tenant)));
+    await mapLimit([...reliedOn], PARALLEL, async (key) => {
+      const entry = await this.#records.get(this.#records.config, key);
+      if (entry?.record === undefined || entry.revision !== world.entries.get(key)?.revision)
+        throw new Retry(`${key} was changed meanwhile`);
+    });
+  }
+
+  async #write(
+    world: LoadedWorld,
+    plan: Plan,
+    networks: readonly PlannedWrite<VirtualNetwork>[],
+    ports: readonly PlannedWrite<Port>[],
+  ): Promise<void> {
+    const tenant = async ({ before, after }: PlannedWrite<Tenant>): Promise<void> => {
+      const value = (after ?? before!.value) as Tenant;
+      await this.#put(
+        world,
+        configKey.tenant(value.id),
+        value.name,
+        before && { kind: 'tenant', value: before.value },
+        after && { kind: 'tenant', value: after },
+      );
+    };
+    const network = async ({ before, after }: PlannedWrite<VirtualNetwork>): Promise<void> => {
+      const value = (after ?? before!.value) as VirtualNetwork;
+      await this.#put(
+        world,
+        configKey.network(value.id),
+        value.tenant,
+        before && { kind: 'network', value: before.value },
+        after && { kind: 'network', value: after },
+      );
+    };
+    const port = async ({ before, after }: PlannedWrite<Port>): Promise<void> => {
+      const value = (after ?? before!.value) as Port;
+      await this.#put(
+        world,
+        configKey.port(value.routingDomainId, value.id),
+        value.tenant,
+        before && { kind: 'port', value: before.value },
+        after && { kind: 'port', value: after },
+      );
+    };
+    const isDeletion = (write: PlannedWrite<unknown>): boolean => write.after === undefined;
+    const isPut = (write: PlannedWrite<unknown>): boolean => write.after !== undefined;
+    // What stands on something comes after it, and goes before it.
+    await mapLimit(ports.filter(isDeletion), PARALLEL, port);
+    for (const write of networks.filter(isDeletion)) await network(write);
+    for (const write of plan.tenants.filter(isDeletion)) await tenant(write);
+    for (const write of plan.tenants.filter(isPut)) await tenant(write);
+    for (const write of networks.filter(isPut)) await network(write);
+    await mapLimit(ports.filter(isPut), PARALLEL, port);
+  }
+
+  async #put(
+    world: LoadedWorld,
+    key: string,
+    tenant: string,
+    before: WeftRecord | undefined,
+    after: WeftRecord | undefined,
+  ): Promise<void> {
+    this.#mayGoOn();
+    let current = world.entries.get(key);
+    // A tombstone, or something the world did not look for, stands where a new document goes.
+    if (before === undefined && current === undefined) current = await this.#records.get(this.#records.config, key);
+    if (before === undefined && current?.record !== undefined) throw new Retry(`${key} was made meanwhile`);
+    const entry = await this.#records.put(this.#author, key, tenant, current, after);
+    this.#written.push({ entry, before, tenant });
+  }
+
+  async #lookAgain(
+    world: LoadedWorld,
+    plan: Plan,
+    networks: readonly PlannedWrite<VirtualNetwork>[],
+    ports: readonly PlannedWrite<Port>[],
+  ): Promise<void> {
+    const going = new Set(ports.flatMap(({ before, after }) => (after === undefined ? [before!.value.id] : [])));
+    const own = new Set(ports.flatMap(({ after }) => (after === undefined ? [] : [after.id])));
+    for (const { before, after } of networks) {
+      if (before === undefined) continue;
+      const kept = new Map((after?.subnets ?? []).map((subnet) => [subnet.name, subnet]));
+      for (const subnet of before.value.subnets) {
+        if (kept.has(subnet.name)) continue;
+        for (const { claim, key } of await this.#claimsBelow(configPrefix.macClaims(subnet.vsid)))
+          if (!going.has(claim.owner)) throw new Retry(`${key}: a port is being made in subnet ${subnet.name}`);
+      }
+      const narrowed = before.value.subnets.some(
+        (subnet) => kept.has(subnet.name) && JSON.stringify(kept.get(subnet.name)) !== JSON.stringify(subnet),
+      );
+      if (!narrowed && after !== undefined) continue;
+      const known = new Set([...world.ports.values()].map(({ value }) => value.id));
+      for (const { claim, key } of await this.#claimsBelow(configPrefix.addressClaims(before.value.id))) {
+        if (!known.has(claim.owner) && !own.has(claim.owner)) throw new Retry(`${key}: a port is being made in a network that changes`);
+      }
+    }
+    const goneNetworks = new Set(networks.flatMap(({ before, after }) => (after === undefined ? [before!.value.id] : [])));
+    for (const { before, after } of plan.tenants) {
+      if (after !== undefined) continue;
+      for (const { claim, key } of await this.#claimsBelow(configPrefix.networkNameClaims(before!.value.id)))
+        if (!goneNetworks.has(claim.owner)) throw new Retry(`${key}: a network is being made in the tenant`);
+    }
+    await mapLimit(ports, PARALLEL, async ({ before, after }) => {
+      if (after !== undefined) return;
+      if ((await this.#loader.bindingOf(before!.value))?.state === 'bound')
+        throw new Retry(`port ${before!.value.name} was bound meanwhile`);
+    });
+  }
+
+  async #claimsBelow(prefix: string): Promise<{ key: string; claim: Claim }[]> {
+    return (await this.#records.all(this.#records.config, prefix)).flatMap((entry) =>
+      entry.record?.kind === 'claim' ? [{ key: entry.key, claim: entry.record.value }] : [],
+    );
+  }
+
+  async #dropUnused(networks: readonly PlannedWrite<VirtualNetwork>[], ports: readonly PlannedWrite<Port>[]): Promise<void> {
+    const unused: { key: string; owner: string }[] = [];
+    for (const { before, after } of networks) {
+      if (before === undefined) continue;
+      const kept = new Set(after?.subnets.map((subnet) => subnet.vsid));
+      for (const { vsid } of before.value.subnets)
+        if (!kept.has(vsid)) unused.push({ key: configKey.vsidClaim(vsid), owner: before.value.id });
+      if (after === undefined) unused.push({ key: networkNameClaim(before.value), owner: before.value.id });
+    }
+    for (const { before, after } of ports) {
+      if (before === undefined) continue;
+      const kept = new Set(after === undefined ? [] : claimKeys(after));
+      for (const key of claimKeys(before.value)) if (!kept.has(key)) unused.push({ key, owner: before.value.id });
+    }
+    await mapLimit(unused, PARALLEL, ({ key, owner }) => dropClaim(this.#records, this.#loader, key, owner));
+  }
+
+  /** Puts back what was there. What someone has changed since stays: it is theirs. */
+  async #undo(): Promise<void> {
+    for (const { entry, before, tenant } of this.#written.reverse())
+      await this.#records.tryPut(this.#author, entry.key, tenant, entry, before);
+    this.#written.length = 0;
+  }
+
+  #describe(plan: Plan, networks: readonly PlannedWrite<VirtualNetwork>[]): ResourceChange[] {
+    const revisions = new Map(this.#written.map(({ entry }) => [entry.key, entry.revision]));
+    const revisionOf = new Map<string, number>();
+    const vsids = new Map<string, number>();
+    for (const { before, after } of plan.tenants)
+      note(`Tenant ${(after ?? before!.value).name}`, configKey.tenant((after ?? before!.value).id));
+    for (const { before, after } of networks) {
+      const { id, tenant, name, subnets } = after ?? before!.value;
+      note(`VirtualNetwork ${tenant}/${name}`, configKey.network(id));
+      for (const subnet of [...subnets, ...(before?.value.subnets ?? [])])
+        note(`VirtualSubnet ${tenant}/${name}/${subnet.name}`, configKey.network(id));
+      for (const subnet of subnets) vsids.set(`VirtualSubnet ${tenant}/${name}/${subnet.name}`, subnet.vsid);
+    }
+    for (const { before, after } of plan.ports) {
+      const { id, routingDomainId, tenant, network, name } = after ?? before!.value;
+      note(`Port ${tenant}/${network}/${name}`, configKey.port(routingDomainId, id));
+    }
+    function note(resource: string, key: string): void {
+      const revision = revisions.get(key);
+      if (revision !== undefined) revisionOf.set(resource, revision);
+    }
+    return plan.changes.map((change) => ({
+      ...change,
+      revision: revisionOf.get(change.resource) ?? change.revision,
+      fields: change.fields.map((field) =>
+        field.path === 'spec.vsid' && field.after === '0' ? { ...field, after: String(vsids.get(change.resource)) } : field,
+      ),
+    }));
+  }
+}
+
+function networkNameClaim(network: VirtualNetwork): string {
+  return configKey.networkNameClaim(ids.tenant(network.tenant), ids.network(network.tenant, network.name));
+}
+
+function claimKeys(port: Port): string[] {
+  return [
+    configKey.macClaim(port.vsid, port.mac),
+    ...port.addresses.map((address) => configKey.addressClaim(port.routingDomainId, address)),
+  ];
+}
+
+/** Claims that a port needs and does not have yet. */
+function portClaims({ before, after }: PlannedWrite<Port>): WantedClaim[] {
+  if (after === undefined) return [];
+  const has = new Set(before === undefined ? [] : claimKeys(before.value));
+  const ownerKey = configKey.port(after.routingDomainId, after.id);
+  return claimKeys(after)
+    .filter((key) => !has.has(key))
+    .map((key) => ({ key, owner: after.id, ownerKey }));
+}
+
+/** Ports of subnets whose VSID has just been allocated. */
+function fillVsids(ports: readonly PlannedWrite<Port>[], networks: readonly PlannedWrite<VirtualNetwork>[]): PlannedWrite<Port>[] {
+  const byId = new Map(networks.flatMap(({ after }) => (after === undefined ? [] : [[after.id, after] as const])));
+  return ports.map((write) => {
+    const { before, after } = write;
+    if (after === undefined || after.vsid !== 0) return write;
+    const vsid = byId.get(after.routingDomainId)?.subnets.find((subnet) => subnet.name === after.subnet)?.vsid;
+    return vsid === undefined ? write : { before, after: { ...after, vsid } };
+  });
+}
+
+/** Whether the plan takes the claimed value from the port that has it now. */
+function yields(plan: Plan, claim: Claim, key: string): boolean {
+  const parsed = parseKey('config', key);
+  if (parsed?.kind !== 'claim' || (parsed.what !== 'ca' && parsed.what !== 'mac')) return false;
+  const write = plan.ports.find(({ before }) => before?.value.id === claim.owner);
+  if (write === undefined) return false;
+  if (write.after === undefined) return true;
+  const { after } = write;
+  return parsed.what === 'ca'
+    ? !after.addresses.some((address) => addressToken(address) === parsed.tokens[1])
+    : after.mac.replaceAll(':', '') !== parsed.tokens[1];
+}
