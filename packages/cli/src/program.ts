@@ -1,9 +1,10 @@
 import { Command, InvalidArgumentError } from 'commander';
+import { registerAgent } from './commands/agent.ts';
 import { registerApply } from './commands/apply.ts';
 import { registerAudit } from './commands/audit.ts';
 import { registerCheck } from './commands/check.ts';
 import { registerCompletion } from './commands/completion.ts';
-import { registerDaemons } from './commands/daemons.ts';
+import { registerController } from './commands/controller.ts';
 import { registerDelete } from './commands/delete.ts';
 import type { Deps } from './commands/deps.ts';
 import { registerDescribe } from './commands/describe.ts';
@@ -62,7 +63,8 @@ export function buildProgram(deps: Deps): Command {
 
   registerUp(program, deps);
   registerInit(program, deps);
-  registerDaemons(program, deps);
+  registerController(program, deps);
+  registerAgent(program, deps);
   registerHost(program, deps);
   registerApply(program, deps);
   registerGet(program, deps);

@@ -219,10 +219,14 @@ interface GetFilter {
   readonly reference?: Reference | undefined;
 }
 
+const manifestKinds: ReadonlySet<Kind> = new Set<Kind>(['Tenant', 'VirtualNetwork', 'VirtualSubnet', 'Port']);
+
 /** Shows what was found in the format asked. One resource by name is one JSON object, otherwise an array. */
 export function showRows(io: Io, format: OutputFormat, kind: Kind, rows: readonly Row[], single: boolean): void {
   const { columns, wideColumns } = views[kind];
-  const documents = rows.map((row) => (format === 'yaml' && row.document.spec !== undefined ? manifestOf(row.document) : row.document));
+  // What has a manifest is shown as one, so that it can be applied again; the rest keeps its facts.
+  const isManifest = format === 'yaml' && manifestKinds.has(kind);
+  const documents = rows.map((row) => (isManifest ? manifestOf(row.document) : row.document));
   show(io, format, single ? documents[0] : documents, (wide) => {
     if (rows.length === 0) return '';
     return formatTable(

@@ -4,8 +4,8 @@ import { loadOrCreateIdentity } from '@weft/bus';
 import { type Command, Option } from 'commander';
 import { reachBus } from '../core/connect.ts';
 import { writeContext } from '../core/context-file.ts';
-import { addHost, initialise, requireHostId, writeBundle } from '../core/installation.ts';
-import { DEFAULT_TIMEOUT_SECONDS, type GlobalOptions, mergeSettings, splitUrls } from '../core/settings.ts';
+import { admitHost, initialise, makeBundle, requireHostId, writeBundle } from '../core/installation.ts';
+import { DEFAULT_TIMEOUT_SECONDS, type GlobalOptions, splitUrls } from '../core/settings.ts';
 import { toJson } from '../format/output.ts';
 import { type Deps, examples } from './deps.ts';
 
@@ -57,7 +57,8 @@ export function registerInit(program: Command, deps: Deps): void {
       const options = command.optsWithGlobals<InitOptions>();
       const hosts = options.host ?? [];
       for (const host of hosts) requireHostId(host);
-      const nats = splitUrls(mergeSettings(options, deps.io).nats ?? 'nats://127.0.0.1:4222');
+      // Not from a context file: that would be another installation's, or the one this command writes.
+      const nats = splitUrls(options.nats ?? (deps.io.env.WEFT_NATS || 'nats://127.0.0.1:4222'));
       const files = installationFiles(options.dir);
       mkdirSync(options.dir, { recursive: true, mode: 0o755 });
       const admin = loadOrCreateIdentity(files.admin, 'user');
@@ -69,7 +70,11 @@ export function registerInit(program: Command, deps: Deps): void {
         await initialise(access, controller.publicKey);
         const trust = admin.publicKey;
         for (const host of hosts) {
-          if (!existsSync(files.bundle(host))) writeBundle(files.bundle(host), await addHost(access, host, nats, trust));
+          if (existsSync(files.bundle(host))) continue;
+          // The file first: a principal whose seed was never written could not be used, but would stand there.
+          const { bundle, publicKey } = makeBundle(host, nats, trust);
+          writeBundle(files.bundle(host), bundle);
+          await admitHost(access, host, publicKey);
         }
         writeContext(files.context, { nats: nats.join(','), identity: files.admin, trust });
         const bundles = hosts.map((host) => files.bundle(host));

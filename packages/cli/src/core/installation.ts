@@ -90,12 +90,20 @@ export interface HostBundle {
   readonly nats: readonly string[];
 }
 
-/** Makes a host's key and principal. */
-export async function addHost(access: AdminAccess, hostId: string, nats: readonly string[], trust: string): Promise<HostBundle> {
+/** Makes a host's key, and the bundle that holds it. */
+export function makeBundle(
+  hostId: string,
+  nats: readonly string[],
+  trust: string,
+): { readonly bundle: HostBundle; readonly publicKey: string } {
   requireHostId(hostId);
   const identity = createIdentity('host');
-  await writePrincipal(access, { key: identity.publicKey, name: hostId, role: 'host', tenants: [] });
-  return { version: 1, host: hostId, seed: identity.seed(), trust, nats };
+  return { bundle: { version: 1, host: hostId, seed: identity.seed(), trust, nats }, publicKey: identity.publicKey };
+}
+
+/** Lets the holder of a key act as a host. */
+export async function admitHost(access: AdminAccess, hostId: string, publicKey: string): Promise<void> {
+  await writePrincipal(access, { key: publicKey, name: hostId, role: 'host', tenants: [] });
 }
 
 export function writeBundle(path: string, bundle: HostBundle): void {
