@@ -275,7 +275,7 @@ export class NetworkSession {
     if (next === this.#timerAtMs) return;
     this.#on.clock.clearTimeout(this.#timer);
     this.#timerAtMs = next;
-    this.#timer = this.#on.clock.setTimeout(() => this.#onTimer(), Math.max(0, next - this.#on.clock.now()));
+    this.#timer = this.#on.clock.setTimeout(() => this.#onTimer(), Math.max(0, Math.ceil(next - this.#on.clock.now())));
   }
 
   #onTimer(): void {

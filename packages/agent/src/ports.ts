@@ -321,6 +321,8 @@ export class Ports {
     }
     this.#become(held, 'releasing');
     await this.#detach(held);
+    if (held.ownsDevice && (await this.#tryRemoveTap(held)) && held.attached !== undefined)
+      this.#on.datapath.detachDevice(held.attached.ifindex);
     await this.#finishRelease(this.#ports.get(request.portId)!, author);
   }
 
@@ -565,23 +567,29 @@ export class Ports {
   }
 
   async #removeDevice(held: Held): Promise<void> {
-    try {
-      if ((await this.#on.devices.removeTap(held.device)) === 'held') {
-        this.#on.conditions.raise(
-          'DEVICE_HELD',
-          `TAP ${held.device} of port ${held.portId}, which is gone, is still open in a VM; it is removed when the VM closes it`,
-          held.portId,
-        );
-        return;
-      }
-    } catch (error) {
-      this.#on.conditions.raise('DEVICE_HELD', `Cannot remove TAP ${held.device}: ${messageOf(error)}; tried again`, held.portId);
-      return;
-    }
+    if (!(await this.#tryRemoveTap(held))) return;
     if (held.attached !== undefined) this.#on.datapath.detachDevice(held.attached.ifindex);
-    this.#on.conditions.clear('DEVICE_HELD', held.portId);
     this.#ports.delete(held.portId);
     this.#on.onChange();
+  }
+
+  /** @returns Whether the TAP is gone. While a VM holds it, it stays, silent: `poll` tries again. */
+  async #tryRemoveTap(held: Held): Promise<boolean> {
+    const { devices, conditions } = this.#on;
+    try {
+      if ((await devices.removeTap(held.device)) !== 'held') {
+        conditions.clear('DEVICE_HELD', held.portId);
+        return true;
+      }
+      conditions.raise(
+        'DEVICE_HELD',
+        `TAP ${held.device} of port ${held.portId}, which is gone, is still open in a VM; it is removed when the VM closes it`,
+        held.portId,
+      );
+    } catch (error) {
+      conditions.raise('DEVICE_HELD', `Cannot remove TAP ${held.device}: ${messageOf(error)}; tried again`, held.portId);
+    }
+    return false;
   }
 
   /** Takes back what a bind that failed has made. */

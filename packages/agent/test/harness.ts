@@ -36,11 +36,18 @@ export class MemoryDatapath
   readonly history: TableChange[] = [];
   counters: DropCounter[] = [];
   fault: Error | undefined;
+  attachFault: Error | undefined;
+  /** No port row said READY before its device had the program. */
+  attachedBeforeReady = true;
   closed = false;
   destroyed = false;
 
   apply(changes: readonly TableChange[]): void {
     if (this.fault !== undefined) throw this.fault;
+    for (const change of changes) {
+      const ready = change.op === 'put' && change.table === 'port' && (change.value.flags & 1) === 1;
+      if (ready && !this.attached.has(change.key.ifindex)) this.attachedBeforeReady = false;
+    }
     this.history.push(...changes);
     this.tables.apply(changes);
   }
@@ -48,6 +55,7 @@ export class MemoryDatapath
     return [...this.tables.entries()].filter((entry) => table === undefined || entry.table === table);
   }
   attachDevice({ ifindex }: { ifindex: number }): void {
+    if (this.attachFault !== undefined) throw this.attachFault;
     this.attached.add(ifindex);
   }
   detachDevice(ifindex: number): void {
@@ -240,7 +248,7 @@ export class Lab {
     const finished = answer.finally(() => {
       done = true;
     });
-    for (let i = 0; i < 50 && !done; i++) await this.settle();
+    for (let i = 0; i < 200 && !done; i++) await this.settle(i < 5 ? 0 : 10);
     return await finished;
   }
 
@@ -281,9 +289,10 @@ export class Lab {
       for (let i = 0; i < 60; i++) await new Promise((resolve) => setImmediate(resolve));
       const next = this.clock.nextTimerMs;
       if (next === undefined || next > end) break;
-      this.clock.advance(next - this.clock.now());
+      // A little more: the sum of two fractions may fall short of the third.
+      this.clock.advance(next - this.clock.now() + 0.001);
     }
-    this.clock.advance(end - this.clock.now());
+    this.clock.advance(Math.max(0, end - this.clock.now()));
   }
 
   forge(change: Partial<Change> & Pick<Change, 'bucket' | 'key'>, identity: Identity): Uint8Array {

@@ -247,6 +247,9 @@ export class MemoryBus implements Bus {
       watch: () => {
         throw new Error('agents do not watch');
       },
+      follow: () => {
+        throw new Error('agents do not follow');
+      },
       status: async () => ({
         lastSequence: bucket.sequence,
         count: bucket.values.size,
