@@ -5,9 +5,7 @@ import { networkPath, type Plan, type PlannedWrite, portPath, type World } from 
 
 /** `Port coke/net/web1` */
 export function nameOfRef(ref: ResourceRef): string {
-  if (ref.kind === 'Tenant') return `Tenant ${ref.name}`;
-  if (ref.kind === 'VirtualNetwork') return `VirtualNetwork ${ref.tenant}/${ref.name}`;
-  return `${ref.kind} ${ref.tenant}/${ref.network}/${ref.name}`;
+  return `${ref.kind} ${[ref.tenant, ref.network, ref.name].filter((part) => part !== '').join('/')}`;
 }
 
 /** Tenant a reference belongs to. */

@@ -185,6 +185,12 @@ describe('codecs', () => {
     expect([...envelope.signed, ...envelope.signature]).toEqual([1, 2, 3, 4]);
   });
 
+  it('encode to bytes of their own, not to a part of a pool', () => {
+    const bytes = portCodec.encode(port);
+    expect(Object.getPrototypeOf(bytes)).toBe(Uint8Array.prototype);
+    expect(bytes.buffer.byteLength).toBe(bytes.length);
+  });
+
   it('refuse a request without a command, and one whose command this version does not know', () => {
     const request: Request = { requestId: 'request-1', timeUnixMs: 1, target: 'controller', command: { kind: 'status', value: {} } };
     expect(requestCodec.decode(requestCodec.encode(request))).toEqual(request);

@@ -1,0 +1,127 @@
+import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fromPublic, fromSeed } from '@nats-io/nkeys';
+import { envelopeCodec, hasCode } from '@weft/model';
+import fc from 'fast-check';
+import { afterAll, describe, expect, it } from 'vitest';
+import {
+  createIdentity,
+  identityFromSeed,
+  isPublicKey,
+  loadIdentity,
+  loadOrCreateIdentity,
+  openEnvelope,
+  saveIdentity,
+  signEnvelope,
+  verifySignature,
+} from '../src/index.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'weft-identity-'));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+const refused = (action: () => unknown): string => {
+  try {
+    action();
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
+  return 'accepted';
+};
+
+describe('identity', () => {
+  it('has the letter of its kind, and signs as nkeys does', () => {
+    for (const [kind, letter] of [
+      ['user', 'U'],
+      ['host', 'N'],
+      ['controller', 'C'],
+    ] as const) {
+      const identity = createIdentity(kind);
+      expect(identity.publicKey[0]).toBe(letter);
+      const theirs = fromSeed(bytes(identity.seed()));
+      expect(theirs.getPublicKey()).toBe(identity.publicKey);
+      expect(theirs.sign(bytes('x'))).toEqual(identity.sign(bytes('x')));
+      expect(fromPublic(identity.publicKey).verify(bytes('x'), identity.sign(bytes('x')))).toBe(true);
+      expect(verifySignature(identity.publicKey, bytes('x'), theirs.sign(bytes('x')))).toBe(true);
+    }
+  });
+
+  it('is kept in a file of mode 600, and refused from one that others may read', () => {
+    const path = join(dir, 'a.nk');
+    const identity = loadOrCreateIdentity(path, 'host');
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(loadIdentity(path).publicKey).toBe(identity.publicKey);
+    expect(loadOrCreateIdentity(path, 'host').publicKey).toBe(identity.publicKey);
+    chmodSync(path, 0o640);
+    expect(refused(() => loadIdentity(path))).toBe('WEFT_ERR_IDENTITY_FILE');
+    expect(refused(() => loadIdentity(join(dir, 'absent')))).toBe('WEFT_ERR_IDENTITY_FILE');
+    expect(refused(() => saveIdentity(join(dir, 'no', 'such', 'dir'), identity))).toBe('WEFT_ERR_IDENTITY_FILE');
+    writeFileSync(join(dir, 'b.nk'), 'not a seed', { mode: 0o600 });
+    expect(refused(() => loadIdentity(join(dir, 'b.nk')))).toBe('WEFT_ERR_IDENTITY_FILE');
+    expect(refused(() => identityFromSeed(identity.publicKey))).toBe('WEFT_ERR_IDENTITY_FILE');
+  });
+
+  it('isPublicKey() refuses another letter, a wrong checksum and noise', () => {
+    const { publicKey } = createIdentity('user');
+    expect(isPublicKey(publicKey)).toBe(true);
+    const other = publicKey[20] === 'A' ? 'B' : 'A';
+    for (const text of [
+      '',
+      'U',
+      publicKey.toLowerCase(),
+      `A${publicKey.slice(1)}`,
+      `${publicKey}A`,
+      publicKey.slice(0, 20) + other + publicKey.slice(21),
+    ])
+      expect(isPublicKey(text), text).toBe(false);
+    expect(verifySignature('nonsense', bytes('x'), new Uint8Array(64))).toBe(false);
+  });
+});
+
+describe('envelope', () => {
+  const identity = createIdentity('user');
+  const payload = bytes('payload');
+
+  it('opens as what it was signed as, and as nothing else', () => {
+    const envelope = signEnvelope(identity, 'request', payload);
+    expect(openEnvelope(envelope, 'request')).toEqual({ payload, signer: identity.publicKey });
+    expect(refused(() => openEnvelope(envelope, 'change'))).toBe('WEFT_ERR_TRUST_SIGNATURE');
+    // The same bytes and signature under another kind: the signature covers the kind.
+    const relabelled = envelopeCodec.encode({ ...envelopeCodec.decode(envelope), kind: 'change' });
+    expect(refused(() => openEnvelope(relabelled, 'change'))).toBe('WEFT_ERR_TRUST_SIGNATURE');
+  });
+
+  it('does not open with another key, payload or signature', () => {
+    const whole = envelopeCodec.decode(signEnvelope(identity, 'change', payload));
+    const stranger = createIdentity('user');
+    for (const forged of [
+      { ...whole, keyId: stranger.publicKey },
+      { ...whole, keyId: '' },
+      { ...whole, signed: bytes('payloae') },
+      { ...whole, signature: whole.signature.slice(0, 63) },
+      { ...whole, signature: new Uint8Array(0) },
+      { ...whole, signature: stranger.sign(payload) },
+      // Signed without the domain.
+      { ...whole, signature: identity.sign(payload) },
+    ]) {
+      expect(refused(() => openEnvelope(envelopeCodec.encode(forged), 'change'))).toBe('WEFT_ERR_TRUST_SIGNATURE');
+    }
+  });
+
+  it('with any byte changed is refused by name, never by a crash', () => {
+    const envelope = signEnvelope(identity, 'change', payload);
+    fc.assert(
+      fc.property(fc.nat({ max: envelope.length - 1 }), fc.integer({ min: 1, max: 255 }), (at, flip) => {
+        const changed = envelope.slice();
+        changed[at]! ^= flip;
+        try {
+          // A changed byte outside of what is signed may leave the meaning as it was (an unknown field); never another payload.
+          expect(openEnvelope(changed, 'change')).toEqual({ payload, signer: identity.publicKey });
+        } catch (error) {
+          expect(hasCode(error, 'WEFT_ERR_TRUST_SIGNATURE') || hasCode(error, 'WEFT_ERR_MODEL_DECODE'), String(error)).toBe(true);
+        }
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+});
