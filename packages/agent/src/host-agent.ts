@@ -521,7 +521,9 @@ export class HostAgent {
     }
     if (!this.#registered && this.#store !== undefined && bus.state.state === 'connected' && this.#connecting === undefined) {
       await this.#trustFeed.refresh();
-      await this.#register().catch(() => undefined);
+      await this.#register().catch((error: unknown) =>
+        this.#with.logger.warn({ reason: messageOf(error) }, 'registering failed; tried again'),
+      );
     }
     if (this.#complete && now - this.#lastReconcileMs >= RECONCILE_MS) this.#reconcile();
     if (this.#stateDirty || now - this.#lastSaveMs >= SAVE_RECORDS_MS) this.#save(this.#stateDirty);

@@ -182,8 +182,7 @@ export class Ports {
         const held = this.#ports.get(portId);
         if (held === undefined) return;
         if (held.state === 'leaving') await this.#removeDevice(held);
-        else if (held.state === 'releasing')
-          await this.#finishRelease(held, { key: '', name: 'agent', requestId: `release-${portId}` }).catch(() => undefined);
+        else if (held.state === 'releasing') await this.#retryRelease(held);
         else if (this.#on.devices.ifindex(held.device) !== held.attached?.ifindex) await this.#equipQuietly(portId);
       });
     }
@@ -346,6 +345,17 @@ export class Ports {
       'WEFT_ERR_AGENT_CONFLICT',
       `Cannot release port ${held.portId}: its binding was changed by others again and again; it is tried again`,
     );
+  }
+
+  async #retryRelease(held: Held): Promise<void> {
+    try {
+      await this.#finishRelease(held, { key: '', name: this.#on.init.hostId, requestId: `release-${held.portId}` });
+    } catch (error) {
+      this.#on.logger.debug(
+        { rdid: held.routingDomainId, port: held.portId, reason: messageOf(error) },
+        'port not released yet; tried again',
+      );
+    }
   }
 
   /** Port and binding as the store has them now, folded into the view. */

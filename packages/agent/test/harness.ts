@@ -208,7 +208,7 @@ export class Lab {
         devices: host.devices,
         clock: {
           now: () => this.clock.now(),
-          unixMs: () => CREATED_UNIX + this.clock.now(),
+          unixMs: () => Math.floor(CREATED_UNIX + this.clock.now()),
           setTimeout: (callback, ms) => this.clock.setTimeout(callback, ms),
           clearTimeout: (handle) => this.clock.clearTimeout(handle),
         },
