@@ -74,10 +74,8 @@ export function message<T extends object>(name: string, generated: Generated, fi
     fromWire,
     encode(value) {
       try {
-        return generated
-          .encode(toWire(value) as never)
-          .finish()
-          .slice();
+        // In Node, `finish` gives a Buffer of a shared pool, whose `slice` would not copy.
+        return new Uint8Array(generated.encode(toWire(value) as never).finish());
       } catch (error) {
         throw failure('WEFT_ERR_MODEL_ENCODE', `Cannot encode ${name}`, error);
       }
