@@ -34,7 +34,7 @@ describe('docker-compose.yml', () => {
   it('is valid against the schema, and the schema refuses mistakes', () => {
     expect(validate(compose) || validate.errors).toBe(true);
     for (const [at, mistake] of Object.entries({ ports: ['4222'], restart: 'sometimes', devices: ['/dev/net/tun'], image: 'nats' })) {
-      const broken = structuredClone(compose) as { services: Record<string, Record<string, unknown>> };
+      const broken = structuredClone(compose) as unknown as { services: Record<string, Record<string, unknown>> };
       broken.services['nats-1']![at] = mistake;
       expect(validate(broken), `${at}: ${JSON.stringify(mistake)}`).toBe(false);
     }
