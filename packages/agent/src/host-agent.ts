@@ -10,7 +10,7 @@ import {
 } from '@weft/bus';
 import type { TableChange, TableEntry } from '@weft/forwarding';
 import { type Condition, type Host, hostKey, parseKey } from '@weft/model';
-import { deleteOf, diff, diffAdditive } from '@weft/tables';
+import { deleteOf, diff, diffAdditive, orderChanges, putOf } from '@weft/tables';
 import { Applier } from './applier.ts';
 import { Commands } from './commands.ts';
 import type { HostAgentComponents, HostAgentInit } from './components.ts';
@@ -26,6 +26,8 @@ import { recall } from './verify.ts';
 const MAX_RESYNCS = 4;
 const POLL_MS = 1_000;
 const SAVE_RECORDS_MS = 5_000;
+/** So many records of a network are written together with a change of an own port. */
+const SAVE_AT_ONCE = 500;
 const RECONCILE_MS = 300_000;
 
 /** Assembly of one host's agent. See {@link createHostAgent}. */
@@ -59,6 +61,8 @@ export class HostAgent {
   #needsRecovery = false;
   #registered = false;
   #stateDirty = false;
+  /** Nothing goes to the packet path one by one: what was restored is compared with it as a whole. */
+  #restoring = true;
   #stopping = false;
 
   constructor(components: HostAgentComponents, init: HostAgentInit) {
@@ -81,7 +85,10 @@ export class HostAgent {
       limiter: new Limiter(MAX_RESYNCS),
       store: () => this.#store,
       publishDigest: (digest) => bus.publishDigest(digest, identity),
-      onChanges: (changes) => this.#applier.push(changes),
+      onChanges: (changes) => {
+        if (!this.#restoring) this.#applier.push(changes);
+      },
+      onComplete: (session) => this.#takeOver(session),
       onRecords: (session, portId) => this.#onRecords(session, portId),
     };
     this.#ports = new Ports({
@@ -132,6 +139,7 @@ export class HostAgent {
   async start(): Promise<void> {
     const { bus, logger, identity } = this.#with;
     await this.#restore();
+    this.#restoring = false;
     this.#reconcile();
     for (const session of this.#sessions.values()) session.start();
     this.#serving = bus.serve(this.#init.hostId, { identity, handler: (request) => this.#handle(request), logger });
@@ -237,6 +245,12 @@ export class HostAgent {
       logger.debug({ rdid, records }, 'network restored');
     }
     await this.#ports.restore(saved.ports);
+    const self = this.#init.hostId;
+    for (const session of this.#sessions.values()) {
+      const own = saved.ports.filter((port) => port.routingDomainId === session.rdid && port.state === 'bound');
+      const whole = own.every(({ portId }) => session.view.port(portId) !== undefined && session.view.binding(portId)?.hostId === self);
+      session.coherent = session.view.network !== undefined && whole;
+    }
   }
 
   // ——— NATS
@@ -453,7 +467,16 @@ export class HostAgent {
   // ——— tables
 
   #wanted(): TableEntry[] {
-    return [...this.#sessions.values()].flatMap((session) => [...session.view.entries()]);
+    return [...this.#sessions.values()].flatMap((session) => (session.coherent ? [...session.view.entries()] : []));
+  }
+
+  /** A network's rows are whole now. What of it in the packet path is stale goes when all networks are whole. */
+  #takeOver(session: NetworkSession): void {
+    const wanted = [...session.view.entries()];
+    const puts = this.#complete
+      ? orderChanges(wanted.map(putOf))
+      : diff(this.#with.datapath.entries(), wanted).filter((change) => change.op === 'put');
+    this.#applier.push(puts);
   }
 
   /**
@@ -545,12 +568,11 @@ export class HostAgent {
           bootId: this.#init.bootId,
         });
       }
-      // Records of networks are many; the next poll writes them unless the process ends now.
-      if (!withPorts || this.#stopping) {
-        for (const session of dirty) {
-          this.#state.saveRecords(session.rdid, session.envelopes.values());
-          session.dirty = false;
-        }
+      // Records of large networks wait for the next poll, unless the process ends now.
+      for (const session of dirty) {
+        if (withPorts && !this.#stopping && session.envelopes.size > SAVE_AT_ONCE) continue;
+        this.#state.saveRecords(session.rdid, session.envelopes.values());
+        session.dirty = false;
       }
       this.#stateDirty = false;
       this.#conditions.clear('STATE_NOT_SAVED');

@@ -56,6 +56,8 @@ export interface SessionComponents {
   readonly publishDigest: (digest: NetworkDigest) => void;
   /** Changes for the packet path, in order. */
   readonly onChanges: (changes: readonly TableChange[]) => void;
+  /** The network has been read completely for the first time since the start. */
+  readonly onComplete: (session: NetworkSession) => void;
   /** Bindings may have changed: ports won or lost, something to save. */
   readonly onRecords: (session: NetworkSession, portId?: string) => void;
 }
@@ -84,6 +86,11 @@ export class NetworkSession {
   readonly envelopes: Map<string, CommittedRecord> = new Map();
   /** A complete snapshot of the store has been seen since the agent's start. */
   complete = false;
+  /**
+   * Rows are given to the packet path. Not before they are whole: half of a network's records would make a READY port look unbound, and a
+   * restart would cut off a VM that the kernel still serves. True once complete, or restored from disk with all of the own ports.
+   */
+  coherent = false;
   /** Counts of what came, for status and tests. */
   readonly counters = { events: 0, refused: 0, resyncs: 0, digestsSent: 0, digestsHeard: 0, digestsDifferent: 0 };
   /** Since when no port of this host is in the network (boot clock); undefined while there is one. */
@@ -104,6 +111,8 @@ export class NetworkSession {
   #attempt = 0;
   #lastDigestResyncMs = Number.NEGATIVE_INFINITY;
   #digestAttempt = 0;
+  /** The next resync is owed to a digest, and waits for its back-off. */
+  #digestWaits = false;
   #stopped = false;
   #storeLost = false;
   /** Something in the store was refused when it was last looked at. */
@@ -150,7 +159,7 @@ export class NetworkSession {
 
   /** Ends move windows that are over, now rather than by the timer. */
   tick(): void {
-    this.#on.onChanges(this.view.tick(this.#on.clock.now()));
+    this.#give(this.view.tick(this.#on.clock.now()));
   }
 
   /** A record from this host's disk. Rows are given out with the claims and moves that belong to it. */
@@ -181,13 +190,13 @@ export class NetworkSession {
   take(record: NetworkRecord, envelope: Uint8Array): void {
     const { status, changes } = this.view.apply(record, this.#on.clock.now());
     if (status === 'applied') this.#keep(record, envelope);
-    this.#on.onChanges(changes);
+    this.#give(changes);
     this.arm();
   }
 
   /** Tells the view which device a port has on this host. */
   setDevice(portId: string, device: LocalDevice | undefined, nowMs: number): void {
-    this.#on.onChanges(this.view.setDevice(portId, device, nowMs));
+    this.#give(this.view.setDevice(portId, device, nowMs));
   }
 
   /** Reads a port's record from the store's leader and folds it. @throws What `Bucket.get` throws. */
@@ -211,7 +220,7 @@ export class NetworkSession {
     const [judged] = await this.#judgeAll(bucket, createdUnixMs, [entry]);
     if (judged !== undefined && judged.record.kind !== 'refused' && !this.#storeLost) {
       const { status, changes } = this.view.apply(judged.record, this.#on.clock.now());
-      this.#on.onChanges(changes);
+      this.#give(changes);
       if (status === 'applied') this.#keep(judged.record, entry.value);
       this.arm();
     }
@@ -227,7 +236,7 @@ export class NetworkSession {
   /** Denied until their claims have been read, unless restored from this host's disk. */
   restoreClaims(vsids: readonly number[]): void {
     this.#claims.restore(vsids);
-    this.#on.onChanges(this.view.setClaimedVsids(this.#claims.allowed, this.#on.clock.now()));
+    this.#give(this.view.setClaimedVsids(this.#claims.allowed, this.#on.clock.now()));
   }
 
   get claimedVsids(): ReadonlySet<number> {
@@ -282,15 +291,20 @@ export class NetworkSession {
     this.#timerAtMs = Number.POSITIVE_INFINITY;
     if (this.#stopped) return;
     const now = this.#on.clock.now();
-    this.#on.onChanges(this.view.tick(now));
+    this.#give(this.view.tick(now));
     const { state, send } = tickTrickle(DEFAULT_TRICKLE, this.#trickle, now, this.#on.random);
     this.#trickle = state;
     if (send && this.complete) this.#sendDigest();
     if (now >= this.#resyncAtMs) {
       this.#resyncAtMs = this.#nextFullResyncMs();
-      this.resync('periodic').catch(() => undefined);
+      if (this.#digestWaits) this.#resyncForDigest();
+      else this.resync('periodic').catch(() => undefined);
     }
     this.arm();
+  }
+
+  #give(changes: readonly TableChange[]): void {
+    if (this.coherent) this.#on.onChanges(changes);
   }
 
   #sendDigest(): void {
@@ -312,7 +326,6 @@ export class NetworkSession {
     this.counters.digestsHeard++;
     if (this.#agrees(digest)) {
       this.#trickle = hearEqual(this.#trickle);
-      this.#digestAttempt = 0;
       return;
     }
     this.counters.digestsDifferent++;
@@ -331,6 +344,7 @@ export class NetworkSession {
   #resyncForDigest(): void {
     const now = this.#on.clock.now();
     const waitMs = this.#lastDigestResyncMs + backoffMs(this.#digestAttempt, 250, 30_000, this.#on.random) - now;
+    this.#digestWaits = waitMs > 0;
     if (waitMs > 0) {
       this.#resyncAtMs = Math.min(this.#resyncAtMs, now + waitMs);
       this.arm();
@@ -378,7 +392,7 @@ export class NetworkSession {
       return;
     }
     const { status, changes } = this.view.apply(judged.record, this.#on.clock.now());
-    this.#on.onChanges(changes);
+    this.#give(changes);
     if (status === 'applied') {
       this.#keep(judged.record, event.envelope);
       this.#on.onRecords(this, 'portId' in judged.record ? judged.record.portId : undefined);
@@ -422,7 +436,11 @@ export class NetworkSession {
     this.#resyncAtMs = this.#nextFullResyncMs();
     this.counters.resyncs++;
     this.#on.conditions.clear('RESYNC_FAILED', this.rdid);
-    if (!this.#storeLost) this.complete = true;
+    if (!this.#storeLost && !this.complete) {
+      this.complete = true;
+      this.#on.onComplete(this);
+      this.coherent = true;
+    }
     if (!this.#refusedStanding) {
       for (const code of this.#refusedCodes) this.#on.conditions.clear('RECORD_REFUSED', `${code} ${this.rdid}`);
       this.#refusedCodes.clear();
@@ -447,7 +465,7 @@ export class NetworkSession {
     if (this.#stopped) return;
     const { atSequence, bucketCreatedUnixMs } = ports;
     this.#applySnapshot({ bucket: 'config', bucketCreatedUnixMs, atSequence, askedAtRevision }, records);
-    this.#on.onChanges(this.view.setClaimedVsids(this.#claims.allowed, this.#on.clock.now()));
+    this.#give(this.view.setClaimedVsids(this.#claims.allowed, this.#on.clock.now()));
   }
 
   async #syncMapping(store: Store): Promise<void> {
@@ -463,7 +481,9 @@ export class NetworkSession {
     records: readonly { readonly record: NetworkRecord; readonly envelope: Uint8Array }[],
   ): void {
     const result = this.view.applySnapshot({ ...head, records: records.map((one) => one.record) }, this.#on.clock.now());
-    this.#on.onChanges(result.changes);
+    this.#give(result.changes);
+    // Only digests that were right keep their promptness: a host that errs, or lies, costs ever fewer looks.
+    if (result.applied + result.swept > 0) this.#digestAttempt = 0;
     if (result.status !== 'applied') {
       const what = result.status === 'store-changed' ? 'is another one than before' : 'lacks records that were seen before';
       this.#loseStore(`bucket ${head.bucket} ${what}`);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { commitRecord, createIdentity, getRecord, type Identity, signEnvelope } from '@weft/bus';
 import type { Datapath, DropCounter } from '@weft/datapath';
-import { MemoryTables, type TableChange, type TableEntry, type TableName } from '@weft/forwarding';
+import { MemoryTables, rowKey, type TableChange, type TableEntry, type TableName } from '@weft/forwarding';
 import {
   type BucketName,
   type Change,
@@ -17,6 +17,7 @@ import {
   type VirtualNetwork,
   type WeftRecord,
 } from '@weft/model';
+import { entryEquals } from '@weft/tables';
 import { FakeClock } from '@weft/testkit';
 import { createHostAgent, type DeviceInfo, type Devices, type HostAgent, type HostAgentInit } from '../src/index.ts';
 import { type MemoryBus, MemoryStore } from './memory-bus.ts';
@@ -33,6 +34,7 @@ export class MemoryDatapath
 {
   readonly tables = new MemoryTables();
   readonly attached = new Set<number>();
+  /** Changes that changed something. */
   readonly history: TableChange[] = [];
   counters: DropCounter[] = [];
   fault: Error | undefined;
@@ -48,8 +50,12 @@ export class MemoryDatapath
       const ready = change.op === 'put' && change.table === 'port' && (change.value.flags & 1) === 1;
       if (ready && !this.attached.has(change.key.ifindex)) this.attachedBeforeReady = false;
     }
-    this.history.push(...changes);
-    this.tables.apply(changes);
+    for (const change of changes) {
+      const before = this.entries(change.table).find((entry) => rowKey(entry) === rowKey(change));
+      const same = change.op === 'delete' ? before === undefined : before !== undefined && entryEquals(before, change);
+      if (!same) this.history.push(change);
+      this.tables.apply([change]);
+    }
   }
   entries(table?: TableName): TableEntry[] {
     return [...this.tables.entries()].filter((entry) => table === undefined || entry.table === table);

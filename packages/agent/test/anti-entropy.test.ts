@@ -1,0 +1,306 @@
+import { createIdentity } from '@weft/bus';
+import { TargetKind } from '@weft/forwarding';
+import { configKey } from '@weft/model';
+import { parseIp } from '@weft/packet';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { binding, bindingKey, CREATED, type Host, Lab, network, paOf, port, portId, RDID } from './harness.ts';
+
+let lab: Lab;
+beforeEach(async () => {
+  lab = new Lab();
+  await lab.init();
+  for (const n of [1, 2, 3]) await lab.putPort(n);
+});
+afterEach(() => lab.close());
+
+const lookup = (host: Host, n: number) => host.datapath.tables.lookup(7, parseIp(`192.0.2.${n + 10}`));
+const codes = (host: Host) => host.agent.conditions.map((condition) => condition.code);
+const counters = (host: Host) => host.agent.networkCounters()[RDID]!;
+
+/** Hosts a, b and c with ports 1, 2 and 3. */
+async function three(): Promise<[Host, Host, Host]> {
+  const hosts = [await lab.host('host-a'), await lab.host('host-b'), await lab.host('host-c')] as const;
+  for (const [i, host] of hosts.entries()) expect((await lab.bind(host, i + 1)).problems).toEqual([]);
+  await lab.settle(3_000);
+  return [...hosts];
+}
+
+describe('lost events', () => {
+  it('are mended by a digest within seconds, without a full resync of everybody', async () => {
+    const [a, b, c] = await three();
+    lab.store.deliver = (_, to) => to !== c.bus;
+    await lab.bind(a, 2, { move: true });
+    await lab.settle(20);
+    expect(lookup(c, 2)?.pa).toEqual(parseIp(paOf('host-b')));
+    const before = counters(a).resyncs;
+    await lab.settle(6_000);
+    expect(lookup(c, 2)?.pa).toEqual(parseIp(paOf('host-a')));
+    expect(counters(a).resyncs).toBe(before);
+    for (const host of [a, b, c]) expect((await lab.consistency(host)).differences).toEqual([]);
+  });
+
+  it('of a release, too: the row goes', async () => {
+    const [a, , c] = await three();
+    lab.store.deliver = (_, to) => to !== c.bus;
+    await lab.unbind(a, 1);
+    await lab.settle(6_000);
+    expect(lookup(c, 1)).toBeUndefined();
+  });
+
+  it('cost little when there is nothing to mend: digests are suppressed', async () => {
+    const [a] = await three();
+    const resyncs = counters(a).resyncs;
+    lab.store.digests.length = 0;
+    await lab.settle(60_000);
+    // 15 intervals of 4 s, at most k = 2 and a few overlapping ones each.
+    expect(lab.store.digests.length).toBeLessThan(15 * 4);
+    expect(lab.store.digests.length).toBeGreaterThan(10);
+    expect(counters(a).resyncs).toBe(resyncs);
+  });
+
+  it('while disconnected are made up for at once on reconnecting', async () => {
+    const [a, b, c] = await three();
+    c.bus.setConnected(false);
+    await lab.settle(100);
+    expect(codes(c)).toContain('NATS_DISCONNECTED');
+    await lab.bind(a, 2, { move: true });
+    await lab.settle(5_000);
+    expect(lookup(c, 2)?.pa).toEqual(parseIp(paOf('host-b')));
+    c.bus.setConnected(true);
+    await lab.settle(400);
+    expect(lookup(c, 2)?.pa).toEqual(parseIp(paOf('host-a')));
+    expect(codes(c)).toEqual([]);
+    for (const host of [a, b, c]) expect((await lab.consistency(host)).differences).toEqual([]);
+  });
+
+  it('of any kind and order leave all hosts with the same tables in the end (property)', async () => {
+    const step = fc.oneof(
+      { weight: 5, arbitrary: fc.record({ kind: fc.constant('bind' as const), host: fc.nat(2), n: fc.integer({ min: 1, max: 4 }) }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant('unbind' as const), host: fc.nat(2), n: fc.integer({ min: 1, max: 4 }) }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant('port' as const), host: fc.constant(0), n: fc.integer({ min: 1, max: 4 }) }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant('cut' as const), host: fc.nat(2), n: fc.constant(0) }) },
+      {
+        weight: 4,
+        arbitrary: fc.record({ kind: fc.constant('wait' as const), host: fc.constant(0), n: fc.integer({ min: 1, max: 3_000 }) }),
+      },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 25 }), fc.integer({ min: 0, max: 90 }), async (steps, lossPercent) => {
+        const own = new Lab();
+        try {
+          await own.init();
+          for (const n of [1, 2, 3, 4]) await own.putPort(n);
+          const hosts = [await own.host('host-a'), await own.host('host-b'), await own.host('host-c')];
+          own.store.deliver = () => own.random() * 100 >= lossPercent;
+          for (const { kind, host, n } of steps) {
+            const at = hosts[host]!;
+            if (kind === 'bind') await own.bind(at, n, { move: true });
+            else if (kind === 'unbind') await own.unbind(at, n);
+            else if (kind === 'port') await own.putPort(n, { addresses: [`192.0.2.${20 + Math.floor(own.random() * 30)}`] });
+            else if (kind === 'cut') at.bus.setConnected(at.bus.state.state !== 'connected');
+            else await own.settle(n);
+          }
+          for (const host of hosts) host.bus.setConnected(true);
+          await own.settle(90_000);
+          for (const host of hosts) expect((await own.consistency(host)).differences).toEqual([]);
+          const followed = hosts.filter((host) => host.agent.networkCounters()[RDID] !== undefined);
+          const digests = await Promise.all(followed.map(async (host) => JSON.stringify(mappingsOf(host))));
+          expect(new Set(digests).size).toBeLessThanOrEqual(1);
+        } finally {
+          await own.close();
+        }
+      }),
+      { numRuns: 12 },
+    );
+  }, 60_000);
+
+  /** Where each address lives, as this host has it, told alike on all hosts. */
+  function mappingsOf(host: Host): string[] {
+    return host.datapath
+      .entries('lookup')
+      .map((entry) =>
+        entry.table === 'lookup'
+          ? `${entry.key.ca.join('.')} ${entry.value.mac.join(':')} ${entry.value.pa.join('.')} ${entry.value.generation}`
+          : '',
+      )
+      .sort();
+  }
+});
+
+describe('records that nobody may say', () => {
+  it('are refused and alarmed: stranger, foreign host, foreign provider address, placement, replay', async () => {
+    const [a, b, c] = await three();
+    const stranger = createIdentity('host');
+    const forged = (identity: typeof stranger, value: ReturnType<typeof binding>, revision: number, replacesRevision = revision - 1) => ({
+      bucket: 'mapping' as const,
+      key: bindingKey(2),
+      revision,
+      bucketCreatedUnixMs: CREATED,
+      envelope: lab.forge({ bucket: 'mapping', key: bindingKey(2), replacesRevision, after: { kind: 'binding', value } }, identity),
+    });
+    const before = lookup(c, 2);
+    const steal = binding(2, 'host-a', 9);
+    c.bus.receive(forged(stranger, steal, 50));
+    c.bus.receive(forged(b.identity, steal, 51));
+    c.bus.receive(forged(a.identity, { ...steal, providerAddress: paOf('host-c') }, 52));
+    c.bus.receive({ ...forged(a.identity, steal, 53), envelope: new Uint8Array([1, 2, 3]) });
+    await lab.settle(1_000);
+    expect(lookup(c, 2)).toEqual(before);
+    expect(counters(c).refused).toBe(4);
+    expect(codes(c)).toContain('RECORD_REFUSED');
+    // An old claim of b's, put again after the port has moved on: it says itself what it replaced.
+    const old = lab.store.buckets.mapping.values.get(bindingKey(2))!;
+    await lab.bind(a, 2, { move: true });
+    await lab.settle(100);
+    c.bus.receive({ bucket: 'mapping', key: bindingKey(2), revision: 999, bucketCreatedUnixMs: CREATED, envelope: old.value });
+    await lab.settle(1_000);
+    expect(lookup(c, 2)?.pa).toEqual(parseIp(paOf('host-a')));
+    expect(counters(c).refused).toBe(5);
+  });
+
+  it('stay without effect when they stand in the store, and hosts agree all the same', async () => {
+    const [a, b, c] = await three();
+    const stranger = createIdentity('host');
+    const revision = lab.store.buckets.mapping.values.get(bindingKey(1))!.revision;
+    const envelope = lab.forge(
+      { bucket: 'mapping', key: bindingKey(1), replacesRevision: revision, after: { kind: 'binding', value: binding(1, 'host-c', 77) } },
+      stranger,
+    );
+    lab.store.buckets.mapping.force(bindingKey(1), envelope);
+    c.bus.setConnected(false);
+    c.bus.setConnected(true);
+    await lab.settle(10_000);
+    for (const host of [a, b, c]) {
+      expect((await lab.consistency(host)).differences).toEqual([]);
+      expect(codes(host)).toContain('RECORD_REFUSED');
+    }
+    expect(lookup(b, 1)?.pa).toEqual(parseIp(paOf('host-a')));
+    const quiet = counters(b).resyncs;
+    await lab.settle(30_000);
+    expect(counters(b).resyncs).toBe(quiet);
+    // The rightful host's next claim cures it.
+    expect((await lab.bind(a, 1, { device: 'tapnew' })).problems).toEqual([]);
+    await lab.settle(400_000 + 300_000);
+    expect(codes(b)).toEqual([]);
+  });
+
+  it('by a host that the placement leaves out', async () => {
+    const [a, b, c] = await three();
+    await lab.putPort(2, { placement: { mode: 'list', hosts: ['host-b'] } });
+    await lab.settle(100);
+    const { revision } = lab.store.buckets.mapping.values.get(bindingKey(2))!;
+    for (const state of ['bound', 'released'] as const) {
+      const envelope = lab.forge(
+        {
+          bucket: 'mapping',
+          key: bindingKey(2),
+          replacesRevision: revision,
+          after: { kind: 'binding', value: binding(2, 'host-a', 9, { state }) },
+        },
+        a.identity,
+      );
+      c.bus.receive({ bucket: 'mapping', key: bindingKey(2), revision: revision + 5, bucketCreatedUnixMs: CREATED, envelope });
+    }
+    await lab.settle(500);
+    expect(lookup(c, 2)?.pa).toEqual(parseIp(paOf('host-b')));
+    expect(counters(c).refused).toBe(2);
+    expect(b.agent.conditions).toEqual([]);
+  });
+
+  it("deletions of others' bindings", async () => {
+    const [a, b, c] = await three();
+    const { revision } = lab.store.buckets.mapping.values.get(bindingKey(2))!;
+    const envelope = lab.forge({ bucket: 'mapping', key: bindingKey(2), replacesRevision: revision, operation: 'delete' }, a.identity);
+    for (const host of [b, c])
+      host.bus.receive({ bucket: 'mapping', key: bindingKey(2), revision: revision + 5, bucketCreatedUnixMs: CREATED, envelope });
+    await lab.settle(500);
+    expect(lookup(c, 2)?.kind).toBe(TargetKind.PEER);
+    expect(lookup(b, 2)?.kind).toBe(TargetKind.LOCAL);
+  });
+
+  it('digests by others than their host cause nothing', async () => {
+    const [a, , c] = await three();
+    const resyncs = counters(c).resyncs;
+    const digest = {
+      routingDomainId: RDID,
+      hostId: 'host-a',
+      bucketCreatedUnixMs: CREATED,
+      configRevision: 999,
+      mappingRevision: 999,
+      recordCount: 1,
+      hash: new Uint8Array(32),
+      zero: false,
+    };
+    for (let i = 0; i < 50; i++) c.bus.receiveDigest(digest, createIdentity('host').publicKey);
+    await lab.settle(5_000);
+    expect(counters(c).resyncs).toBe(resyncs);
+    // The host itself may err, and costs a bounded number of looks.
+    for (let i = 0; i < 200; i++) {
+      c.bus.receiveDigest(digest, a.identity.publicKey);
+      await lab.settle(50);
+    }
+    expect(counters(c).resyncs - resyncs).toBeLessThan(12);
+  });
+});
+
+describe('VSIDs', () => {
+  it('that another network has claimed are denied', async () => {
+    const other = '22222222-2222-4222-8222-222222222222';
+    await lab.commit('config', configKey.network(other), { kind: 'network', value: network({ id: other, name: 'evil', networkId: 8 }) });
+    await lab.commit('config', configKey.port(other, portId(9)), { kind: 'port', value: port(9, { routingDomainId: other }) });
+    const a = await lab.host('host-a');
+    expect((await lab.bind(a, 9, { rdid: other })).problems[0]?.code).toBe('WEFT_ERR_AGENT_VSID_CLAIM');
+    expect(a.datapath.entries('subnet')).toEqual([]);
+    expect(a.datapath.entries('port')).toEqual([]);
+  });
+});
+
+describe('a store that is another one, or lost records', () => {
+  it('is not believed: nothing changes, a critical condition says what to do', async () => {
+    const [a, b, c] = await three();
+    const rows = c.datapath.entries();
+    lab.store.buckets.mapping.createdUnixMs += 5_000;
+    lab.store.buckets.mapping.values.clear();
+    lab.store.buckets.mapping.sequence = 0;
+    for (const host of [a, b, c]) host.bus.setConnected(false);
+    for (const host of [a, b, c]) host.bus.setConnected(true);
+    await lab.settle(5_000);
+    expect(c.datapath.entries()).toEqual(rows);
+    expect(c.agent.conditions[0]).toMatchObject({ code: 'STORE_LOST', severity: 'critical' });
+    expect(c.agent.conditions[0]!.message).toContain('--accept-new-store');
+  });
+
+  it('with lower revisions under the same name: the same', async () => {
+    const [a, , c] = await three();
+    const rows = c.datapath.entries();
+    const entry = lab.store.buckets.mapping.values.get(bindingKey(3))!;
+    lab.store.buckets.mapping.values.delete(bindingKey(3));
+    lab.store.buckets.mapping.sequence = entry.revision - 1;
+    c.bus.setConnected(false);
+    c.bus.setConnected(true);
+    await lab.settle(2_000);
+    expect(c.datapath.entries()).toEqual(rows);
+    expect(codes(c)).toContain('STORE_LOST');
+    expect(codes(a)).not.toContain('RECORD_REFUSED');
+  });
+
+  it('is believed after a restart that was told to', async () => {
+    const [a] = await three();
+    await a.agent.stop();
+    lab.store.buckets.mapping.createdUnixMs += 5_000;
+    lab.store.buckets.mapping.values.clear();
+    lab.store.buckets.mapping.sequence = 0;
+    await lab.startAgent(a);
+    await lab.settle(2_000);
+    expect(codes(a)).toContain('STORE_LOST');
+    expect(lookup(a, 1)?.kind).toBe(TargetKind.LOCAL);
+    await a.agent.stop();
+    await lab.startAgent(a, { init: { acceptNewStore: true } });
+    await lab.settle(2_000);
+    expect(codes(a)).toEqual([]);
+    expect(lookup(a, 2)).toBeUndefined();
+    expect((await lab.bind(a, 1)).problems).toEqual([]);
+    expect(lookup(a, 1)?.kind).toBe(TargetKind.LOCAL);
+  });
+});
