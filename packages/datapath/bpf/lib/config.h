@@ -13,6 +13,9 @@ const volatile __u32 cfg_tunnel_ifindex;
 const volatile __u32 cfg_test_clock;
 const volatile __u32 cfg_udp_port = 4789;
 const volatile __u32 cfg_mark = 0x5746;
+/* Provider addresses in this prefix (network order) are neighbours on the underlay: no route is looked up for them.  Mask 0: none are. */
+const volatile __be32 cfg_onlink_prefix;
+const volatile __be32 cfg_onlink_mask;
 
 /* Nanoseconds of the boot clock, or of the test clock. */
 static __always_inline __u64 weft_now(void)

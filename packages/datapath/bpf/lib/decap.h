@@ -98,6 +98,8 @@ static __always_inline int tunnel_check(struct __sk_buff *skb, const __u32 offse
 	} else {
 		return WEFT_DROP_NO_LOCAL_PORT;
 	}
+	if (!target_is_of_mac(target, t->vni, eth))
+		return WEFT_DROP_NO_LOCAL_PORT;
 	return t->ecn == ECN_CE && p->ecn == 0 ? WEFT_DROP_ECN_CE_ON_NOT_ECT : 0;
 }
 

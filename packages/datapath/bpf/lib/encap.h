@@ -91,9 +91,16 @@ static __always_inline int encap_push(struct __sk_buff *skb, const struct weft_p
 /* Sends an encapsulated frame out of the underlay: the kernel's routes and neighbour table fill the outer Ethernet header. */
 static __always_inline int encap_send(struct __sk_buff *skb, const struct weft_verdict *v)
 {
+	struct bpf_redir_neigh neighbour = {};
+
 	if (unlikely(v->by_device))
 		return bpf_redirect(cfg_tunnel_ifindex, 0);
 	skb->queue_mapping = 0; /* a TAP's queue must not choose the NIC's */
+	if (cfg_onlink_mask && (v->pa & cfg_onlink_mask) == cfg_onlink_prefix) {
+		neighbour.nh_family = 2; /* AF_INET */
+		neighbour.ipv4_nh = v->pa;
+		return bpf_redirect_neigh(cfg_underlay_ifindex, &neighbour, sizeof(neighbour), 0);
+	}
 	return bpf_redirect_neigh(cfg_underlay_ifindex, NULL, 0, 0);
 }
 

@@ -15,6 +15,8 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+#define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
+
 #define ETH_P_8021Q_OLD 0x9100
 
 /* Loads and stores of words at any address: x86-64 and arm64 both do, and the verifier knows it. */

@@ -10,14 +10,15 @@
 #include "ipv6.h"
 
 /* Between subnets: the new MAC addresses and one hop less. */
-static __always_inline int forward_rewrite(struct __sk_buff *skb, const struct weft_packet *p, const struct weft_target *target)
+static __always_inline int forward_rewrite(struct __sk_buff *skb, const struct weft_packet *p, const struct weft_target *target,
+					   __u32 vsid)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
 	if (data + ETH_HLEN + 20 > end)
 		return WEFT_DROP_KERNEL_REFUSED;
 	mac_copy(data, target->mac);
-	mac_set_gateway(data + ETH_ALEN, target->vsid);
+	mac_set_gateway(data + ETH_ALEN, vsid);
 	if (p->is_ipv6)
 		((struct ipv6hdr *)(data + ETH_HLEN))->hop_limit--;
 	else
@@ -25,8 +26,8 @@ static __always_inline int forward_rewrite(struct __sk_buff *skb, const struct w
 	return 0;
 }
 
-/* Fills '*v' (LOCAL, TUNNEL, or REPLY if the gateway itself is asked) and, for the latter, '*p_target'; changes the frame only for
- * replies and routed frames.  Returns 0 or a reason. */
+/* Fills '*v' (LOCAL, TUNNEL, or REPLY if the gateway itself is asked); changes the frame only for replies and routed frames.  Returns 0 or
+ * a reason. */
 static __always_inline int forward(struct __sk_buff *skb, const struct weft_port *port, const struct weft_packet *p, struct weft_verdict *v)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -50,8 +51,12 @@ static __always_inline int forward(struct __sk_buff *skb, const struct weft_port
 			return WEFT_DROP_NO_ROUTE;
 		if (route->kind == WEFT_ROUTE_ON_LINK) {
 			target = lookup_ca(port->network_id, p->destination);
-			if (!target || target->kind == WEFT_TARGET_DENY || target->vsid != route->vsid)
-				return gateway_answer(skb, port, p, route->vsid, v);
+			if (!target || target->kind == WEFT_TARGET_DENY || target->vsid != route->vsid) {
+				if (!gateway_is(route->vsid, p))
+					return WEFT_DROP_UNKNOWN_DESTINATION;
+				v->action = WEFT_ACTION_REPLY;
+				return gateway_answer(skb, p->l4_offset, p->is_fragment ? 0 : p->protocol);
+			}
 		} else if (route->kind == WEFT_ROUTE_NEXT_HOP) {
 			target = lookup_ca(port->network_id, route->next_hop);
 			if (!target || target->kind == WEFT_TARGET_DENY)
@@ -87,7 +92,15 @@ static __always_inline int forward(struct __sk_buff *skb, const struct weft_port
 		v->action = WEFT_ACTION_TUNNEL;
 		v->pa = LD32(pa, 12);
 	}
-	return route ? forward_rewrite(skb, p, target) : 0;
+	if (!route)
+		return target_is_of_mac(target, port->vsid, data) ? 0 : WEFT_DROP_UNKNOWN_DESTINATION_MAC;
+	if (route->kind == WEFT_ROUTE_ON_LINK) {
+		if (!target_is_of_network(target, port->network_id, v->wire_vsid))
+			return WEFT_DROP_UNKNOWN_DESTINATION;
+	} else if (!target_is_of_network(target, port->network_id, 0)) {
+		return WEFT_DROP_NEXT_HOP_UNKNOWN;
+	}
+	return forward_rewrite(skb, p, target, v->wire_vsid);
 }
 
 #endif

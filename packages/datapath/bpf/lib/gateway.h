@@ -22,53 +22,67 @@ static __always_inline __u16 ipv4_header_checksum(const __u8 *header, const void
 	return ~csum_fold(sum);
 }
 
-/* Turns an echo request into its reply.  'request' and 'reply' are the ICMP types of the family. */
-static __always_inline int gateway_echo(struct __sk_buff *skb, const struct weft_port *port, const struct weft_packet *p, __u8 request,
-					__u8 reply)
+/* Turns the echo request of a 'request' type at 'l4_offset' of the packet into its reply. */
+static __always_inline int gateway_echo(struct __sk_buff *skb, const struct weft_port *port, __u32 l4_offset, bool is_ipv6)
 {
+	__u8 request = is_ipv6 ? 128 : 8, reply = is_ipv6 ? 129 : 0;
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u8 *ip = data + ETH_HLEN, *icmp = data + ETH_HLEN + (p->l4_offset & 63);
-	__u16 before;
+	__u8 *ip = data + ETH_HLEN, *icmp = data + ETH_HLEN + (l4_offset & 63);
+	__u32 source[4], i;
+	__u16 before, checksum;
 
-	if ((void *)ip + 40 > end && p->is_ipv6)
-		return WEFT_DROP_GATEWAY_NO_SERVICE;
-	if ((void *)ip + 20 > end || (void *)icmp + 8 > end || icmp[0] != request || icmp[1] != 0)
+	if ((void *)icmp + 8 > end || icmp[0] != request || icmp[1] != 0)
 		return WEFT_DROP_GATEWAY_NO_SERVICE;
 	before = LD16(icmp, 0);
 	icmp[0] = reply;
 	ST16(icmp, 2, csum_replace16(LD16(icmp, 2), before, LD16(icmp, 0)));
+	if ((void *)ip + (is_ipv6 ? 40 : 20) > end)
+		return WEFT_DROP_GATEWAY_NO_SERVICE;
 	mac_copy(data, port->mac);
 	mac_set_gateway(data + ETH_ALEN, port->vsid);
-	if (p->is_ipv6) {
-		if ((void *)ip + 40 > end)
-			return WEFT_DROP_GATEWAY_NO_SERVICE;
+	if (is_ipv6) {
 		ip[7] = 64;
-		addr_copy(ip + 8, p->destination);
-		addr_copy(ip + 24, p->source.ca);
+		for (i = 0; i < 4; i++)
+			source[i] = LD32(ip, 8 + 4 * i);
+		for (i = 0; i < 4; i++) {
+			ST32(ip, 8 + 4 * i, LD32(ip, 24 + 4 * i));
+			ST32(ip, 24 + 4 * i, source[i]);
+		}
 	} else {
 		ip[8] = 64;
-		ST32(ip, 12, LD32(p->destination, 12));
-		ST32(ip, 16, LD32(p->source.ca, 12));
-		ST16(ip, 10, ipv4_header_checksum(ip, end, p->l4_offset));
+		source[0] = LD32(ip, 12);
+		ST32(ip, 12, LD32(ip, 16));
+		ST32(ip, 16, source[0]);
+		checksum = ipv4_header_checksum(ip, end, l4_offset);
+		if (bpf_skb_store_bytes(skb, ETH_HLEN + 10, &checksum, sizeof(checksum), 0))
+			return WEFT_DROP_KERNEL_REFUSED;
 	}
 	return 0;
 }
 
-/* A destination without a record in the subnet 'vsid': perhaps the subnet's gateway.  Returns 0 (REPLY) or a reason. */
-static __always_inline int gateway_answer(struct __sk_buff *skb, const struct weft_port *port, const struct weft_packet *p, __u32 vsid,
-					  struct weft_verdict *v)
+/* Answers for the gateway of the port's subnet: 'protocol' is that of a whole packet (0 for a fragment), checked and cut to its length, whose
+ * transport header is at 'l4_offset'.  Returns 0 (REPLY) or a reason.  A program of its own to the verifier: pings are rare. */
+__attribute__((noinline)) int gateway_answer(struct __sk_buff *skb, __u32 l4_offset, __u32 protocol)
+{
+	const struct weft_port *port;
+	__u32 ifindex = skb->ifindex;
+
+	port = bpf_map_lookup_elem(&map_port, &ifindex);
+	if (!port)
+		return WEFT_DROP_NO_PORT;
+	if (skb->protocol == bpf_htons(ETH_P_IP) && protocol == IPPROTO_ICMP)
+		return gateway_echo(skb, port, l4_offset, false);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6) && protocol == WEFT_ICMPV6)
+		return gateway_echo(skb, port, l4_offset, true);
+	return WEFT_DROP_GATEWAY_NO_SERVICE;
+}
+
+/* Says whether 'address' is the gateway's of the subnet 'vsid'. */
+static __always_inline bool gateway_is(__u32 vsid, const struct weft_packet *p)
 {
 	const struct weft_subnet *subnet = bpf_map_lookup_elem(&map_subnet, &vsid);
-	int reason = WEFT_DROP_GATEWAY_NO_SERVICE;
 
-	if (!subnet || !addr_equal(p->is_ipv6 ? subnet->gateway6 : subnet->gateway4, p->destination))
-		return WEFT_DROP_UNKNOWN_DESTINATION;
-	v->action = WEFT_ACTION_REPLY;
-	if (!p->is_ipv6 && p->protocol == IPPROTO_ICMP && !p->is_fragment)
-		reason = gateway_echo(skb, port, p, 8, 0);
-	else if (p->is_ipv6 && p->protocol == WEFT_ICMPV6 && !p->is_fragment)
-		reason = gateway_echo(skb, port, p, 128, 129);
-	return reason;
+	return subnet && addr_equal(p->is_ipv6 ? subnet->gateway6 : subnet->gateway4, p->destination);
 }
 
 #endif

@@ -9,6 +9,7 @@ import { DatapathError } from '../errors.ts';
 import { requireDevice } from '../host/devices.ts';
 import { protectTenantDevice } from '../host/guard.ts';
 import { ensureTunnelDevice, removeTunnelDevice } from '../host/tunnel-device.ts';
+import { findOnLinkPrefix } from '../host/underlay.ts';
 import { Attachments, type ProgramName } from './attachments.ts';
 import { forgetDropCounters, readDropCounters, reserveDropCounters } from './drop-counters.ts';
 import { LAYOUT_VERSION, MAP_LAYOUT } from './layout.ts';
@@ -30,6 +31,11 @@ export interface KernelDatapathOptions {
   readonly bpffs?: string;
   /** Rows by table, and of the drop counters. Pinned maps keep their size unless another is given, which is refused. */
   readonly maxEntries?: Partial<Readonly<Record<TableName | 'drops', number>>>;
+  /**
+   * Look up a route for every frame. Default: not for provider addresses in the underlay's own prefix, as its addresses and routes are at start;
+   * a datapath created anew looks again.
+   */
+  readonly alwaysRoute?: boolean;
   /** Time is what {@link KernelDatapath.setTestClock} says. For tests. */
   readonly testClock?: boolean;
   /** Attach by tcx links. Default: if the kernel has them (6.6), else by clsact filters, which others' tc commands can remove. */
@@ -87,6 +93,7 @@ export class KernelDatapath implements Datapath {
     this.#tunnelDevice = tunnelDevice;
     this.tunnelIfindex = ensureTunnelDevice(tunnelDevice, udpPort).ifindex;
     protectTenantDevice(tunnelDevice);
+    const onLink = options.alwaysRoute ? { prefix: 0, mask: 0 } : findOnLinkPrefix(options.underlayInterface, pa);
     this.#attachments = new Attachments(this.pinDirectory, options.tcx);
     this.#object = openPrograms(options, this.pinDirectory, {
       cfg_pa: pa,
@@ -95,6 +102,8 @@ export class KernelDatapath implements Datapath {
       cfg_test_clock: options.testClock ? 1 : 0,
       cfg_udp_port: udpPort,
       cfg_mark: CLIMB_MARK,
+      cfg_onlink_prefix: onLink.prefix,
+      cfg_onlink_mask: onLink.mask,
     });
     try {
       this.#object.load();
