@@ -4,7 +4,8 @@ import { configKey } from '@weft/model';
 import { parseIp } from '@weft/packet';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { binding, bindingKey, CREATED, type Host, Lab, network, paOf, port, portId, RDID } from './harness.ts';
+import { binding, bindingKey, type Host, Lab, network, paOf, port, portId, RDID } from './harness.ts';
+import { CREATED } from './memory-bus.ts';
 
 let lab: Lab;
 beforeEach(async () => {
