@@ -31,6 +31,13 @@ export function targetSubject(target: string): string {
 export async function sendCommand(link: Link, target: string, command: Command, options: RequestOptions): Promise<Answer> {
   const request: Request = { requestId: options.requestId ?? randomUUID(), timeUnixMs: link.now(), target, command };
   const envelope = signEnvelope(options.identity, 'request', requestCodec.encode(request));
+  if (envelope.length > MAX_MESSAGE_BYTES) {
+    throw new WeftError(
+      'WEFT_ERR_BUS_API',
+      `Cannot send the request: it has ${envelope.length} bytes, at most ${MAX_MESSAGE_BYTES} fit; send it in parts`,
+      { size: envelope.length },
+    );
+  }
   const bytes = await link.request(targetSubject(target), envelope, {
     timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
     signal: options.signal,
@@ -102,10 +109,10 @@ export function serveCommands(link: Link, target: string, init: ServeInit): Subs
       result = { problems: [problemOf(error)], result: undefined };
     }
     const bytes = reply({ requestId, ...result });
-    if (bytes.length <= MAX_ANSWER_BYTES) return bytes;
+    if (bytes.length <= MAX_MESSAGE_BYTES) return bytes;
     const tooLarge = new WeftError(
       'WEFT_ERR_BUS_API',
-      `The answer has ${bytes.length} bytes, at most ${MAX_ANSWER_BYTES} fit; ask for less (one tenant, one network)`,
+      `The answer has ${bytes.length} bytes, at most ${MAX_MESSAGE_BYTES} fit; ask for less (one tenant, one network)`,
     );
     return reply({ requestId, problems: [problemOf(tooLarge)], result: undefined });
   };
@@ -155,7 +162,7 @@ export function serveCommands(link: Link, target: string, init: ServeInit): Subs
 }
 
 /** NATS refuses messages over 1 MB by default; room is left for the envelope. */
-const MAX_ANSWER_BYTES = 1_000_000;
+const MAX_MESSAGE_BYTES = 1_000_000;
 
 /** An error as a problem in a response. */
 export function problemOf(error: unknown): Problem {

@@ -2,6 +2,7 @@ import type { RecordEntry } from '@weft/bus';
 import { type Claim, configKey, configPrefix, parseKey, WeftError } from '@weft/model';
 import { type Author, Retry } from './components.ts';
 import { firstVsid, nextVsid } from './ids.ts';
+import type { IntentLease } from './intent-lease.ts';
 import type { Records } from './records.ts';
 import type { WorldLoader } from './world-loader.ts';
 
@@ -35,11 +36,13 @@ export class ClaimSet {
   readonly #records: Records;
   readonly #loader: WorldLoader;
   readonly #author: Author;
+  readonly #lease: IntentLease;
   readonly #acquired: Acquired[] = [];
   readonly #yields: (claim: Claim, key: string) => boolean;
 
   /** @param yields Says of a claim in use that its document gives the value up in this very request. */
-  constructor(records: Records, loader: WorldLoader, author: Author, yields: (claim: Claim, key: string) => boolean) {
+  constructor(records: Records, loader: WorldLoader, author: Author, lease: IntentLease, yields: (claim: Claim, key: string) => boolean) {
+    this.#lease = lease;
     this.#records = records;
     this.#loader = loader;
     this.#author = author;
@@ -87,9 +90,10 @@ export class ClaimSet {
     throw new WeftError('WEFT_ERR_CONTROLLER_CONFLICT', 'Cannot allocate a network id: all are used');
   }
 
-  /** Gives back what this attempt took. Failures are left to whoever meets the leftover. */
+  /** Gives back what this attempt took. Failures are left to whoever meets the leftover. @throws {WeftError} When the lease is lost. */
   async release(): Promise<void> {
     for (const { entry, previous } of this.#acquired.reverse()) {
+      this.#lease.check();
       try {
         if (previous === undefined) await this.#records.config.purge(entry.key, entry.revision);
         else await this.#records.tryPut(this.#author, entry.key, '', entry, { kind: 'claim', value: previous });
@@ -105,6 +109,7 @@ export class ClaimSet {
     const value: Claim = { owner, ownerKey, requestId: this.#author.requestId };
     let current: RecordEntry | undefined;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      this.#lease.check();
       // At first the key is taken to be free: it mostly is.
       if (current?.record?.kind !== 'claim') {
         const made = await this.#records.tryPut(this.#author, key, '', current, { kind: 'claim', value });

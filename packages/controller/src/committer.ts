@@ -16,6 +16,7 @@ import {
 import { ClaimSet, dropClaim, type WantedClaim } from './claims.ts';
 import { type Author, isBusFailure, mapLimit, Retry } from './components.ts';
 import { ids } from './ids.ts';
+import type { IntentLease } from './intent-lease.ts';
 import type { Records } from './records.ts';
 import type { LoadedWorld, WorldLoader } from './world-loader.ts';
 
@@ -38,15 +39,14 @@ export class Committer {
   readonly #records: Records;
   readonly #loader: WorldLoader;
   readonly #author: Author;
-  readonly #mayGoOn: () => void;
+  readonly #lease: IntentLease;
   readonly #written: Written[] = [];
 
-  /** @param mayGoOn Throws when the request has taken so long that another controller may have resumed it. */
-  constructor(records: Records, loader: WorldLoader, author: Author, mayGoOn: () => void) {
+  constructor(records: Records, loader: WorldLoader, author: Author, lease: IntentLease) {
     this.#records = records;
     this.#loader = loader;
     this.#author = author;
-    this.#mayGoOn = mayGoOn;
+    this.#lease = lease;
   }
 
   /**
@@ -55,7 +55,7 @@ export class Committer {
    *   bus: what was done stays, to be resumed.
    */
   async carryOut(world: LoadedWorld, plan: Plan): Promise<ResourceChange[]> {
-    const claims = new ClaimSet(this.#records, this.#loader, this.#author, (claim, key) => yields(plan, claim, key));
+    const claims = new ClaimSet(this.#records, this.#loader, this.#author, this.#lease, (claim, key) => yields(plan, claim, key));
     try {
       const networks = await this.#claimNetworks(claims, plan.networks);
       const ports = fillVsids(plan.ports, networks);
@@ -182,7 +182,7 @@ export class Committer {
     before: WeftRecord | undefined,
     after: WeftRecord | undefined,
   ): Promise<void> {
-    this.#mayGoOn();
+    this.#lease.check();
     let current = world.entries.get(key);
     // A tombstone, or something the world did not look for, stands where a new document goes.
     if (before === undefined && current === undefined) current = await this.#records.get(this.#records.config, key);
@@ -254,8 +254,11 @@ export class Committer {
 
   /** Puts back what was there. What someone has changed since stays: it is theirs. */
   async #undo(): Promise<void> {
-    for (const { entry, before, tenant } of this.#written.reverse())
+    for (const { entry, before, tenant } of this.#written.reverse()) {
+      // Whoever has taken the request over builds on what is written.
+      this.#lease.check();
       await this.#records.tryPut(this.#author, entry.key, tenant, entry, before);
+    }
     this.#written.length = 0;
   }
 

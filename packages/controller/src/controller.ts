@@ -2,10 +2,11 @@ import { type AuditProjector, startAuditProjector } from '@weft/audit';
 import { type Entry, type RecordEntry, readEntry, type Subscription } from '@weft/bus';
 import { configPrefix, WeftError } from '@weft/model';
 import type { ControllerComponents } from './components.ts';
-import { RESUME_AFTER_MS, RequestHandler } from './requests.ts';
+import { RESUME_AFTER_MS } from './intent-lease.ts';
+import { RequestHandler } from './requests.ts';
 
 export interface ControllerInit {
-  /** How long a request may be under way, as this controller sees it, before it is resumed. Default 45,000 ms. */
+  /** How long a request under way may go without sign of life, as this controller sees it, before it is resumed; the same for all controllers. Default 45,000 ms. */
   readonly resumeAfterMs?: number;
   /** How long a request's mark stays after it is done. Default 15 minutes: three times as long as a request is good for. */
   readonly keepDoneMs?: number;
@@ -31,8 +32,8 @@ interface Seen {
  */
 export function createController(components: ControllerComponents, init: ControllerInit = {}): Controller {
   const { bus, store, identity, logger, clock } = components;
-  const handler = new RequestHandler(components);
   const resumeAfterMs = init.resumeAfterMs ?? RESUME_AFTER_MS;
+  const handler = new RequestHandler(components, resumeAfterMs);
   const keepDoneMs = init.keepDoneMs ?? 15 * 60_000;
   const intents = new Map<string, Seen>();
   let service: Subscription | undefined;

@@ -20,34 +20,40 @@ import {
 import { Committer } from './committer.ts';
 import { type Author, type ControllerComponents, isBusFailure, Retry } from './components.ts';
 import { ids } from './ids.ts';
+import { IntentLease } from './intent-lease.ts';
 import { listRecords } from './list.ts';
 import { Records } from './records.ts';
 import { type LoadedWorld, WorldLoader } from './world-loader.ts';
 
 const ATTEMPTS = 12;
 const BACKOFF_MS = 25;
-/**
- * How long one request is worked on. After that nothing more is written, so that a controller that resumes it (`RESUME_AFTER_MS` later than it
- * saw it begin) does not meet the first one: 20 s < 45 s, with room for a write that is under way (5 s) and a machine that stood still.
- */
-const WORK_MS = 20_000;
-export const RESUME_AFTER_MS = 45_000;
-
 /** Carries out requests, each from what stands in the buckets: nothing is kept from one to the next but verified signatures. */
 export class RequestHandler {
   readonly records: Records;
   readonly #components: ControllerComponents;
   readonly #loader: WorldLoader;
 
-  constructor(components: ControllerComponents) {
+  readonly #resumeAfterMs: number;
+
+  constructor(components: ControllerComponents, resumeAfterMs: number) {
     this.#components = components;
+    this.#resumeAfterMs = resumeAfterMs;
     this.records = new Records(components);
     this.#loader = new WorldLoader(this.records, components);
   }
 
   async handle(incoming: IncomingRequest): Promise<HandlerResult> {
     const { request, signer } = incoming;
-    if (this.#components.trust.principal(signer) === undefined) await this.records.refreshTrust();
+    const { trust, identity } = this.#components;
+    if (trust.principal(signer) === undefined || trust.roleOf(identity.publicKey) !== 'controller') await this.records.refreshTrust();
+    // What it signed would be refused by every reader, and stand in the way of what another controller writes.
+    if (trust.roleOf(identity.publicKey) !== 'controller') {
+      throw new WeftError(
+        'WEFT_ERR_TRUST_ROLE',
+        `Cannot carry out the request: this controller's key ${identity.publicKey} is no controller of this installation; an admin adds it`,
+        { signer: identity.publicKey },
+      );
+    }
     switch (request.command.kind) {
       case 'list':
         return {
@@ -89,14 +95,9 @@ export class RequestHandler {
     let problems: readonly Problem[] = [];
     if (command.kind === 'apply' || command.kind === 'delete') {
       problems = this.#authorize(command, signer);
-      try {
-        if (problems.length === 0) problems = (await this.#work(command, author)).problems;
-      } catch (error) {
-        if (isBusFailure(error)) throw error;
-        problems = [problemOf(error)];
-      }
+      if (problems.length === 0) problems = (await this.#underLease(taken, author, command)).problems;
+      else await this.records.tryPut(author, intent.key, '', taken, undefined);
     }
-    await this.records.tryPut(author, intent.key, '', taken, undefined);
     this.#components.logger.info(
       { requestId: request.requestId, signer, problems: problems.map((problem) => problem.code) },
       'a request left in the middle was resumed',
@@ -114,7 +115,6 @@ export class RequestHandler {
         { value: requestId },
       );
     const author = this.#author(incoming.signer, requestId);
-    let left = false;
     const key = configKey.intent(requestId);
     const intent = await this.records.tryPut(author, key, '', undefined, {
       kind: 'intent',
@@ -127,37 +127,38 @@ export class RequestHandler {
         { requestId },
       );
     }
+    return await this.#underLease(intent, author, command);
+  }
+
+  /** Works while the intent is kept alive, and marks it done after; unless NATS failed in the middle, so that someone has to resume it. */
+  async #underLease(intent: RecordEntry, author: Author, command: ApplyOrDelete): Promise<HandlerResult> {
+    const { clock, logger } = this.#components;
+    const lease = new IntentLease(this.records, author, clock, intent, this.#resumeAfterMs);
+    let done = true;
     try {
-      return await this.#work(command, author);
+      return await this.#work(command, author, lease);
     } catch (error) {
-      if (!isBusFailure(error)) throw error;
-      left = true;
-      throw new WeftError(
-        'WEFT_ERR_CONTROLLER_UNKNOWN_OUTCOME',
-        `Cannot say what of request ${requestId} was carried out (${(error as Error).message}): it is resumed when NATS is back; see \`weft diff\``,
-        { requestId },
-        { cause: error },
-      );
+      if (isBusFailure(error)) {
+        done = false;
+        throw unknownOutcome(error as WeftError, author);
+      }
+      if (!(error instanceof WeftError)) logger.error({ requestId: author.requestId, error: (error as Error).stack }, 'a request failed');
+      return { problems: [problemOf(error)], result: undefined };
     } finally {
-      // Whoever resumed it meanwhile has marked it, or will.
-      if (!left) await this.records.tryPut(author, key, '', intent, undefined);
+      await lease.end(done);
     }
   }
 
-  async #work(command: ApplyOrDelete, author: Author): Promise<HandlerResult> {
-    const { clock, random, logger } = this.#components;
-    const deadline = clock.monotonic() + WORK_MS;
-    const mayGoOn = (): void => {
-      if (clock.monotonic() > deadline) throw new Retry('the request took too long');
-    };
+  async #work(command: ApplyOrDelete, author: Author, lease: IntentLease): Promise<HandlerResult> {
+    const { random, logger } = this.#components;
     let reason = '';
-    for (let attempt = 0; attempt < ATTEMPTS && clock.monotonic() < deadline; attempt++) {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, BACKOFF_MS * 2 ** Math.min(attempt, 5) * (0.5 + random())));
       const { world, plan, problems } = await this.#plan(command);
       if (problems.length > 0) return { problems, result: undefined };
       if (isEmptyPlan(plan)) return answer([], plan.changes);
       try {
-        const committer = new Committer(this.records, this.#loader, author, mayGoOn);
+        const committer = new Committer(this.records, this.#loader, author, lease);
         return answer([], await committer.carryOut(world, plan));
       } catch (error) {
         if (!(error instanceof Retry)) throw error;
@@ -201,6 +202,16 @@ export class RequestHandler {
 }
 
 type ApplyOrDelete = { readonly kind: 'apply'; readonly value: ApplyRequest } | { readonly kind: 'delete'; readonly value: DeleteRequest };
+
+function unknownOutcome(error: WeftError, { requestId }: Author): WeftError {
+  if (error.code === 'WEFT_ERR_CONTROLLER_UNKNOWN_OUTCOME') return error;
+  return new WeftError(
+    'WEFT_ERR_CONTROLLER_UNKNOWN_OUTCOME',
+    `Cannot say what of request ${requestId} was carried out (${error.message}): it is resumed when NATS is back; see \`weft diff\``,
+    { requestId },
+    { cause: error },
+  );
+}
 
 function answer(problems: readonly Problem[], changes: readonly ResourceChange[]): HandlerResult {
   return problems.length > 0 ? { problems, result: undefined } : { problems: [], result: { kind: 'apply', value: { changes } } };

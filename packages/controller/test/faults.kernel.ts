@@ -11,12 +11,13 @@ let weft: Harness;
 let pair: RunningController[];
 beforeAll(async () => {
   weft = await startHarness();
-  pair = [await weft.addController({ resumeAfterMs: 1_500 }), await weft.addController({ resumeAfterMs: 1_500 })];
+  pair = [await weft.addController({ resumeAfterMs: RESUME_MS }), await weft.addController({ resumeAfterMs: RESUME_MS })];
 });
 afterAll(async () => {
   await weft?.close();
 });
 
+const RESUME_MS = 2_000;
 const list = { tenant: '', network: '', name: '' };
 
 /** Every claim has its document, every value its claim, no intent is open. */
@@ -45,6 +46,12 @@ async function expectConsistent(): Promise<void> {
   for (const id of networkIds) expect(claims).toContain(configKey.networkIdClaim(id));
   expect(claims.filter((key) => key.startsWith('claim.network-name.'))).toHaveLength(networks.size);
   expect(await read(configPrefix.intents)).toEqual([]);
+}
+
+/** Ports of a tenant, read from the bucket. */
+async function networkPorts(tenant: string): Promise<number> {
+  const { entries } = await weft.store.config.snapshot(configPrefix.allPorts);
+  return entries.filter((entry) => (openChange(entry.value).change.after?.value as Port | undefined)?.tenant === tenant).length;
 }
 
 describe('two controllers racing', () => {
@@ -152,7 +159,7 @@ describe('a controller that dies', () => {
     const asked = weft.apply(yaml).catch(() => undefined);
     await waitFor(() => died, { what: 'the controller to be at that place' });
     dying.abandon();
-    pair = [await weft.addController({ resumeAfterMs: 300 }), await weft.addController({ resumeAfterMs: 300 })];
+    pair = [await weft.addController({ resumeAfterMs: RESUME_MS }), await weft.addController({ resumeAfterMs: RESUME_MS })];
     await waitFor(async () => (await weft.ask({ kind: 'list', value: { ...list, kinds: ['Port'], tenant } })).records.length === 2, {
       what: 'the request to be carried through',
       deadlineMs: 20_000,
@@ -160,6 +167,55 @@ describe('a controller that dies', () => {
     await waitFor(async () => expectConsistent().then(() => true), { what: 'the end of the request', deadlineMs: 20_000 });
     expect((await weft.apply(yaml)).changes.every(({ action }) => action === 'unchanged')).toBe(true);
     void asked;
+  });
+});
+
+describe('a controller that stands still', () => {
+  it('and wakes after its request was resumed undoes nothing of it', async () => {
+    for (const one of pair) await one.stop();
+    let hold = true;
+    let held = 0;
+    let wake: () => void = () => {};
+    const asleep = new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+    const sleeper = await weft.addController({
+      resumeAfterMs: RESUME_MS,
+      wrapStore: (store) => {
+        const config = new Proxy(store.config, {
+          get(target, property) {
+            const value = Reflect.get(target, property, target) as unknown;
+            if (typeof value !== 'function') return value;
+            const call = (...args: unknown[]): unknown => (value as (...rest: unknown[]) => unknown).apply(target, args);
+            if (property !== 'put' && property !== 'create' && property !== 'purge') return call;
+            return async (...args: unknown[]) => {
+              // From the first port on, every write and renewal stands still with it.
+              if (hold && (held > 0 || parseKey('config', args[0] as string)?.kind === 'port')) {
+                held++;
+                await asleep;
+              }
+              return await call(...args);
+            };
+          },
+        }) as Bucket;
+        return { ...store, config, bucket: (name) => store.bucket(name) };
+      },
+    });
+    const yaml = manifests('sleepy', { ports: { a: 'subnet: blue, addresses: [10.0.1.10]', b: 'subnet: blue, addresses: [10.0.1.11]' } });
+    const asked = weft.apply(yaml);
+    await waitFor(() => held > 0, { what: 'the controller to stand still' });
+    pair = [await weft.addController({ resumeAfterMs: RESUME_MS }), await weft.addController({ resumeAfterMs: RESUME_MS })];
+    await waitFor(async () => expectConsistent().then(async () => (await networkPorts('sleepy')) === 2), {
+      what: 'the request to be resumed',
+      deadlineMs: 20_000,
+    });
+    hold = false;
+    wake();
+    const answer = await asked;
+    expect(answer.problems.map(({ code }) => code)).toEqual(['WEFT_ERR_CONTROLLER_UNKNOWN_OUTCOME']);
+    await expectConsistent();
+    expect(await networkPorts('sleepy')).toBe(2);
+    await sleeper.stop();
   });
 });
 
