@@ -183,7 +183,7 @@ describe('a port that has moved', () => {
   let moved: LabPort;
 
   beforeAll(() => {
-    three = new Lab({}, 3);
+    three = new Lab({ alwaysRoute: true }, 3);
     sender = three.addPort(three.a, { kind: 'tap', subnet: BLUE, number: 1, offloads: ['csum', 'tso4', 'uso4', 'uso6'] });
     moved = three.addPort(three.c, { kind: 'tap', subnet: BLUE, number: 2, offloads: ['csum', 'tso4', 'uso4', 'uso6'] });
     // A has not heard of the move: to it the port is still at B. B knows, and sends on. C takes what comes by way of B for a while.

@@ -5,6 +5,7 @@ import { parseIp, parseMac } from '@weft/packet';
 import { inNetns } from '@weft/tuntap';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createWorld } from '../../forwarding/testing/index.ts';
+import { findOnLinkPrefix } from '../src/host/underlay.ts';
 import { createKernelDatapath, ensureGuard, hasGuard, type KernelDatapath, removeGuard } from '../src/index.ts';
 import { dropCount, Lab, netnsPath, RUN, sh, shIn, until } from './support/lab.ts';
 
@@ -200,6 +201,66 @@ describe('the engine', () => {
     expect(existsSync(`/sys/fs/bpf/weft/${netns}`)).toBe(false);
     expect(shIn(netns, 'ip -o link show type vxlan')).toBe('');
     expect(readdirSync('/sys/fs/bpf/weft')).not.toContain(netns);
+  });
+});
+
+describe('drop counters', () => {
+  it('count packets and bytes and keep the head of the last frame', () => {
+    const { open, netns } = host();
+    const datapath = open();
+    const run = (frame: Uint8Array): void => {
+      inNetns(netnsPath(netns), () => datapath.testRun('from_port', { data: frame, ctx: { ifindex: 1 } }));
+    };
+    run(new Uint8Array(100).fill(0xaa));
+    run(Uint8Array.from({ length: 80 }, (_, i) => i + 1));
+    const [counter] = datapath.drops();
+    expect(counter).toMatchObject({ ifindex: 1, vsid: 0, reason: DropReason.NO_PORT, packets: 2n, bytes: 180n });
+    expect([...counter!.sample]).toEqual(Array.from({ length: 64 }, (_, i) => i + 1));
+    run(new Uint8Array(20).fill(0xbb));
+    expect([...datapath.drops()[0]!.sample]).toEqual(new Array(20).fill(0xbb));
+    expect(datapath.drops()[0]!.lastBootNs).toBeGreaterThan(0n);
+    expect(datapath.statistics().droppedPackets).toBe(3n);
+    datapath.forgetDrops(1);
+    expect(datapath.drops()).toEqual([]);
+    datapath.close();
+  });
+
+  it('lose no count when there is no room: the place is lost', () => {
+    const { open, netns } = host();
+    // Room for the 66 reasons and one device.
+    const datapath = open({ maxEntries: { drops: 67 } });
+    sh(`ip -n ${netns} tuntap add p0 mode tap`);
+    const ifindex = Number(shIn(netns, 'ip -o link show p0 | cut -d: -f1'));
+    for (const at of [1, ifindex, ifindex, 1]) {
+      inNetns(netnsPath(netns), () => datapath.testRun('from_port', { data: new Uint8Array(60), ctx: { ifindex: at } }));
+    }
+    expect(datapath.drops().reduce((sum, { packets }) => sum + packets, 0n)).toBe(4n);
+    expect(datapath.drops().find((counter) => counter.ifindex === 0)).toMatchObject({ reason: DropReason.NO_PORT, packets: 2n });
+    datapath.close();
+  });
+});
+
+describe('provider addresses that need no route', () => {
+  it.each([
+    ['a subnet', 'ip addr add 192.0.2.1/24 dev under0', { prefix: 0x000200c0, mask: 0x00ffffff }],
+    ['a small subnet', 'ip addr add 192.0.2.1/30 dev under0', { prefix: 0x000200c0, mask: 0xfcffffff }],
+    ['a single address', 'ip addr add 192.0.2.1/32 dev under0', { prefix: 0, mask: 0 }],
+    ['an address elsewhere', 'ip addr add 192.0.2.1/24 dev lo', { prefix: 0, mask: 0 }],
+    ['no address', 'true', { prefix: 0, mask: 0 }],
+    [
+      'a subnet with a part behind a router',
+      'ip addr add 192.0.2.1/24 dev under0; ip route add 192.0.2.128/25 via 192.0.2.2',
+      { prefix: 0, mask: 0 },
+    ],
+    [
+      'a subnet with a host that is cut off',
+      'ip addr add 192.0.2.1/24 dev under0; ip route add blackhole 192.0.2.9',
+      { prefix: 0, mask: 0 },
+    ],
+  ])('are those of %s', (_, command, expected) => {
+    const { netns } = host();
+    shIn(netns, command);
+    expect(inNetns(netnsPath(netns), () => findOnLinkPrefix('under0', parseIp('192.0.2.1')))).toEqual(expected);
   });
 });
 
