@@ -1,5 +1,4 @@
-import { type Bus, type BusLogger, connectBus, createTrustFollower, isPublicKey, loadIdentity, type Store } from '@weft/bus';
-import { hasCode } from '@weft/model';
+import { type Bus, type BusLogger, connectBus, createTrustFollower, isPublicKey, loadIdentity } from '@weft/bus';
 import { CliError, CliErrorCode, messageOf } from './errors.ts';
 import type { Io } from './io.ts';
 import type { Session } from './session.ts';
@@ -34,16 +33,6 @@ export async function reachBus(
   }
 }
 
-/** Opens the store as it stands, whether it has one replica or three. */
-export async function openExistingStore(bus: Bus): Promise<Store> {
-  try {
-    return await bus.open({ replicas: 1, create: false });
-  } catch (error) {
-    if (!hasCode(error, 'WEFT_ERR_BUS_BUCKET_MISMATCH')) throw error;
-    return bus.open({ replicas: 3, create: false });
-  }
-}
-
 /** Connects as the options, the environment and the context file say, and learns whom to believe. */
 export async function connect(options: GlobalOptions, io: Pick<Io, 'env' | 'note'>, signal: AbortSignal): Promise<Session> {
   return connectAs(connectionSettings(options, io), signal);
@@ -55,7 +44,7 @@ export async function connectAs(settings: ConnectionSettings, signal: AbortSigna
   requireTrust(settings.trust);
   const bus = await reachBus(settings.nats, 'weft command', settings.timeoutMs, signal);
   try {
-    const store = await openExistingStore(bus);
+    const store = await bus.open({ replicas: 1, create: false });
     const follower = await createTrustFollower({ bus, store, anchors: [settings.trust] });
     return {
       bus,
