@@ -94,7 +94,7 @@ export interface Bus {
 }
 
 export interface OpenOptions {
-  /** 1 (embedded) or 3 (clustered). */
+  /** 1 (embedded) or 3 (clustered). Without `create`, what is there is taken as it is. */
   readonly replicas: 1 | 3;
   /** Make what is missing. Default true. */
   readonly create?: boolean;
