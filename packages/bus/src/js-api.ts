@@ -45,6 +45,7 @@ export const JsError = {
   NoMessage: 10037,
   WrongLastSequence: 10071,
   ConsumerNotFound: 10014,
+  NoPeers: 10005,
 } as const;
 
 const encoder = new TextEncoder();
@@ -120,8 +121,8 @@ export async function insist<T>(
 export function isTransient(error: unknown): boolean {
   if (hasCode(error, 'WEFT_ERR_BUS_TIMEOUT') || hasCode(error, 'WEFT_ERR_BUS_DISCONNECTED') || hasCode(error, 'WEFT_ERR_BUS_NO_RESPONDER'))
     return true;
-  // 503: no leader, JetStream starting.
-  return hasCode(error, 'WEFT_ERR_BUS_API') && error.details.code === 503;
+  // 503: no leader, JetStream starting. No peers: a cluster whose members have not met yet.
+  return hasCode(error, 'WEFT_ERR_BUS_API') && (error.details.code === 503 || error.details.errCode === JsError.NoPeers);
 }
 
 /** Waits for a connection, at most that long; does not say whether it came. */
