@@ -67,7 +67,11 @@ describe('weft get', () => {
 
   it('names what was probably meant, with exit status 1', async () => {
     const { err, code, out } = await run(['get', 'port', 'coke/net/wbe1'], world());
-    expect([err, code, out]).toEqual(['weft: There is no Port "coke/net/wbe1": did you mean "coke/net/web1"?\n', 1, '']);
+    expect([err, code, out]).toEqual([
+      'weft: There is no Port "coke/net/wbe1": did you mean "coke/net/web1"? [WEFT_ERR_CLI_NOT_FOUND]\n',
+      1,
+      '',
+    ]);
   });
 
   it('refuses a kind and a format that do not exist with exit status 2, before it connects', async () => {
@@ -336,7 +340,7 @@ describe('exit status and help', () => {
     expect(await run(['get', 'ports'], undefined, { connectError: down })).toMatchObject({
       code: 3,
       out: '',
-      err: 'weft: Cannot reach NATS at nats://127.0.0.1:4222 within 10 s\n',
+      err: 'weft: Cannot reach NATS at nats://127.0.0.1:4222 within 10 s [WEFT_ERR_CLI_UNREACHABLE]\n',
     });
     const nobody = await run(['get', 'ports'], () => {
       throw new WeftError('WEFT_ERR_BUS_NO_RESPONDER', 'Nobody serves "controller"');

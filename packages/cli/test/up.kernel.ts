@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import {
   createLabNet,
   createVmNetns,
+  LAB_STATE_DIR,
   type LabNet,
   type ManagedProcess,
   mustPing,
@@ -15,6 +16,7 @@ import {
   waitFor,
 } from '@weft/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 
 // The real `weft up` on host a, a host b that joins by a bundle, a VM on each:
 //
@@ -150,6 +152,21 @@ describe('weft up', () => {
       show: () => joined.lastLines(20).join('\n'),
     });
     await untilWell();
+  });
+
+  it('is reached from outside as a lab, by name, inside its network', async () => {
+    const labContext = join(LAB_STATE_DIR, `${name}.context.json`);
+    lab.registry.record({ kind: 'dir', path: labContext });
+    const { nats, identity, trust } = parse(readFileSync(join(state, 'context.yaml'), 'utf8')) as Record<string, string>;
+    writeFileSync(labContext, JSON.stringify({ netns: lab.host('a').netns, nats, identity, trust }));
+    const outside = (args: readonly string[], env: Record<string, string> = {}): Promise<RunResult> =>
+      run(process.execPath, [bin, ...args], { allowFailure: true, env: { ...quiet, ...env } });
+    expect((await outside(['--lab', name, 'get', 'hosts'])).stdout).toMatch(/^a +192\.0\.2\.1 /m);
+    expect((await outside(['get', 'hosts', '--json'], { WEFT_LAB: name })).stdout).toMatch(/"name": "b"/);
+    const missing = await outside(['--lab', name, 'get', 'host', 'z']);
+    expect(missing.stderr).toMatch(/There is no Host "z"/);
+    expect(missing.code).toBe(1);
+    expect((await outside(['--lab', 'no-such-lab', 'get', 'hosts'])).stderr).toMatch(/There is no lab "no-such-lab"/);
   });
 
   it('carries packets between ports of both', async () => {

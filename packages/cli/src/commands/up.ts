@@ -164,7 +164,7 @@ async function up(options: UpOptions, deps: Deps): Promise<void> {
   }
 }
 
-/** Starts a service and waits for its first readiness, however often it has to be started for that. */
+/** Starts a service and waits until it is ready. Its end before that is an error: what can't start once won't the next time; later deaths are mended. */
 async function waitReady(name: string, service: SupervisedService, deps: Deps): Promise<void> {
   const startedMs = deps.now();
   let timer: NodeJS.Timeout | undefined;

@@ -29,7 +29,7 @@ export function reportError(error: unknown, io: Pick<Io, 'note' | 'env'>): ExitC
     return ExitCode.failed;
   }
   if (error instanceof CliError) {
-    io.note(`weft: ${error.message}`);
+    io.note(`weft: ${error.message} [${error.code}]`);
     return error.exitCode;
   }
   if (error instanceof WeftError) {
