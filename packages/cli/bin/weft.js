@@ -14,4 +14,6 @@ if (major < 20 || (major === 20 && minor < 20)) {
 } else {
   const { main } = await import(built.href);
   process.exitCode = await main(process.argv.slice(2));
+  // What is written has left first; what is still open (a probe, a connection that lingers) keeps no finished command alive.
+  process.stdout.write('', () => process.stderr.write('', () => process.exit()));
 }

@@ -163,14 +163,7 @@ export class LabVm implements Endpoint {
         ['link', 'set', 'eth1', 'name', 'eth0'],
         ...this.nic.addresses.map((address) => ['address', 'add', address, 'dev', 'eth0', ...(address.includes(':') ? ['nodad'] : [])]),
         ['link', 'set', 'eth0', 'up'],
-        ...(this.nic.gateways ?? []).map((gateway) => [
-          ...(gateway.includes(':') ? ['-6'] : []),
-          'route',
-          'add',
-          'default',
-          'via',
-          gateway,
-        ]),
+        ...(this.nic.gateways ?? []).map((gateway) => ['route', 'add', gateway.includes(':') ? '::/0' : 'default', 'via', gateway]),
       ],
       this.netns.netns,
     );
@@ -179,7 +172,10 @@ export class LabVm implements Endpoint {
     this.#registry.note(`vm.${this.name}`, this.#note);
   }
 
+  /** Lets go of the VM, which runs on. */
   async close(): Promise<void> {
+    await this.#guest?.detach();
+    this.#guest = undefined;
     await this.#worker?.stop();
     this.#worker = undefined;
   }
