@@ -35,6 +35,7 @@ export interface DeviceInfo {
   /** `veth`: frames may be handed to its peer directly, which lives in another network namespace. */
   readonly kind: 'tap' | 'veth';
   readonly isTap: boolean;
+  readonly isUp: boolean;
 }
 
 /** The host's devices. */
@@ -44,10 +45,11 @@ export interface Devices {
   /** Index of a device, cheaply: for polling. */
   ifindex(name: string): number | undefined;
   /** Makes the persistent TAP if it is not there. */
-  createTap(name: string, mtuBytes: number): Awaitable<void>;
+  createTap(name: string): Awaitable<void>;
   /** Puts the device into the guarded group, ARP and IPv6 off. Idempotent. */
   protect(name: string): Awaitable<void>;
-  bringUp(name: string): Awaitable<void>;
+  /** @param mtuBytes Set along with it; undefined: left as it is. */
+  bringUp(name: string, mtuBytes?: number): Awaitable<void>;
   /** Removes a TAP. `held`: a VM has it open. */
   removeTap(name: string): Awaitable<'removed' | 'absent' | 'held'>;
 }

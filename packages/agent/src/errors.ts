@@ -18,6 +18,8 @@ export const AGENT_ERRORS = {
   WEFT_ERR_AGENT_NOT_BOUND_HERE: 'The port is not bound on this host.',
   WEFT_ERR_AGENT_NOT_ADMITTED: 'This host is no principal of the installation, so others refuse what it writes. An admin adds it.',
   WEFT_ERR_AGENT_VSID_CLAIM: 'The VSID is not claimed by this network; the host denies it. Apply the network again.',
+  WEFT_ERR_AGENT_STORE_LOST:
+    'The store is another one than before, or lost records. Find out what happened to NATS, then start the agents with --accept-new-store.',
   WEFT_ERR_AGENT_CONFLICT: 'Others claimed the port again and again meanwhile. Nothing was changed; try again.',
   WEFT_ERR_AGENT_UNKNOWN_OUTCOME: 'NATS did not say whether the claim was written. Repeat the request: it is idempotent.',
   WEFT_ERR_AGENT_COMMAND: 'The request holds no command that an agent serves.',

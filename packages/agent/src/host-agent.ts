@@ -29,6 +29,8 @@ const SAVE_RECORDS_MS = 5_000;
 /** So many records of a network are written together with a change of an own port. */
 const SAVE_AT_ONCE = 500;
 const RECONCILE_MS = 300_000;
+/** Principals that were removed are announced by nobody. */
+const TRUST_MS = 300_000;
 
 /** Assembly of one host's agent. See {@link createHostAgent}. */
 export class HostAgent {
@@ -56,6 +58,7 @@ export class HostAgent {
   #reconcileAttempt = 0;
   #lastReconcileMs = 0;
   #lastSaveMs = 0;
+  #lastTrustMs: number;
   /** Everything this host is part of has been seen in the store since the start. */
   #complete = false;
   #needsRecovery = false;
@@ -70,6 +73,7 @@ export class HostAgent {
     this.#init = init;
     const { bus, trust, clock, random, logger, datapath, devices, identity } = components;
     this.#startedMs = clock.now();
+    this.#lastTrustMs = this.#startedMs;
     this.#conditions = new Conditions(clock, logger);
     this.#applier = new Applier(datapath, this.#conditions, () => this.#reconcileSoon());
     this.#trustFeed = new TrustFeed(bus, trust, clock, logger);
@@ -548,6 +552,10 @@ export class HostAgent {
         this.#with.logger.warn({ reason: messageOf(error) }, 'registering failed; tried again'),
       );
     }
+    if (now - this.#lastTrustMs >= TRUST_MS) {
+      this.#lastTrustMs = now;
+      await this.#trustFeed.refresh();
+    }
     if (this.#complete && now - this.#lastReconcileMs >= RECONCILE_MS) this.#reconcile();
     if (this.#stateDirty || now - this.#lastSaveMs >= SAVE_RECORDS_MS) this.#save(this.#stateDirty);
   }
@@ -570,9 +578,12 @@ export class HostAgent {
       }
       // Records of large networks wait for the next poll, unless the process ends now.
       for (const session of dirty) {
-        if (withPorts && !this.#stopping && session.envelopes.size > SAVE_AT_ONCE) continue;
+        // A large network's file takes long to write: the rarer the larger.
+        const waitMs = session.envelopes.size <= SAVE_AT_ONCE ? 0 : SAVE_RECORDS_MS * (session.envelopes.size / SAVE_AT_ONCE);
+        if (!this.#stopping && clock.now() - session.savedMs < waitMs) continue;
         this.#state.saveRecords(session.rdid, session.envelopes.values());
         session.dirty = false;
+        session.savedMs = clock.now();
       }
       this.#stateDirty = false;
       this.#conditions.clear('STATE_NOT_SAVED');

@@ -163,8 +163,9 @@ export class Ports {
   async review(session: NetworkSession, portId?: string): Promise<void> {
     const all = portId === undefined;
     for (const held of all ? [...this.#ports.values()] : [this.#ports.get(portId)]) {
-      if (held?.routingDomainId !== session.rdid || held.state !== 'bound' || !this.#isLost(held, session)) continue;
-      await this.#mutex.run(held.portId, () => this.#yieldPort(held.portId, session));
+      if (held?.routingDomainId !== session.rdid || held.state !== 'bound') continue;
+      if (this.#isToReclaim(held, session)) await this.#mutex.run(held.portId, () => this.#reclaim(held.portId, session));
+      else if (this.#isLost(held, session)) await this.#mutex.run(held.portId, () => this.#yieldPort(held.portId, session));
     }
     if (!session.complete) return;
     for (const binding of all ? [...session.view.bindings()] : [session.view.binding(portId)]) {
@@ -195,6 +196,7 @@ export class Ports {
 
   async #bind(request: BindPortRequest, author: Author): Promise<BindPortResult> {
     const { init, clock } = this.#on;
+    const startedMs = clock.now();
     checkDeviceName(request.device);
     const store = this.#on.requireStore();
     const wasHeld = this.#ports.get(request.portId);
@@ -207,6 +209,7 @@ export class Ports {
         this.#checkClaim(request, port, binding);
         const held = await this.#equip({ ...request, vsid: port.vsid }, wasHeld?.state === 'bound' ? 'bound' : 'prepared');
         equipped = true;
+        const equippedMs = clock.now();
         const here = binding?.state === 'bound' && binding.hostId === init.hostId;
         if (
           here &&
@@ -214,7 +217,7 @@ export class Ports {
           binding.deviceKind === request.deviceKind &&
           binding.providerAddress === init.providerAddress
         ) {
-          this.#become(held, 'bound');
+          this.#become(held, 'bound', binding.generation);
           return { binding, revision: current?.revision ?? 0, mtuBytes: init.underlayMtu - 50 };
         }
         const moved = binding?.state === 'bound' && !here;
@@ -224,7 +227,7 @@ export class Ports {
           vsid: port.vsid,
           hostId: init.hostId,
           providerAddress: init.providerAddress,
-          generation: Math.max(binding?.generation ?? 0, generationOf(current)) + 1,
+          generation: Math.max(binding?.generation ?? 0, generationOf(current), wasHeld?.generation ?? 0) + 1,
           state: 'bound',
           device: request.device,
           deviceKind: request.deviceKind,
@@ -233,7 +236,7 @@ export class Ports {
         };
         const revision = await this.#write(store, session, { port, current, binding: next, author });
         if (revision === undefined) continue;
-        this.#become(held, 'bound');
+        this.#become(held, 'bound', next.generation);
         this.#on.logger.info(
           {
             rdid: next.routingDomainId,
@@ -241,7 +244,8 @@ export class Ports {
             device: next.device,
             generation: next.generation,
             revision,
-            bootMs: Math.round(clock.now()),
+            deviceMs: Math.round(equippedMs - startedMs),
+            durationMs: Math.round(clock.now() - startedMs),
           },
           moved ? 'port moved here' : 'port bound',
         );
@@ -364,8 +368,21 @@ export class Ports {
     store: Store,
   ): Promise<{ session: NetworkSession; port: Port; current: RecordEntry | undefined }> {
     const session = this.#on.join(routingDomainId);
+    const vsid = session.view.port(portId)?.vsid;
+    // The binding is read along with the port where its key is known already.
+    let binding: Promise<RecordEntry | undefined> | undefined;
     if (!session.complete) await session.resync('join');
-    else await session.fetchPort(store, portId);
+    else {
+      binding = vsid === undefined ? undefined : session.fetchBinding(store, portId, vsid);
+      await Promise.all([session.fetchPort(store, portId), binding]);
+    }
+    if (session.storeLost) {
+      throw new AgentError(
+        'WEFT_ERR_AGENT_STORE_LOST',
+        `Cannot use port ${portId}: the store is another one than before, or lost records, and is not believed; see the agent's conditions`,
+        { resource: `Port ${portId}` },
+      );
+    }
     if (session.view.network === undefined) {
       throw new AgentError(
         'WEFT_ERR_AGENT_NO_SUCH_NETWORK',
@@ -391,7 +408,7 @@ export class Ports {
         },
       );
     }
-    const current = await session.fetchBinding(store, portId, port.vsid);
+    const current = await (port.vsid === vsid && binding !== undefined ? binding : session.fetchBinding(store, portId, port.vsid));
     return { session, port, current };
   }
 
@@ -445,11 +462,11 @@ export class Ports {
     if (before !== undefined && before.device !== wish.device) await this.#takeDown(before);
     const same = before?.device === wish.device ? before : undefined;
     let made = same?.ownsDevice ?? false;
-    let info = await devices.inspect(wish.device);
-    if (info !== undefined && same?.attached?.ifindex === info.ifindex) {
+    if (same?.attached !== undefined && devices.ifindex(wish.device) === same.attached.ifindex) {
       this.#on.session(wish.routingDomainId)?.setDevice(wish.portId, same.attached, clock.now());
       return this.#put({ ...same, ...pick(wish), state: same.state === 'bound' ? 'bound' : state });
     }
+    let info = await devices.inspect(wish.device);
     try {
       if (info === undefined) {
         if (wish.deviceKind !== 'tap') {
@@ -459,7 +476,7 @@ export class Ports {
             { path: 'device', value: wish.device },
           );
         }
-        await devices.createTap(wish.device, init.underlayMtu - 50);
+        await devices.createTap(wish.device);
         made = true;
         info = await devices.inspect(wish.device);
         if (info === undefined) throw new Error('it was made, and is not there');
@@ -475,7 +492,7 @@ export class Ports {
       }
       await devices.protect(wish.device);
       datapath.attachDevice({ name: wish.device, ifindex: info.ifindex, kind: info.kind });
-      await devices.bringUp(wish.device);
+      if (made || !info.isUp) await devices.bringUp(wish.device, made ? init.underlayMtu - 50 : undefined);
     } catch (error) {
       if (made && same === undefined) await Promise.resolve(devices.removeTap(wish.device)).catch(() => undefined);
       if (error instanceof AgentError) throw error;
@@ -488,7 +505,7 @@ export class Ports {
     }
     if (same?.attached !== undefined) datapath.detachDevice(same.attached.ifindex);
     const attached = { ifindex: info.ifindex, kind: info.kind };
-    const held = this.#put({ ...pick(wish), ownsDevice: made, state, attached });
+    const held = this.#put({ ...pick(wish), generation: same?.generation ?? 0, ownsDevice: made, state, attached });
     const session = this.#on.session(wish.routingDomainId);
     session?.setDevice(wish.portId, attached, clock.now());
     this.#on.conditions.clear('DEVICE_MISSING', wish.portId);
@@ -535,6 +552,7 @@ export class Ports {
       vsid: binding.vsid,
       device: binding.device,
       deviceKind: binding.deviceKind,
+      generation: binding.generation,
       ownsDevice: own ? held.ownsDevice : binding.deviceKind === 'tap',
       state: 'bound',
       attached: own ? held.attached : undefined,
@@ -549,6 +567,45 @@ export class Ports {
     const { hostId: host = '', generation = 0 } = session.view.binding(portId) ?? {};
     this.#on.logger.info({ rdid: session.rdid, port: portId, host, generation, reason: 'claimed by another host, or gone' }, 'port lost');
     await this.#takeDown(held);
+  }
+
+  /**
+   * The claim must be written anew: this host's provider address has changed, or a person told it to believe a store that lost the claim. The
+   * host that has the port is the one that knows.
+   */
+  #isToReclaim(held: OwnPort, session: NetworkSession): boolean {
+    if (!session.complete) return false;
+    const { hostId, providerAddress, acceptNewStore } = this.#on.init;
+    const binding = session.view.binding(held.portId);
+    if (binding === undefined) return acceptNewStore === true && held.generation > 0 && session.view.port(held.portId) !== undefined;
+    return binding.hostId === hostId && binding.state === 'bound' && binding.providerAddress !== providerAddress;
+  }
+
+  async #reclaim(portId: string, session: NetworkSession): Promise<void> {
+    const held = this.#ports.get(portId);
+    if (held?.state !== 'bound' || !this.#isToReclaim(held, session)) return;
+    const { hostId, providerAddress } = this.#on.init;
+    const store = this.#on.requireStore();
+    const { port, current } = await this.#look(held, store);
+    const known = session.view.binding(portId);
+    if (known !== undefined && known.hostId !== hostId) return;
+    const generation = Math.max(held.generation, known?.generation ?? 0, generationOf(current)) + 1;
+    const { routingDomainId, vsid, device, deviceKind } = held;
+    const place = { hostId, providerAddress, device, deviceKind, previousHostId: '', previousProviderAddress: '' };
+    const binding: PortBinding = { portId, routingDomainId, vsid, generation, state: 'bound', ...place };
+    const revision = await this.#write(store, session, {
+      port,
+      current,
+      binding,
+      author: { key: '', name: hostId, requestId: `reclaim-${portId}` },
+    });
+    if (revision === undefined) return;
+    this.#put({ ...held, generation });
+    this.#on.onChange();
+    this.#on.logger.info(
+      { rdid: session.rdid, port: portId, generation, revision, pa: providerAddress, reason: 'address changed, or store renewed' },
+      'port claimed anew',
+    );
   }
 
   #isLost(held: OwnPort, session: NetworkSession): boolean {
@@ -608,10 +665,10 @@ export class Ports {
     if (held !== undefined) await this.#takeDown(held);
   }
 
-  #become(held: Held, state: OwnPort['state']): void {
+  #become(held: Held, state: OwnPort['state'], generation = held.generation): void {
     const now = this.#ports.get(held.portId) ?? held;
-    if (now.state === state) return;
-    this.#put({ ...now, state });
+    if (now.state === state && now.generation === generation) return;
+    this.#put({ ...now, state, generation });
     this.#on.onChange();
   }
 

@@ -18,6 +18,8 @@ export interface OwnPort {
   readonly vsid: number;
   readonly device: string;
   readonly deviceKind: DeviceKind;
+  /** Of the last claim by this host; 0: none yet. */
+  readonly generation: number;
   /** The agent made the TAP, and removes it. */
   readonly ownsDevice: boolean;
   /**

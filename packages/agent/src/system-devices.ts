@@ -7,6 +7,7 @@ import { AgentError } from './errors.ts';
 
 interface LinkJson {
   readonly ifindex: number;
+  readonly flags: readonly string[];
   readonly linkinfo?: { readonly info_kind?: string; readonly info_data?: { readonly type?: string } };
   /** Present when the peer lives in another network namespace. */
   readonly link_netnsid?: number;
@@ -23,7 +24,7 @@ export const systemDevices: Devices = {
     if (link === undefined) return undefined;
     // Frames can be handed to a veth's peer only across a namespace border; else they go through the device like through any other.
     const isVeth = link.linkinfo?.info_kind === 'veth' && link.link_netnsid !== undefined;
-    return { name, ifindex: link.ifindex, kind: isVeth ? 'veth' : 'tap', isTap: false };
+    return { name, ifindex: link.ifindex, kind: isVeth ? 'veth' : 'tap', isTap: false, isUp: link.flags.includes('UP') };
   },
 
   ifindex(name: string): number | undefined {
@@ -40,18 +41,17 @@ export const systemDevices: Devices = {
     return status === 0 ? (JSON.parse(stdout) as LinkJson[])[0]?.ifindex : undefined;
   },
 
-  createTap(name: string, mtuBytes: number): void {
+  createTap(name: string): void {
     // Single queue: QEMU opens a TAP it is given by name without IFF_MULTI_QUEUE, which a multi-queue one refuses.
     createTap({ name, vnetHdr: true });
-    insist(['link', 'set', 'dev', name, 'mtu', String(mtuBytes)], `set the MTU of ${name}`);
   },
 
   protect(name: string): void {
     protectTenantDevice(name);
   },
 
-  bringUp(name: string): void {
-    insist(['link', 'set', 'dev', name, 'up'], `bring ${name} up`);
+  bringUp(name: string, mtuBytes?: number): void {
+    insist(['link', 'set', 'dev', name, ...(mtuBytes === undefined ? [] : ['mtu', String(mtuBytes)]), 'up'], `bring ${name} up`);
   },
 
   removeTap(name: string): 'removed' | 'absent' | 'held' {
@@ -68,7 +68,7 @@ function asTap(name: string): DeviceInfo | undefined | 'other' {
   try {
     const info = inspectTap(name);
     if (info === undefined) return undefined;
-    return info.mode === 'tap' ? { name, ifindex: info.ifindex, kind: 'tap', isTap: true } : 'other';
+    return info.mode === 'tap' ? { name, ifindex: info.ifindex, kind: 'tap', isTap: true, isUp: info.up } : 'other';
   } catch (error) {
     if (error instanceof TunTapError && error.code === 'WEFT_ERR_TUNTAP_KIND_MISMATCH') return 'other';
     throw error;

@@ -296,12 +296,15 @@ describe('a store that is another one, or lost records', () => {
     await lab.settle(2_000);
     expect(codes(a)).toContain('STORE_LOST');
     expect(lookup(a, 1)?.kind).toBe(TargetKind.LOCAL);
+    expect((await lab.bind(a, 1)).problems[0]?.code).toBe('WEFT_ERR_AGENT_STORE_LOST');
     await a.agent.stop();
     await lab.startAgent(a, { init: { acceptNewStore: true } });
     await lab.settle(2_000);
     expect(codes(a)).toEqual([]);
     expect(lookup(a, 2)).toBeUndefined();
-    expect((await lab.bind(a, 1)).problems).toEqual([]);
+    // Its own port the host knows best: claimed anew.
+    expect(lookup(a, 1)).toMatchObject({ kind: TargetKind.LOCAL, generation: 2n });
+    expect((await lab.bind(a, 1)).result).toMatchObject({ value: { binding: { generation: 2 } } });
     expect(lookup(a, 1)?.kind).toBe(TargetKind.LOCAL);
   });
 });

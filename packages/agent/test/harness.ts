@@ -88,7 +88,7 @@ export class MemoryDevices implements Devices {
   #next = 10;
 
   add(name: string, kind: 'tap' | 'veth' = 'veth', isTap = false): DeviceInfo {
-    const info = { name, ifindex: this.#next++, kind, isTap };
+    const info = { name, ifindex: this.#next++, kind, isTap, isUp: false };
     this.present.set(name, info);
     return info;
   }
@@ -292,7 +292,7 @@ export class Lab {
   async settle(ms = 0): Promise<void> {
     const end = this.clock.now() + ms;
     for (;;) {
-      for (let i = 0; i < 60; i++) await new Promise((resolve) => setImmediate(resolve));
+      for (let i = 0; i < 6; i++) await new Promise((resolve) => setImmediate(resolve));
       const next = this.clock.nextTimerMs;
       if (next === undefined || next > end) break;
       // A little more: the sum of two fractions may fall short of the third.

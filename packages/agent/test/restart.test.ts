@@ -151,6 +151,15 @@ describe('a restarted agent', () => {
     expect(lookup(b, 1)?.prevUntilBootNs).toBe(0n);
   });
 
+  it('with another provider address claims its ports anew', async () => {
+    await a.agent.stop();
+    await lab.startAgent(a, { init: { providerAddress: '198.51.100.77' } });
+    await lab.settle(2_000);
+    expect(lookup(b, 1)).toMatchObject({ kind: TargetKind.PEER, pa: parseIp('198.51.100.77'), generation: 2n });
+    expect(lookup(a, 1)?.kind).toBe(TargetKind.LOCAL);
+    expect(codes(a)).toEqual([]);
+  });
+
   it('that is purged leaves nothing', async () => {
     await a.agent.stop({ purge: true });
     expect(a.datapath.destroyed).toBe(true);
