@@ -111,7 +111,8 @@ describe('two tenants with equal addresses on three hosts', () => {
     const counts = await capture.stop();
     for (const letter of letters) {
       expect(counts.get(`pepsi-${letter}`), `pepsi-${letter}`).toBe(0);
-      expect(counts.get(`coke-${letter}`), `coke-${letter}`).toBe(30);
+      // And the ICMP errors that quote what nobody listens to.
+      expect(counts.get(`coke-${letter}`), `coke-${letter}`).toBeGreaterThanOrEqual(30);
     }
   });
 
@@ -121,10 +122,14 @@ describe('two tenants with equal addresses on three hosts', () => {
       .exec(['ping', '-c', '1', '-W', '1', '-M', 'do', '-s', '1430', '10.0.2.11'], { allowFailure: true });
     // The VM's own MTU is the tenant's, so the VM itself refuses; with a larger NIC MTU the network has to.
     expect(result.code).not.toBe(0);
-    await run('ip', ['-n', lab.vm('coke-a').netns.netns, 'link', 'set', 'eth0', 'mtu', '1500']);
+    const vm = lab.vm('coke-a');
+    // A veth pair drops by itself what is larger than the other end's MTU.
+    await run('ip', ['-n', lab.host('h1').netns, 'link', 'set', vm.device, 'mtu', '1500']);
+    await run('ip', ['-n', vm.netns.netns, 'link', 'set', 'eth0', 'mtu', '1500']);
     const told = await lab.vm('coke-a').exec(['ping', '-c', '1', '-W', '2', '-M', 'do', '-s', '1450', '10.0.2.11'], { allowFailure: true });
     expect(told.stdout).toMatch(/Frag needed and DF set \(mtu = 1450\)/);
     await run('ip', ['-n', lab.vm('coke-a').netns.netns, 'link', 'set', 'eth0', 'mtu', '1450']);
+    await run('ip', ['-n', lab.host('h1').netns, 'link', 'set', vm.device, 'mtu', '1450']);
     await run('ip', ['-n', lab.vm('coke-a').netns.netns, 'route', 'flush', 'cache']);
   });
 });
@@ -134,15 +139,17 @@ describe('a VM that forges', () => {
     const vm = lab.vm('coke-a');
     const capture = await countAtEveryVm('malformed-frame!');
     const before = await drops('h1');
-    const good = buildUdpFrame({
-      sourceMac: '02:00:00:00:00:0a',
-      destinationMac: '02:00:00:00:00:0b',
-      source: '10.0.1.10',
-      destination: '10.0.1.11',
-      sourcePort: 5_000,
-      destinationPort: 9,
-      payload: new TextEncoder().encode('malformed-frame!'),
-    });
+    const good = buildUdpFrame(
+      {
+        sourceMac: '02:00:00:00:00:0a',
+        destinationMac: '02:00:00:00:00:0b',
+        source: '10.0.1.10',
+        destination: '10.0.1.11',
+        sourcePort: 5_000,
+        destinationPort: 9,
+      },
+      new TextEncoder().encode('malformed-frame!'),
+    );
     const socket = inNetns(`/run/netns/${vm.netns.netns}`, () => openPacketSocket({ interfaceName: 'eth0' }));
     const mutations: ((frame: Uint8Array) => void)[] = [
       (frame) => frame.set([0x02, 0, 0, 0, 0, 0x99], 6), // foreign source MAC
@@ -166,6 +173,8 @@ describe('a VM that forges', () => {
           sent++;
         }
       }
+      // The same frame unspoilt: it must arrive, or the counts of zero would prove nothing.
+      socket.write(good);
     } finally {
       socket.close();
     }
@@ -176,7 +185,8 @@ describe('a VM that forges', () => {
       deadlineMs: 5_000,
     });
     const counts = await capture.stop();
-    expect([...counts.values()].reduce((sum, count) => sum + count, 0)).toBe(0);
+    // Once at b, and once in the ICMP error that quotes it, at a.
+    expect(Object.fromEntries([...counts].filter(([, count]) => count > 0))).toEqual({ 'coke-b': 1, 'coke-a': 1 });
     const after = await drops('h1');
     for (const reason of [
       'SOURCE_MAC_SPOOFED',
@@ -211,15 +221,17 @@ describe('forged tunnel frames', () => {
         sourcePort: 50_000,
         vni: init.vsid,
       },
-      buildUdpFrame({
-        sourceMac: init.innerMac,
-        destinationMac: '02:00:00:00:00:0b',
-        source: init.innerSource,
-        destination: '10.0.1.11',
-        sourcePort: 5_000,
-        destinationPort: 9,
-        payload: new TextEncoder().encode('forged-through-tunnel'),
-      }),
+      buildUdpFrame(
+        {
+          sourceMac: init.innerMac,
+          destinationMac: '02:00:00:00:00:0b',
+          source: init.innerSource,
+          destination: '10.0.1.11',
+          sourcePort: 5_000,
+          destinationPort: 9,
+        },
+        new TextEncoder().encode('forged-through-tunnel'),
+      ),
     );
 
   it('are never delivered: foreign source, foreign VSID, foreign inner source, over lo, to the own address', async () => {
@@ -260,6 +272,11 @@ describe('forged tunnel frames', () => {
     const script = `const s=require('node:dgram').createSocket('udp4');const p=Buffer.from(process.argv[1],'base64');let n=0;
       for(let i=0;i<10;i++)for(const a of ['127.0.0.1','${h2.address}'])s.send(p,4789,a,()=>{if(++n===20)s.close()});`;
     await run(process.execPath, ['-e', script, Buffer.from(inner).toString('base64')], { netns: h2.netns });
+    // What host 1 itself says of its own VM must arrive, or the counts of zero would prove nothing.
+    const peer = inNetns(`/run/netns/${h1.netns}`, () => openPacketSocket({ interfaceName: h1.underlayDevice }));
+    const route = { sourceMac: h1.underlayMac, destinationMac: h2.underlayMac, to: h2.address, from: h1.address };
+    peer.write(forge({ ...route, vsid, innerSource: '10.0.1.10', innerMac: aMac }));
+    peer.close();
     const expected = {
       UNKNOWN_PEER: 10,
       UNKNOWN_VSID: 10,
@@ -275,7 +292,7 @@ describe('forged tunnel frames', () => {
       { what: `drops by reason ${JSON.stringify(expected)}`, deadlineMs: 5_000 },
     );
     const counts = await capture.stop();
-    expect([...counts.values()].reduce((sum, count) => sum + count, 0)).toBe(0);
+    expect(Object.fromEntries([...counts].filter(([, count]) => count > 0))).toEqual({ 'coke-b': 1, 'coke-a': 1 });
   });
 });
 
