@@ -25,9 +25,8 @@ import { recall } from './verify.ts';
 
 const MAX_RESYNCS = 4;
 const POLL_MS = 1_000;
-const SAVE_RECORDS_MS = 5_000;
-/** So many records of a network are written together with a change of an own port. */
-const SAVE_AT_ONCE = 500;
+/** Least time between two writings of a network's records, for each 1,000 of them. */
+const SAVE_MS_PER_1000 = 2_500;
 const RECONCILE_MS = 300_000;
 /** Principals that were removed are announced by nobody. */
 const TRUST_MS = 300_000;
@@ -57,7 +56,6 @@ export class HostAgent {
   #reconcileTimer: unknown;
   #reconcileAttempt = 0;
   #lastReconcileMs = 0;
-  #lastSaveMs = 0;
   #lastTrustMs: number;
   /** Everything this host is part of has been seen in the store since the start. */
   #complete = false;
@@ -190,7 +188,8 @@ export class HostAgent {
       datapath.destroy();
       this.#state.purge();
     } else {
-      this.#save(true);
+      this.#saveRecords(clock.now());
+      this.#saveState();
       datapath.close();
     }
     logger.info({ host: this.#init.hostId, purge: options.purge ?? false }, 'agent stopped');
@@ -436,7 +435,7 @@ export class HostAgent {
     session.emptySinceMs = this.#with.clock.now();
     session.start();
     // On disk before anything is claimed in it: a crash in between must not make its rows look stale.
-    this.#save(true);
+    this.#saveState();
     this.#with.logger.info({ rdid }, 'network joined');
     return session;
   }
@@ -465,7 +464,7 @@ export class HostAgent {
       if (used) session.emptySinceMs = undefined;
       else session.emptySinceMs ??= now;
     }
-    this.#save(true);
+    this.#saveState();
   }
 
   // ——— tables
@@ -557,41 +556,49 @@ export class HostAgent {
       await this.#trustFeed.refresh();
     }
     if (this.#complete && now - this.#lastReconcileMs >= RECONCILE_MS) this.#reconcile();
-    if (this.#stateDirty || now - this.#lastSaveMs >= SAVE_RECORDS_MS) this.#save(this.#stateDirty);
+    this.#saveRecords(now);
+    if (this.#stateDirty) this.#saveState();
   }
 
-  /** @param withPorts Also what is written at once: ports, networks, claims. */
-  #save(withPorts: boolean): void {
-    const { clock } = this.#with;
-    this.#lastSaveMs = clock.now();
-    try {
-      const dirty = [...this.#sessions.values()].filter((session) => session.dirty);
-      if (withPorts || dirty.length > 0) {
-        const moves = Object.assign({}, ...[...this.#sessions.values()].map((session) => session.moves()));
-        this.#state.save({
-          ports: this.#ports.saved(),
-          networks: Object.fromEntries([...this.#sessions].map(([rdid, session]) => [rdid, session.emptySinceMs ?? 0])),
-          claims: Object.fromEntries([...this.#sessions].map(([rdid, session]) => [rdid, [...session.claimedVsids]])),
-          moves,
-          bootId: this.#init.bootId,
-        });
-      }
-      // Records of large networks wait for the next poll, unless the process ends now.
-      for (const session of dirty) {
-        // A large network's file takes long to write: the rarer the larger.
-        const waitMs = session.envelopes.size <= SAVE_AT_ONCE ? 0 : SAVE_RECORDS_MS * (session.envelopes.size / SAVE_AT_ONCE);
-        if (!this.#stopping && clock.now() - session.savedMs < waitMs) continue;
+  /** What must not be lost: own ports, networks, claims, open moves. Small; at once. */
+  #saveState(): void {
+    const sessions = [...this.#sessions.values()];
+    this.#saving(() => {
+      this.#state.save({
+        ports: this.#ports.saved(),
+        networks: Object.fromEntries(sessions.map((session) => [session.rdid, session.emptySinceMs ?? 0])),
+        claims: Object.fromEntries(sessions.map((session) => [session.rdid, [...session.claimedVsids]])),
+        moves: Object.assign({}, ...sessions.map((session) => session.moves())),
+        bootId: this.#init.bootId,
+      });
+      this.#stateDirty = false;
+    });
+  }
+
+  /** Last records of networks that changed. A large network's file takes long to write: the rarer the larger. */
+  #saveRecords(now: number): void {
+    for (const session of this.#sessions.values()) {
+      const waitMs = (session.envelopes.size / 1_000) * SAVE_MS_PER_1000;
+      if (!session.dirty || (!this.#stopping && now - session.savedMs < waitMs)) continue;
+      this.#saving(() => {
         this.#state.saveRecords(session.rdid, session.envelopes.values());
         session.dirty = false;
-        session.savedMs = clock.now();
-      }
-      this.#stateDirty = false;
+        session.savedMs = now;
+        this.#stateDirty = true;
+      });
+    }
+  }
+
+  #saving(save: () => void): void {
+    try {
+      save();
       this.#conditions.clear('STATE_NOT_SAVED');
     } catch (error) {
       this.#stateDirty = true;
+      const { stateDirectory } = this.#init;
       this.#conditions.raise(
         'STATE_NOT_SAVED',
-        `Cannot save to ${this.#init.stateDirectory}: ${messageOf(error)}; a restart without NATS would know less`,
+        `Cannot save to ${stateDirectory}: ${messageOf(error)}; a restart without NATS would know less`,
       );
     }
   }

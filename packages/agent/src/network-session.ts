@@ -179,13 +179,7 @@ export class NetworkSession {
 
   /** Move windows that are open, by port id. */
   moves(): Record<string, MoveWindow> {
-    const now = this.#on.clock.now();
-    const open: Record<string, MoveWindow> = {};
-    for (const { portId } of this.view.bindings()) {
-      const move = this.view.move(portId);
-      if (move.previousUntilMs > now || move.redirectUntilMs > now) open[portId] = move;
-    }
-    return open;
+    return this.view.openMoves(this.#on.clock.now());
   }
 
   /** Folds a record that was verified before (restored from disk, or just committed by this host). */

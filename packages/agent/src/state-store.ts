@@ -9,7 +9,8 @@ import { AgentError, messageOf } from './errors.ts';
 //   <directory>/state.json            own ports and devices; small, written at once
 //   <directory>/network-<rdid>.bin    last records of a network, as signed; written some seconds after a change
 //
-// Both whole or not at all: written aside, synced, renamed. The kernel's tables don't depend on them.
+// Both whole or not at all: written aside, then renamed. The first is synced to disk. The second is not: after a power cut the kernel's tables
+// are gone as well and NATS is asked, and twenty agents on a machine that sync at each event would hold each other up.
 
 /** A port of this host. */
 export interface OwnPort {
@@ -48,6 +49,7 @@ const RECORD_MAGIC = Buffer.from('WEFTREC1');
 
 export class StateStore {
   readonly #directory: string;
+  #lastText = '';
 
   /** @throws {AgentError} `WEFT_ERR_AGENT_STATE` if the directory can't be made. */
   constructor(directory: string) {
@@ -78,7 +80,10 @@ export class StateStore {
 
   save(state: SavedState): void {
     const file: StateFile = { format: 1, ...state };
-    writeWhole(join(this.#directory, 'state.json'), [Buffer.from(`${JSON.stringify(file, undefined, 1)}\n`)]);
+    const text = `${JSON.stringify(file, undefined, 1)}\n`;
+    if (text === this.#lastText) return;
+    writeWhole(join(this.#directory, 'state.json'), [Buffer.from(text)], true);
+    this.#lastText = text;
   }
 
   /** Last records of a network; empty if there are none or they are unreadable. */
@@ -111,7 +116,7 @@ export class StateStore {
       length.writeUInt32BE(bytes.length);
       parts.push(length, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
     }
-    writeWhole(this.#recordsPath(rdid), parts);
+    writeWhole(this.#recordsPath(rdid), parts, false);
   }
 
   removeRecords(rdid: string): void {
@@ -127,6 +132,7 @@ export class StateStore {
   purge(): void {
     for (const rdid of this.savedNetworks()) this.removeRecords(rdid);
     removeFile(join(this.#directory, 'state.json'));
+    this.#lastText = '';
   }
 
   #recordsPath(rdid: string): string {
@@ -134,16 +140,17 @@ export class StateStore {
   }
 }
 
-function writeWhole(path: string, parts: readonly Buffer[]): void {
+function writeWhole(path: string, parts: readonly Buffer[], sync: boolean): void {
   const draft = `${path}.tmp`;
   const file = openSync(draft, 'w', 0o600);
   try {
     writeAll(file, parts.length === 1 ? parts[0]! : Buffer.concat(parts));
-    fsyncSync(file);
+    if (sync) fsyncSync(file);
   } finally {
     closeSync(file);
   }
   renameSync(draft, path);
+  if (!sync) return;
   const directory = openSync(dirname(path), 'r');
   try {
     fsyncSync(directory);

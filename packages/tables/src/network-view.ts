@@ -138,6 +138,13 @@ export class NetworkView {
     return this.#ports.get(portId)?.move ?? NO_MOVE;
   }
 
+  /** Move windows that are not over, by port id. O(their number). */
+  openMoves(nowMs: number): Record<string, MoveWindow> {
+    const open: Record<string, MoveWindow> = {};
+    for (const [portId, deadlineMs] of this.#deadlines) if (deadlineMs > nowMs) open[portId] = this.move(portId);
+    return open;
+  }
+
   /** Position of what stands under a key, tombstones included. */
   position(bucket: BucketName, key: string): RecordPosition | undefined {
     return this.#slots.get(slotKey(bucket, key));
