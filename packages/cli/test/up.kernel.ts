@@ -29,7 +29,6 @@ let state: string;
 let up: ManagedProcess;
 let joined: ManagedProcess;
 let vm1: VmNetns;
-let vm2: VmNetns;
 
 const quiet = { WEFT_LAB: '', WEFT_NATS: '', WEFT_IDENTITY: '', WEFT_TRUST: '', WEFT_CONTEXT: '' };
 const instance = (host: string): string => `${name}-${host}`;
@@ -90,6 +89,23 @@ const untilWell = (): Promise<unknown> =>
     deadlineMs: 60_000,
     show: () => up.lastLines(20).join('\n'),
   });
+
+/** Expects that nothing was lost; when something was, says what the hosts counted and wrote. */
+const expectNoLoss = async (what: string, read: () => Promise<object>): Promise<void> => {
+  let summary: unknown;
+  try {
+    summary = await read();
+    expect(summary).toMatchObject({ lost: 0, lostRuns: [] });
+  } catch (error) {
+    const counted = (await weft(['drops', '--json'])).stdout;
+    const checked = await weft(['check']);
+    const logs = [up, joined].map((one) => one.lastLines(30).join('\n')).join('\n--- b ---\n');
+    throw new Error(
+      `${what}: ${(error as Error).message}\n${JSON.stringify(summary)}\n--- drops ---\n${counted}\n--- check ---\n${checked.stdout}${checked.stderr}\n--- a ---\n${logs}`,
+      { cause: error },
+    );
+  }
+};
 
 beforeAll(async () => {
   lab = await createLabNet({ name, hosts: [{ name: 'a' }, { name: 'b' }], controlNodeCount: 0 });
@@ -195,7 +211,7 @@ describe('weft up', () => {
         registry: lab.registry,
       });
     vm1 = await vm(1, 'a');
-    vm2 = await vm(2, 'b');
+    await vm(2, 'b');
     for (const [port, host] of [
       ['vm1', 'a'],
       ['vm2', 'b'],
@@ -219,21 +235,21 @@ describe('weft up', () => {
       process.kill(pid, 'SIGKILL');
       await waitFor(() => (children(up.pid).get(part) ?? pid) !== pid, { what: `${part} to be started again`, deadlineMs: 30_000 });
       await untilWell();
-      expect(await stream.takeWindow(), `${part} killed`).toMatchObject({ lost: 0, lostRuns: [] });
+      await expectNoLoss(`${part} killed`, () => stream.takeWindow());
     }
     const orphans = [...children(up.pid).values()];
     up.kill('SIGKILL');
     await waitFor(() => !orphans.some(alive), { what: 'the children to end with their parent', deadlineMs: 30_000 });
     await stream.answered(20, 10_000);
-    expect(await stream.takeWindow(), 'weft up killed').toMatchObject({ lost: 0, lostRuns: [] });
+    await expectNoLoss('weft up killed', () => stream.takeWindow());
     up = await startUp();
     await untilWell();
-    expect(await stream.takeWindow(), 'weft up started again').toMatchObject({ lost: 0, lostRuns: [] });
+    await expectNoLoss('weft up started again', () => stream.takeWindow());
     const again = [...children(up.pid).values()];
     expect((await up.stop(30_000)).code).toBe(0);
     expect(again.filter(alive)).toEqual([]);
     await stream.answered(20, 10_000);
-    expect(await stream.stop(), 'weft up stopped').toMatchObject({ lost: 0, lostRuns: [] });
+    await expectNoLoss('weft up stopped', () => stream.stop());
   });
 
   it('says what is missing when it can not start', async () => {
