@@ -9,7 +9,7 @@ import { datagram } from '../conformance/frames.ts';
 import { ConformanceLab } from '../conformance/lab.ts';
 import { datapathConformance } from '../conformance/suite.ts';
 import { PA, PORTS, portRow, recordsOf, targetOf, type WorldPort } from '../conformance/world.ts';
-import { protectTenantDevice } from '../src/host/guard.ts';
+import { hasGuard, protectTenantDevice, removeGuard, TENANT_DEVICE_GROUP } from '../src/host/guard.ts';
 import { createUserDatapath } from '../src/user/index.ts';
 
 type Options = Parameters<typeof createUserDatapath>[0];
@@ -45,6 +45,22 @@ describe('user-space engine', () => {
     expect(make({})).toThrow(/Cannot hold UDP 192.0.2.1:4789: EADDRINUSE; it is taken/);
     expect(make({ pa: parseIp('192.0.2.200') })).toThrow(/Cannot hold UDP 192.0.2.200:4789: EADDRNOTAVAIL/);
     expect(readdirSync('/proc/self/fd').length).toBe(fdCount);
+  });
+
+  test('closes the host to its devices by itself: it has no program that would', async () => {
+    const { netns } = lab.a;
+    lab.a.in(() => {
+      lab.a.datapath.close();
+      removeGuard();
+    });
+    await run('ip', ['-n', netns, 'link', 'set', 'red5', 'group', 'default', 'arp', 'on']);
+    lab.a.makeAnew();
+    expect(lab.a.in(hasGuard)).toBe(true);
+    lab.a.apply(lab.rows(lab.a));
+    for (const name of lab.portsOf(lab.a)) lab.attach(name);
+    const { stdout } = await run('ip', ['-n', netns, '-j', 'link', 'show', 'dev', 'red5']);
+    expect(JSON.parse(stdout)).toMatchObject([{ flags: expect.arrayContaining(['NOARP']), group: String(TENANT_DEVICE_GROUP) }]);
+    await lab.flush();
   });
 
   test('counts what nobody on the underlay takes, and holds little of it', async () => {

@@ -91,6 +91,14 @@ describe('DropTable', () => {
     expect(drops.read()).toEqual([]);
   });
 
+  test('keeps a copy of the sample', () => {
+    const drops = new DropTable();
+    const frame = new Uint8Array(100).fill(1);
+    drops.count(3, 5001, DropReason.NO_ROUTE, frame, 10n);
+    frame.fill(9);
+    expect(drops.read()[0]!.sample).toEqual(new Uint8Array(64).fill(1));
+  });
+
   test('keeps a bounded number of counters: the rest is counted by reason', () => {
     const drops = new DropTable();
     for (let i = 0; i < 20_000; i++) drops.count(1 + i, 1, DropReason.NO_PORT, new Uint8Array(60), 1n);
