@@ -20,6 +20,7 @@ import {
   type LabHost,
   type LabNet,
   type ManagedProcess,
+  NatsCluster,
   NatsServer,
   NetnsWorker,
   type RunResult,
@@ -62,13 +63,14 @@ export class Lab {
   readonly spec: LabSpec;
   readonly net: LabNet;
   readonly vms: ReadonlyMap<string, LabVm>;
-  readonly nats: NatsServer;
+  /** The NATS servers: one, or the three of a cluster. */
+  readonly natsServers: readonly NatsServer[];
   /** A connection of the lab's own, as its admin. */
   readonly bus: Bus;
   readonly admin: Identity;
   readonly trust: TrustFollower;
   readonly #init: LabInit;
-  readonly #relay: ForwardedPort;
+  readonly #relays: readonly ForwardedPort[];
   readonly #worker: NetnsWorker;
   readonly #agents = new Map<string, ManagedProcess>();
   readonly #controllers: ManagedProcess[] = [];
@@ -78,23 +80,23 @@ export class Lab {
     spec: LabSpec;
     net: LabNet;
     vms: Map<string, LabVm>;
-    nats: NatsServer;
+    natsServers: readonly NatsServer[];
     bus: Bus;
     admin: Identity;
     trust: TrustFollower;
-    relay: ForwardedPort;
+    relays: readonly ForwardedPort[];
     worker: NetnsWorker;
   }) {
     this.name = parts.net.name;
     this.spec = parts.spec;
     this.net = parts.net;
     this.vms = parts.vms;
-    this.nats = parts.nats;
+    this.natsServers = parts.natsServers;
     this.bus = parts.bus;
     this.admin = parts.admin;
     this.trust = parts.trust;
     this.#init = parts.init;
-    this.#relay = parts.relay;
+    this.#relays = parts.relays;
     this.#worker = parts.worker;
   }
 
@@ -118,22 +120,16 @@ export class Lab {
       mtu: spec.underlay.mtuBytes,
       mode: spec.underlay.segmentationOffload ? 'veth' : 'wire',
       managementSwitch: spec.underlay.managementNetwork,
+      controlNodeCount: spec.natsServers,
     });
     try {
       if (init.keep) net.registry.keep();
       for (const host of net.hosts.values()) net.registry.record({ kind: 'pins', path: pinDirectory(name, host.name) });
-      say('NATS with JetStream');
-      const natsAddress = net.ctl.managementAddress ?? net.ctl.address;
-      const nats = await NatsServer.start({
-        netns: net.ctl.netns,
-        host: natsAddress,
-        port: NATS_PORT,
-        dir: join(net.ctl.dir, 'nats'),
-        registry: net.registry,
-        outlive: init.keep,
-      });
+      say(spec.natsServers === 1 ? 'NATS with JetStream' : 'three NATS servers, one JetStream cluster');
+      const natsServers = await startNats(net, spec, init.keep);
+      const urls = natsServers.map((server) => server.url).join(',');
       const worker = await NetnsWorker.start(net.ctl.netns, { registry: net.registry });
-      const relay = await forwardPort(worker, natsAddress, NATS_PORT);
+      const relays = await Promise.all(natsServers.map((server) => forwardPort(worker, server.host, server.port)));
 
       say('identities: one key each for the admin, the controllers and the hosts');
       const keys = join(net.dir, 'keys');
@@ -146,12 +142,12 @@ export class Lab {
       const admin = keep('user', 'admin');
       writeFileSync(
         join(LAB_STATE_DIR, `${name}.context.json`),
-        JSON.stringify({ netns: net.ctl.netns, nats: nats.url, identity: join(keys, 'admin.seed'), trust: admin.publicKey }),
+        JSON.stringify({ netns: net.ctl.netns, nats: urls, identity: join(keys, 'admin.seed'), trust: admin.publicKey }),
       );
       net.registry.record({ kind: 'dir', path: join(LAB_STATE_DIR, `${name}.context.json`) });
-      const bus = connectBus({ servers: `nats://127.0.0.1:${relay.port}`, name: `weft lab ${name}` });
+      const bus = connectBus({ servers: relays.map((relay) => `nats://127.0.0.1:${relay.port}`), name: `weft lab ${name}` });
       await bus.whenConnected({ signal: AbortSignal.timeout(15_000) });
-      const store = await bus.open({ replicas: 1 });
+      const store = await bus.open({ replicas: spec.natsServers });
       const principal = async (identity: Identity, id: string, role: 'controller' | 'host'): Promise<void> => {
         await putPrincipal({
           bus,
@@ -168,7 +164,7 @@ export class Lab {
       for (const host of spec.hosts) await principal(keep('host', host.name), host.name, 'host');
       const trust = await createTrustFollower({ bus, store, anchors: [admin.publicKey] });
 
-      const lab = new Lab({ init, spec, net, vms: new Map(), nats, bus, admin, trust, relay, worker });
+      const lab = new Lab({ init, spec, net, vms: new Map(), natsServers, bus, admin, trust, relays, worker });
       say(`${spec.controllers === 1 ? 'a controller' : `${spec.controllers} controllers`} and ${spec.hosts.length} host agents`);
       for (let index = 1; index <= spec.controllers; index++) await lab.startController(index);
       await Promise.all(spec.hosts.map((host) => lab.startAgent(host.name)));
@@ -191,6 +187,16 @@ export class Lab {
     }
   }
 
+  /** The first (or only) NATS server. */
+  get nats(): NatsServer {
+    return this.natsServers[0]!;
+  }
+
+  /** As `--nats` takes them. */
+  get natsUrls(): string {
+    return this.natsServers.map((server) => server.url).join(',');
+  }
+
   host(name: string): LabHost {
     return this.net.host(name);
   }
@@ -202,12 +208,16 @@ export class Lab {
   }
 
   /** Runs the `weft` command as the lab's admin, as a person in the lab would. @throws {CommandError} When it fails. */
-  async weft(args: readonly string[], options: { readonly timeoutMs?: number; readonly allowFailure?: boolean } = {}): Promise<RunResult> {
+  async weft(
+    args: readonly string[],
+    options: { readonly timeoutMs?: number; readonly allowFailure?: boolean; readonly input?: string } = {},
+  ): Promise<RunResult> {
     const [program, ...first] = [...this.#init.weft, ...args];
     return run(program!, first, {
       env: { WEFT_LAB: this.name },
       timeoutMs: options.timeoutMs ?? 60_000,
       allowFailure: options.allowFailure ?? false,
+      ...(options.input === undefined ? {} : { input: options.input }),
     });
   }
 
@@ -232,7 +242,7 @@ export class Lab {
   async startController(number: number): Promise<void> {
     const process = await this.net.ctl.spawn(
       [
-        ...[...this.#init.weft, 'controller', '--nats', this.nats.url],
+        ...[...this.#init.weft, 'controller', '--nats', this.natsUrls, '--replicas', String(this.spec.natsServers)],
         ...['--identity', join(this.net.dir, 'keys', `controller${number}.seed`), '--trust', this.admin.publicKey],
       ],
       { logName: `controller${number}`, what: `controller ${number}`, outlive: this.#init.keep, env: this.#environment() },
@@ -247,7 +257,7 @@ export class Lab {
     const spec = this.spec.hosts.find((one) => one.name === host)!;
     const process = await at.spawn(
       [
-        ...[...this.#init.weft, 'agent', '--nats', this.nats.url, '--host-id', host],
+        ...[...this.#init.weft, 'agent', '--nats', this.natsUrls, '--host-id', host],
         ...['--provider-address', at.address, '--underlay', at.underlayDevice, '--engine', spec.engine],
         ...['--identity', join(this.net.dir, 'keys', `${host}.seed`), '--trust', this.admin.publicKey],
         ...['--instance', instanceName(this.name, host), '--state-dir', join(at.dir, 'state')],
@@ -401,7 +411,7 @@ export class Lab {
     for (const vm of this.vms.values()) await vm.close();
     await this.trust.stop();
     await this.bus.close();
-    await this.#relay.close();
+    for (const relay of this.#relays) await relay.close();
     await this.#worker.stop();
   }
 
@@ -410,6 +420,14 @@ export class Lab {
     await this.detach().catch(() => {});
     await cleanLab(this.name);
   }
+}
+
+/** One server at the first control node, or a cluster with one at each. */
+async function startNats(net: LabNet, spec: LabSpec, outlive: boolean): Promise<readonly NatsServer[]> {
+  const members = net.controlNodes.map((node) => ({ netns: node.netns, host: node.managementAddress ?? node.address, port: NATS_PORT }));
+  const shared = { dir: join(net.ctl.dir, 'nats'), registry: net.registry, outlive };
+  if (spec.natsServers === 1) return [await NatsServer.start({ ...shared, ...members[0]! })];
+  return (await NatsCluster.start({ ...shared, name: net.name, members })).servers;
 }
 
 /** Name of a lab host's agent instance: all hosts of a machine share one bpffs, so it holds the lab's name. */

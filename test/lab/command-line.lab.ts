@@ -1,0 +1,140 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { cleanLab, labNames, run, uniqueName, waitFor } from '@weft/testkit';
+import { afterEach, describe, expect, it } from 'vitest';
+import { projectRoot, weft } from './support.ts';
+
+/** What a person types: `weft lab …` and `npm run demo`, from the outside. */
+
+const [program, ...first] = weft;
+const command = (...args: string[]) => run(program!, [...first, ...args], { timeoutMs: 90_000, allowFailure: true, cwd: projectRoot });
+const made: string[] = [];
+const name = (): string => {
+  const one = uniqueName('t');
+  made.push(one);
+  return one;
+};
+afterEach(async () => {
+  for (const lab of made.splice(0)) await cleanLab(lab);
+});
+
+describe('weft lab', () => {
+  it('brings up two labs side by side, runs commands in their VMs, and takes each down alone', async () => {
+    const [one, two] = [name(), name()];
+    for (const lab of [one, two])
+      expect(await command('lab', 'up', '-f', 'docs/examples/lab.yaml', '--name', lab)).toMatchObject({ code: 0 });
+    for (const lab of [one, two]) {
+      expect((await command('lab', 'exec', '--name', lab, 'web1', '--', 'ping', '-c', '2', '-i', '0.05', '10.0.2.10')).code).toBe(0);
+    }
+    // A real guest, by its busybox; its exit status is the command's.
+    expect((await command('lab', 'exec', '--name', one, 'guest', '--', 'ping', '-c', '2', '10.0.1.10')).stdout).toContain(
+      '2 packets received',
+    );
+    expect((await command('lab', 'exec', '--name', one, 'guest', '--', 'sh', '-c', 'exit 7')).code).toBe(7);
+    const status = JSON.parse((await command('lab', 'status', '--name', one, '--json')).stdout) as { complete: boolean; vms: unknown[] };
+    expect(status).toMatchObject({ complete: true });
+    expect(status.vms).toHaveLength(4);
+    expect((await command('--lab', two, 'get', 'ports', '--json')).stdout).toContain('web1');
+    const again = await command('lab', 'up', '-f', 'docs/examples/lab.yaml', '--name', one);
+    expect(again.code).toBe(1);
+    expect(again.stderr).toMatch(/is up already/);
+    expect((await command('lab', 'down', '--name', one)).code).toBe(0);
+    expect((await command('lab', 'exec', '--name', two, 'web1', '--', 'ping', '-c', '1', '10.0.2.10')).code).toBe(0);
+    expect((await command('lab', 'down', '--name', two)).code).toBe(0);
+    expect((await command('lab', 'down', '--name', two)).code).toBe(0);
+    expect(readdirSync('/run/netns').filter((netns) => netns.includes(one) || netns.includes(two))).toEqual([]);
+    expect(
+      existsSync('/sys/fs/bpf/weft') ? readdirSync('/sys/fs/bpf/weft').filter((pin) => pin.startsWith(one) || pin.startsWith(two)) : [],
+    ).toEqual([]);
+  });
+
+  it('removes what a killed "lab up" left, and starts', async () => {
+    const lab = name();
+    const child = spawn(program!, [...first, 'lab', 'up', '-f', 'docs/examples/lab.yaml', '--name', lab], {
+      stdio: 'ignore',
+      cwd: projectRoot,
+    });
+    await waitFor(() => existsSync(`/run/netns/weft-${lab}-h1`), { what: 'the lab to be half made', deadlineMs: 20_000, intervalMs: 10 });
+    child.kill('SIGKILL');
+    const up = await command('lab', 'up', '-f', 'docs/examples/lab.yaml', '--name', lab);
+    expect(up.code, up.stderr).toBe(0);
+    expect((await command('lab', 'exec', '--name', lab, 'web1', '--', 'ping', '-c', '1', '10.0.1.11')).code).toBe(0);
+  });
+
+  it('refuses a lab file with every fault by line, and lists what is there for a wrong name', async () => {
+    const bad = await run(program!, [...first, 'lab', 'up', '-f', '-', '--name', name()], {
+      input:
+        'apiVersion: weft/v1\nkind: Lab\nspec:\n  hosts: [{ name: h1 }]\n  vms:\n    - { name: a, host: h9, port: coke }\n  extra: 1\n',
+      allowFailure: true,
+    });
+    expect(bad.code).toBe(1);
+    expect(bad.stderr).toMatch(/-:6: spec\.vms\.0\.host: "h9": must be one of the lab's hosts \(h1\)/);
+    expect(bad.stderr).toMatch(/-:6: spec\.vms\.0\.port: "coke": must be tenant\/network\/port/);
+    expect(bad.stderr).toMatch(/-:7: spec\.extra: unknown key "extra"/);
+    expect((await command('lab', 'status', '--name', 'no-such-lab')).stderr).toMatch(/There is no lab "no-such-lab"/);
+  });
+});
+
+describe('npm run demo', () => {
+  const demo = () => spawn('npm', ['run', 'demo', '--', '--json'], { cwd: projectRoot, stdio: ['ignore', 'pipe', 'pipe'] });
+  const demoLabs = (): string[] => labNames().filter((lab) => lab.startsWith('demo-'));
+
+  it('holds, right after an earlier run was killed, and prints one JSON value on standard output', async () => {
+    const killed = demo();
+    await waitFor(() => demoLabs().length > 0, { what: 'the first run to begin', deadlineMs: 60_000, intervalMs: 20 });
+    const [lab] = demoLabs();
+    await waitFor(() => existsSync(`/run/netns/weft-${lab}-h3`), {
+      what: 'the first run to have made hosts',
+      deadlineMs: 20_000,
+      intervalMs: 10,
+    });
+    // The process that made the lab, and not npm around it.
+    const journal = await readFile(`/run/weft/labs/${lab}.jsonl`, 'utf8');
+    process.kill((JSON.parse(journal.split('\n')[0]!) as { owner: { pid: number } }).owner.pid, 'SIGKILL');
+    await new Promise((resolve) => killed.once('exit', resolve));
+
+    const child = demo();
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      stdout += chunk.toString();
+    });
+    child.stderr.on('data', (chunk: Buffer) => {
+      stderr += chunk.toString();
+    });
+    const code = await new Promise((resolve) => child.once('exit', resolve));
+    const result = JSON.parse(stdout) as { ok: boolean; steps: { id: string; ok: boolean; line: string }[] };
+    expect(
+      result.steps.filter((step) => !step.ok).map((step) => `${step.id}: ${step.line}`),
+      stderr,
+    ).toEqual([]);
+    expect(result.steps.map((step) => step.id)).toEqual([
+      'build',
+      'ping',
+      'http',
+      'isolation',
+      'migration',
+      'agent-killed',
+      'nats-stopped',
+      'consistent',
+    ]);
+    expect(code).toBe(0);
+    expect(demoLabs()).toEqual([]);
+  });
+
+  it('cleans up after itself when interrupted', async () => {
+    const child = spawn(program!, [...first, 'demo', '--json'], { stdio: 'ignore', cwd: projectRoot });
+    const mine = `demo-${child.pid}`;
+    await waitFor(() => existsSync(`/run/netns/weft-${mine}-h2`), {
+      what: 'the demo to have made hosts',
+      deadlineMs: 30_000,
+      intervalMs: 10,
+    });
+    child.kill('SIGINT');
+    const code = await new Promise((resolve) => child.once('exit', resolve));
+    expect(code).not.toBe(0);
+    expect(demoLabs()).not.toContain(mine);
+    expect(readdirSync('/run/netns').filter((netns) => netns.includes(mine))).toEqual([]);
+  });
+});
