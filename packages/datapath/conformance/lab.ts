@@ -55,6 +55,8 @@ export class ConformanceHost {
     this.underlayMac = parseMac(underlayMac);
     this.#instance = instance;
     this.#factory = factory;
+    // As the agent does, for all engines.
+    this.in(ensureGuard);
     this.#datapath = this.#make();
   }
 
@@ -78,10 +80,7 @@ export class ConformanceHost {
   }
 
   #make(): Datapath {
-    return this.in(() => {
-      ensureGuard();
-      return this.#factory({ instance: this.#instance, pa: PA[this.name], underlayInterface: 'underlay0' });
-    });
+    return this.in(() => this.#factory({ instance: this.#instance, pa: PA[this.name], underlayInterface: 'underlay0' }));
   }
 }
 
