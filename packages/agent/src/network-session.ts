@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { type Bus, type Entry, type RecordEntry, readEntry, type Store, type Subscription } from '@weft/bus';
 import type { TableChange } from '@weft/forwarding';
 import {
@@ -61,6 +61,9 @@ export interface SessionComponents {
   /** Bindings may have changed: ports won or lost, something to save. */
   readonly onRecords: (session: NetworkSession, portId?: string) => void;
 }
+
+/** Records applied without a pause: some 50 ms. */
+const PIECE = 1_000;
 
 /** How long the difference a digest told of may heal by events under way. */
 const SETTLE_MS = 150;
@@ -132,7 +135,7 @@ export class NetworkSession {
       hostId: init.hostId,
       pa: parseIp(init.providerAddress),
       mtuBytes: init.underlayMtu - 50,
-      sha256: (data) => createHash('sha256').update(data).digest(),
+      sha256: (data) => hash('sha256', data, 'buffer'),
     });
     this.#trickle = startTrickle(DEFAULT_TRICKLE, components.clock.now(), components.random);
     this.#resyncAtMs = this.#nextFullResyncMs();
@@ -470,7 +473,7 @@ export class NetworkSession {
     }
     if (this.#stopped) return;
     const { atSequence, bucketCreatedUnixMs } = ports;
-    this.#applySnapshot({ bucket: 'config', bucketCreatedUnixMs, atSequence, askedAtRevision }, records);
+    await this.#applySnapshot({ bucket: 'config', bucketCreatedUnixMs, atSequence, askedAtRevision }, records);
     this.#give(this.view.setClaimedVsids(this.#claims.allowed, this.#on.clock.now()));
   }
 
@@ -479,14 +482,17 @@ export class NetworkSession {
     const { entries, atSequence, bucketCreatedUnixMs } = await store.mapping.snapshot(mappingPrefix(this.rdid));
     const records = await this.#judgeAll('mapping', bucketCreatedUnixMs, entries);
     if (this.#stopped) return;
-    this.#applySnapshot({ bucket: 'mapping', bucketCreatedUnixMs, atSequence, askedAtRevision }, records);
+    await this.#applySnapshot({ bucket: 'mapping', bucketCreatedUnixMs, atSequence, askedAtRevision }, records);
   }
 
-  #applySnapshot(
+  async #applySnapshot(
     head: { bucket: 'config' | 'mapping'; bucketCreatedUnixMs: number; atSequence: number; askedAtRevision: number },
     records: readonly { readonly record: NetworkRecord; readonly envelope: Uint8Array }[],
-  ): void {
-    const result = this.view.applySnapshot({ ...head, records: records.map((one) => one.record) }, this.#on.clock.now());
+  ): Promise<void> {
+    const snapshot = { ...head, records: records.map((one) => one.record) };
+    if (records.length > PIECE && this.view.refusesSnapshot(snapshot) === undefined) await this.#applyInPieces(snapshot.records);
+    if (this.#stopped) return;
+    const result = this.view.applySnapshot(snapshot, this.#on.clock.now());
     this.#give(result.changes);
     // Only digests that were right keep their promptness: a host that errs, or lies, costs ever fewer looks.
     if (result.applied + result.swept > 0) this.#digestAttempt = 0;
@@ -515,6 +521,14 @@ export class NetworkSession {
     }
   }
 
+  /** Events and requests, and NATS's pings, are served in between. */
+  async #applyInPieces(records: readonly NetworkRecord[]): Promise<void> {
+    for (let at = 0; at < records.length && !this.#stopped; at += PIECE) {
+      for (const record of records.slice(at, at + PIECE)) this.#give(this.view.apply(record, this.#on.clock.now()).changes);
+      await nextTurn();
+    }
+  }
+
   async #judgeAll(
     bucket: 'config' | 'mapping',
     createdUnixMs: number,
@@ -524,7 +538,7 @@ export class NetworkSession {
     const records: { record: NetworkRecord; envelope: Uint8Array }[] = [];
     for (const [i, entry] of entries.entries()) {
       // A signature takes some 100 µs: events and requests are served in between.
-      if (i % 100 === 99) await new Promise<void>((resolve) => setImmediate(resolve));
+      if (i % 100 === 99) await nextTurn();
       // What is in force already needs no second verification.
       const held = this.envelopes.get(`${bucket}/${entry.key}`);
       if (held?.revision === entry.revision && held.bucketCreatedUnixMs === createdUnixMs && sameBytes(held.envelope, entry.value)) {
@@ -580,6 +594,10 @@ export class NetworkSession {
     const { min, max } = this.#init.resyncMs ?? { min: 300_000, max: 600_000 };
     return this.#on.clock.now() + min + this.#on.random() * (max - min);
   }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

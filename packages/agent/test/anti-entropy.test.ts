@@ -245,6 +245,29 @@ describe('records that nobody may say', () => {
   });
 });
 
+describe('a large network', () => {
+  it('is read in pieces, while events go on being applied', async () => {
+    const [a, b] = [await lab.host('host-a'), await lab.host('host-b')];
+    const count = 1_200;
+    for (let n = 10; n < 10 + count; n++) {
+      const mac = `02:00:00:01:${(n >> 8).toString(16).padStart(2, '0')}:${(n & 255).toString(16).padStart(2, '0')}`;
+      const value = port(n, { mac, addresses: [`10.0.${n >> 8}.${n & 255}`] });
+      lab.store.buckets.config.force(
+        configKey.port(RDID, portId(n)),
+        lab.forge({ bucket: 'config', key: configKey.port(RDID, portId(n)), after: { kind: 'port', value } }, lab.controller),
+      );
+      lab.store.buckets.mapping.force(
+        bindingKey(n),
+        lab.forge({ bucket: 'mapping', key: bindingKey(n), after: { kind: 'binding', value: binding(n, 'host-b', 1) } }, b.identity),
+      );
+    }
+    expect((await lab.bind(a, 1)).problems).toEqual([]);
+    expect(a.datapath.entries('lookup').length).toBe(count + 1);
+    expect((await lab.consistency(a)).differences).toEqual([]);
+    expect(a.agent.conditions).toEqual([]);
+  });
+});
+
 describe('VSIDs', () => {
   it('that another network has claimed are denied', async () => {
     const other = '22222222-2222-4222-8222-222222222222';

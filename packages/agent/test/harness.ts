@@ -36,6 +36,7 @@ export class MemoryDatapath
   readonly attached = new Set<number>();
   /** Changes that changed something. */
   readonly history: TableChange[] = [];
+  readonly #rows = new Map<string, TableEntry>();
   counters: DropCounter[] = [];
   fault: Error | undefined;
   attachFault: Error | undefined;
@@ -51,9 +52,11 @@ export class MemoryDatapath
       if (ready && !this.attached.has(change.key.ifindex)) this.attachedBeforeReady = false;
     }
     for (const change of changes) {
-      const before = this.entries(change.table).find((entry) => rowKey(entry) === rowKey(change));
+      const before = this.#rows.get(rowKey(change));
       const same = change.op === 'delete' ? before === undefined : before !== undefined && entryEquals(before, change);
       if (!same) this.history.push(change);
+      if (change.op === 'delete') this.#rows.delete(rowKey(change));
+      else this.#rows.set(rowKey(change), { table: change.table, key: change.key, value: change.value } as TableEntry);
       this.tables.apply([change]);
     }
   }

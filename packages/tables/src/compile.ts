@@ -1,5 +1,6 @@
-import { rowKey, type TableEntry } from '@weft/forwarding';
+import type { TableEntry } from '@weft/forwarding';
 import type { VirtualNetwork } from '@weft/model';
+import { rowIdentity } from './row-identity.ts';
 import {
   type Contribution,
   type HostContext,
@@ -32,7 +33,7 @@ export function compile(inputs: CompileInputs, nowMs: number): TableEntry[] {
   const vsids = new Set(subnets.map((subnet) => subnet.vsid));
   const rows = new Map<string, Contribution>();
   const claim = (entry: TableEntry, rank: number, owner: string): void => {
-    const key = rowKey(entry);
+    const key = rowIdentity(entry);
     const found = rows.get(key);
     const one = { entry, rank, owner };
     if (found === undefined || outranks(one, found)) rows.set(key, one);

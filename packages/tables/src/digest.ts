@@ -1,3 +1,5 @@
+import { getU32, setU32 } from '@weft/packet';
+
 /**
  * What a host believes of one network, in 32 bytes that cost O(1) per change.
  *
@@ -10,12 +12,13 @@
  */
 export type Sha256 = (data: Uint8Array) => Uint8Array;
 
-const MODULUS = 1n << 256n;
+const LANES = 8;
 const text = new TextEncoder();
 
 export class RecordSetHash {
   readonly #sha256: Sha256;
-  #sum = 0n;
+  /** The sum as eight 32-bit lanes, the lowest first. */
+  readonly #sum = new Uint32Array(LANES);
   #count = 0;
 
   constructor(sha256: Sha256) {
@@ -28,30 +31,40 @@ export class RecordSetHash {
   }
 
   add(bucket: string, key: string, revision: number): void {
-    this.#sum = (this.#sum + this.#term(bucket, key, revision)) % MODULUS;
+    const term = this.#term(bucket, key, revision);
+    let carry = 0;
+    for (let lane = 0; lane < LANES; lane++) {
+      const sum = this.#sum[lane]! + laneOf(term, lane) + carry;
+      this.#sum[lane] = sum;
+      carry = sum > 0xffff_ffff ? 1 : 0;
+    }
     this.#count++;
   }
 
   remove(bucket: string, key: string, revision: number): void {
-    this.#sum = (this.#sum - this.#term(bucket, key, revision) + MODULUS) % MODULUS;
+    const term = this.#term(bucket, key, revision);
+    let borrow = 0;
+    for (let lane = 0; lane < LANES; lane++) {
+      const difference = this.#sum[lane]! - laneOf(term, lane) - borrow;
+      this.#sum[lane] = difference;
+      borrow = difference < 0 ? 1 : 0;
+    }
     this.#count--;
   }
 
   /** The hash, 32 bytes, a fresh buffer. */
   bytes(): Uint8Array {
-    const bytes = new Uint8Array(32);
-    let rest = this.#sum;
-    for (let i = 31; i >= 0; i--) {
-      bytes[i] = Number(rest & 0xffn);
-      rest >>= 8n;
-    }
+    const bytes = new Uint8Array(LANES * 4);
+    for (let lane = 0; lane < LANES; lane++) setU32(bytes, (LANES - 1 - lane) * 4, this.#sum[lane]!);
     return bytes;
   }
 
-  #term(bucket: string, key: string, revision: number): bigint {
-    const hash = this.#sha256(text.encode(`${bucket}\0${key}\0${revision}`));
-    let term = 0n;
-    for (const byte of hash) term = (term << 8n) | BigInt(byte);
-    return term;
+  #term(bucket: string, key: string, revision: number): Uint8Array {
+    return this.#sha256(text.encode(`${bucket}\0${key}\0${revision}`));
   }
+}
+
+/** Lane 0 is the last four bytes: the term is a big-endian number. */
+function laneOf(term: Uint8Array, lane: number): number {
+  return getU32(term, (LANES - 1 - lane) * 4);
 }

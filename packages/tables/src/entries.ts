@@ -1,4 +1,5 @@
 import { type RouteEntry, rowKey, type ShardEntry, type TableChange, type TableEntry, type TableName, type Target } from '@weft/forwarding';
+import { rowIdentity } from './row-identity.ts';
 
 /** True if two rows have the same table, key and value. */
 export function entryEquals(a: TableEntry, b: TableEntry): boolean {
@@ -23,7 +24,7 @@ export function diff(current: Iterable<TableEntry>, wanted: Iterable<TableEntry>
   const present = byKey(current);
   const changes: TableChange[] = [];
   for (const entry of wanted) {
-    const key = rowKey(entry);
+    const key = rowIdentity(entry);
     const found = present.get(key);
     present.delete(key);
     if (found === undefined || !entryEquals(found, entry)) changes.push(putOf(entry));
@@ -40,7 +41,7 @@ export function diffAdditive(current: Iterable<TableEntry>, wanted: Iterable<Tab
   const present = byKey(current);
   return diff(current, wanted).filter((change) => {
     if (change.op === 'delete') return false;
-    const found = present.get(rowKey(change));
+    const found = present.get(rowIdentity(change));
     if (found === undefined || !isTarget(found) || !isTarget(change)) return true;
     return change.value.generation >= found.value.generation;
   });
@@ -74,10 +75,11 @@ export function describeDifferences(
   const lines: string[] = [];
   for (const [key, entry] of left) {
     const other = right.get(key);
-    if (other === undefined) lines.push(`${key}: in ${names[0]}, not in ${names[1]}`);
-    else if (!entryEquals(entry, other)) lines.push(`${key}: ${names[0]} has ${valueText(entry)}, ${names[1]} has ${valueText(other)}`);
+    if (other === undefined) lines.push(`${rowKey(entry)}: in ${names[0]}, not in ${names[1]}`);
+    else if (!entryEquals(entry, other))
+      lines.push(`${rowKey(entry)}: ${names[0]} has ${valueText(entry)}, ${names[1]} has ${valueText(other)}`);
   }
-  for (const key of right.keys()) if (!left.has(key)) lines.push(`${key}: in ${names[1]}, not in ${names[0]}`);
+  for (const [key, entry] of right) if (!left.has(key)) lines.push(`${rowKey(entry)}: in ${names[1]}, not in ${names[0]}`);
   return lines.length > limit ? [...lines.slice(0, limit), `… and ${lines.length - limit} more`] : lines;
 }
 
@@ -89,7 +91,7 @@ export function isTarget<R extends { readonly table: TableName }>(row: R): row i
 
 function byKey(entries: Iterable<TableEntry>): Map<string, TableEntry> {
   const map = new Map<string, TableEntry>();
-  for (const entry of entries) map.set(rowKey(entry), entry);
+  for (const entry of entries) map.set(rowIdentity(entry), entry);
   return map;
 }
 

@@ -161,6 +161,11 @@ export class NetworkView {
     return { status, changes: status === 'applied' ? this.#rows.take() : [] };
   }
 
+  /** Whether a snapshot would be believed; undefined: yes. So that a large one can be applied in pieces, record by record, before it is swept by. */
+  refusesSnapshot(snapshot: NetworkSnapshot): Exclude<SnapshotStatus, 'applied'> | undefined {
+    return this.#judgeStore(snapshot);
+  }
+
   /** Applies a snapshot and sweeps: what it covers, lacks and should have is removed. */
   applySnapshot(snapshot: NetworkSnapshot, nowMs: number): SnapshotResult {
     const { bucket, atSequence } = snapshot;

@@ -1,5 +1,6 @@
-import { rowKey, type TableChange, type TableEntry } from '@weft/forwarding';
+import type { TableChange, TableEntry } from '@weft/forwarding';
 import { deleteOf, entryEquals, orderChanges, putOf } from './entries.ts';
+import { rowIdentity } from './row-identity.ts';
 import { type Contribution, outranks } from './rows.ts';
 
 /**
@@ -11,19 +12,22 @@ import { type Contribution, outranks } from './rows.ts';
  * Replacing an owner's rows costs O(its rows), whatever the size of the network.
  */
 export class RowStore {
-  /** Row key -> who asks for it; never empty. */
-  readonly #contributions = new Map<string, Contribution[]>();
+  /** Who asks for a row. Nearly always one: then no list is made. */
+  readonly #contributions = new Map<string, Contribution | readonly Contribution[]>();
   readonly #rowsOfOwner = new Map<string, readonly string[]>();
   /** Rows as they were before the changes under way. */
   readonly #touched = new Map<string, TableEntry | undefined>();
 
   /** Replaces what `owner` asks for. Changes are collected until {@link take}. */
   set(owner: string, rank: number, entries: readonly TableEntry[]): void {
-    const next = new Map<string, TableEntry>();
-    for (const entry of entries) next.set(rowKey(entry), entry);
-    for (const key of this.#rowsOfOwner.get(owner) ?? []) if (!next.has(key)) this.#replace(key, owner, undefined);
-    for (const [key, entry] of next) this.#replace(key, owner, { entry, rank, owner });
-    if (next.size > 0) this.#rowsOfOwner.set(owner, [...next.keys()]);
+    const before = this.#rowsOfOwner.get(owner);
+    if (entries.length === 0 && before === undefined) return;
+    const keys = entries.map(rowIdentity);
+    for (const key of before ?? []) if (!keys.includes(key)) this.#replace(key, owner, undefined);
+    entries.forEach((entry, i) => {
+      this.#replace(keys[i]!, owner, { entry, rank, owner });
+    });
+    if (keys.length > 0) this.#rowsOfOwner.set(owner, keys);
     else this.#rowsOfOwner.delete(owner);
   }
 
@@ -41,7 +45,7 @@ export class RowStore {
   }
 
   *entries(): IterableIterator<TableEntry> {
-    for (const key of this.#contributions.keys()) yield this.#winner(key)!;
+    for (const all of this.#contributions.values()) yield winnerOf(all);
   }
 
   get size(): number {
@@ -49,15 +53,24 @@ export class RowStore {
   }
 
   #replace(key: string, owner: string, next: Contribution | undefined): void {
-    if (!this.#touched.has(key)) this.#touched.set(key, this.#winner(key));
-    const others = (this.#contributions.get(key) ?? []).filter((one) => one.owner !== owner);
+    const all = this.#contributions.get(key);
+    if (!this.#touched.has(key)) this.#touched.set(key, all === undefined ? undefined : winnerOf(all));
+    const others = (all === undefined ? [] : isList(all) ? all : [all]).filter((one) => one.owner !== owner);
     if (next !== undefined) others.push(next);
-    if (others.length > 0) this.#contributions.set(key, others);
-    else this.#contributions.delete(key);
+    if (others.length === 0) this.#contributions.delete(key);
+    else this.#contributions.set(key, others.length === 1 ? others[0]! : others);
   }
 
   #winner(key: string): TableEntry | undefined {
     const all = this.#contributions.get(key);
-    return all?.reduce((best, one) => (outranks(one, best) ? one : best)).entry;
+    return all === undefined ? undefined : winnerOf(all);
   }
+}
+
+function isList(all: Contribution | readonly Contribution[]): all is readonly Contribution[] {
+  return Array.isArray(all);
+}
+
+function winnerOf(all: Contribution | readonly Contribution[]): TableEntry {
+  return isList(all) ? all.reduce((best, one) => (outranks(one, best) ? one : best)).entry : all.entry;
 }
