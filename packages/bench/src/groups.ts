@@ -1,3 +1,4 @@
+import { bindFanoutFigures } from './control/bind-fanout.ts';
 import type { BenchContext } from './core/context.ts';
 import type { Figure } from './core/figure.ts';
 import { scaleFigures } from './path/scale-figures.ts';
@@ -17,4 +18,5 @@ export const groups: readonly Group[] = [
   { ids: ['same-host'], what: 'TAP to TAP on one host, beside the kernel bridge', measure: sameHostFigures },
   { ids: ['vm-'], what: 'between VMs that are namespaces: one TCP stream, connections, round trips', measure: vmFigures },
   { ids: ['scale-'], what: '100,000 mappings: frames a second, and loading them', measure: scaleFigures },
+  { ids: ['bind-fanout'], what: 'a port bound until 19 other hosts forward to it', measure: bindFanoutFigures },
 ];
