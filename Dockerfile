@@ -10,6 +10,8 @@ WORKDIR /opt/weft
 COPY package.json package-lock.json .npmrc lerna.json tsconfig.json tsconfig.base.json ./
 COPY proto proto
 COPY scripts scripts
+# The build checks that the page of drop reasons agrees with their source.
+COPY docs docs
 COPY packages packages
 RUN npm ci --no-audit --no-fund && node scripts/build.mjs && npm prune --omit=dev --no-audit --no-fund
 
