@@ -36,6 +36,8 @@ export interface DeviceInfo {
   readonly kind: 'tap' | 'veth';
   readonly isTap: boolean;
   readonly isUp: boolean;
+  /** Why it can't be a tenant's port: it is the host's own (it has addresses, or belongs to a bridge). Undefined: it can. */
+  readonly ownUse: string | undefined;
 }
 
 /** The host's devices. */
@@ -45,7 +47,7 @@ export interface Devices {
   /** Index of a device, cheaply: for polling. */
   ifindex(name: string): number | undefined;
   /** Makes the persistent TAP if it is not there. */
-  createTap(name: string): Awaitable<void>;
+  createTap(name: string): Awaitable<DeviceInfo>;
   /** Puts the device into the guarded group, ARP and IPv6 off. Idempotent. */
   protect(name: string): Awaitable<void>;
   /** @param mtuBytes Set along with it; undefined: left as it is. */
@@ -80,6 +82,8 @@ export interface HostAgentInit {
   readonly acceptNewStore?: boolean;
   /** How long a network without ports here is still followed. Default 600,000 ms. */
   readonly lingerMs?: number;
+  /** Devices that are never a port's: the underlay, the tunnel. */
+  readonly reservedDevices?: readonly string[];
   /** Full resync of each network, at random in between. Default 300,000 to 600,000 ms. */
   readonly resyncMs?: { readonly min: number; readonly max: number };
 }

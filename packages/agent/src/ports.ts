@@ -467,6 +467,14 @@ export class Ports {
       return this.#put({ ...same, ...pick(wish), state: same.state === 'bound' ? 'bound' : state });
     }
     let info = await devices.inspect(wish.device);
+    const ownUse = init.reservedDevices?.includes(wish.device) ? 'the tunnels use it' : info?.ownUse;
+    if (ownUse !== undefined) {
+      throw new AgentError(
+        'WEFT_ERR_AGENT_DEVICE_RESERVED',
+        `Cannot use device ${wish.device} for a port: ${ownUse}; a port's device must be its own, name another`,
+        { path: 'device', value: wish.device },
+      );
+    }
     try {
       if (info === undefined) {
         if (wish.deviceKind !== 'tap') {
@@ -476,10 +484,8 @@ export class Ports {
             { path: 'device', value: wish.device },
           );
         }
-        await devices.createTap(wish.device);
+        info = await devices.createTap(wish.device);
         made = true;
-        info = await devices.inspect(wish.device);
-        if (info === undefined) throw new Error('it was made, and is not there');
       } else if (wish.deviceKind === 'tap' && !info.isTap) {
         throw new AgentError(
           'WEFT_ERR_AGENT_DEVICE_KIND',

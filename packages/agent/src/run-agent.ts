@@ -58,6 +58,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal, options
         version: AGENT_VERSION,
         stateDirectory: config.stateDirectory,
         acceptNewStore: config.acceptNewStore,
+        reservedDevices: [config.underlay, config.tunnelDevice ?? 'weft-tun0'],
         lingerMs: config.lingerSeconds * 1_000,
       },
     );

@@ -130,11 +130,26 @@ async function startAgent(name: string): Promise<void> {
       'engine: kernel',
     ].join('\n'),
   );
-  agents.set(name, await host.spawn([process.execPath, MAIN, '--config', config], { logName: 'agent', what: `agent ${name}` }));
-  await waitFor(async () => (await ask(name, { kind: 'status', value: {} }).catch(() => undefined))?.result !== undefined, {
-    what: `agent ${name} to answer`,
-    deadlineMs: 20_000,
-  });
+  await spawnAgent(name);
+  await answers(name);
+}
+
+async function spawnAgent(name: string): Promise<void> {
+  const host = net.host(name);
+  const argv = [process.execPath, MAIN, '--config', join(host.dir, 'agent.yaml')];
+  agents.set(name, await host.spawn(argv, { what: `agent ${name}` }));
+}
+
+/** Connected, and everything read from the store. */
+async function answers(name: string): Promise<void> {
+  await waitFor(
+    async () => {
+      const answer = await ask(name, { kind: 'status', value: {} }).catch(() => undefined);
+      return answer?.result?.kind === 'status' && answer.result.value.natsState === 'connected';
+    },
+    { what: `agent ${name} to answer`, deadlineMs: 20_000 },
+  );
+  await agents.get(name)!.waitForLine(/tables complete/, 20_000);
 }
 
 async function ask(host: string, command: Command): Promise<Response> {
@@ -187,27 +202,39 @@ describe('two agents with the kernel engine', () => {
     await consistent();
   });
 
-  it('forward while an agent is killed and NATS is stopped, and agree again afterwards', async () => {
-    await agents.get('a')!.kill();
-    await nats.stop();
-    expect(await lost(1, 2, 20)).toBe(0);
-    const host = net.host('a');
-    agents.set(
-      'a',
-      await host.spawn([process.execPath, MAIN, '--config', join(host.dir, 'agent.yaml')], { logName: 'agent', what: 'agent a' }),
-    );
-    expect(await lost(1, 2, 40)).toBe(0);
-    await nats.restart();
-    await waitFor(async () => (await ask('a', { kind: 'status', value: {} }).catch(() => undefined))?.result?.kind === 'status', {
-      what: 'agent a to answer',
-      deadlineMs: 20_000,
-    });
-    expect(await lost(1, 2, 5)).toBe(0);
-    await waitFor(async () => (await ask('b', { kind: 'status', value: {} }).catch(() => undefined))?.result?.kind === 'status', {
-      what: 'agent b to answer',
-      deadlineMs: 20_000,
-    });
+  it('lose no packet while an agent is killed and restarted, with NATS there', async () => {
+    const stream = ping(vms.get(1)!, port(2).addresses[0]!, { count: 500, intervalMs: 10, timeoutMs: 2_000 });
+    for (let i = 0; i < 2; i++) {
+      agents.get('a')!.kill();
+      await agents.get('a')!.exited;
+      await startAgent('a');
+    }
+    expect((await stream).lost).toBe(0);
     await consistent();
+  });
+
+  it('lose no packet while NATS is stopped, an agent restarts meanwhile, and NATS comes back', async () => {
+    agents.get('a')!.kill();
+    await agents.get('a')!.exited;
+    await nats.stop();
+    const stream = ping(vms.get(1)!, port(2).addresses[0]!, { count: 500, intervalMs: 10, timeoutMs: 2_000 });
+    await spawnAgent('a');
+    await agents
+      .get('a')!
+      .waitForLine(/NATS is not reachable/, 15_000)
+      .catch(() => undefined);
+    await nats.restart();
+    for (const host of ['a', 'b']) await answers(host);
+    expect((await stream).lost).toBe(0);
+    await consistent();
+  });
+
+  it("refuse the host's own devices", async () => {
+    await commit('config', configKey.port(RDID, portId(4)), { kind: 'port', value: port(4) });
+    for (const device of ['underlay0', 'lo', 'weft-tun0']) {
+      expect((await bind('a', 4, device, 'netdev')).problems[0]?.code).toBe('WEFT_ERR_AGENT_DEVICE_RESERVED');
+    }
+    expect(await lost(1, 2)).toBe(0);
   });
 
   it('make and remove a TAP', async () => {

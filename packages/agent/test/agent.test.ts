@@ -124,6 +124,15 @@ describe('refusals name value, rule and what to do, and leave nothing behind', (
     expect((await lab.bind(a, 2, { device: 'eth9', deviceKind: 'netdev' })).problems[0]?.code).toBe('WEFT_ERR_AGENT_DEVICE_IN_USE');
   });
 
+  it("the host's own devices", async () => {
+    const a = await lab.host('host-a', { init: { reservedDevices: ['eth0'] } });
+    a.devices.add('eth0', 'tap');
+    a.devices.add('br0', 'tap', false, 'it has the address 192.0.2.200');
+    await refused(a, 'WEFT_ERR_AGENT_DEVICE_RESERVED', lab.bind(a, 1, { device: 'eth0', deviceKind: 'netdev' }));
+    await refused(a, 'WEFT_ERR_AGENT_DEVICE_RESERVED', lab.bind(a, 1, { device: 'br0', deviceKind: 'netdev' }));
+    expect(a.devices.protectedNames.size).toBe(0);
+  });
+
   it('placement', async () => {
     const a = await lab.host('host-a');
     await lab.putPort(1, { placement: { mode: 'list', hosts: ['host-z'] } });

@@ -90,8 +90,8 @@ export class MemoryDevices implements Devices {
   readonly held = new Set<string>();
   #next = 10;
 
-  add(name: string, kind: 'tap' | 'veth' = 'veth', isTap = false): DeviceInfo {
-    const info = { name, ifindex: this.#next++, kind, isTap, isUp: false };
+  add(name: string, kind: 'tap' | 'veth' = 'veth', isTap = false, ownUse?: string): DeviceInfo {
+    const info = { name, ifindex: this.#next++, kind, isTap, isUp: false, ownUse };
     this.present.set(name, info);
     return info;
   }
@@ -101,8 +101,8 @@ export class MemoryDevices implements Devices {
   ifindex(name: string): number | undefined {
     return this.present.get(name)?.ifindex;
   }
-  createTap(name: string): void {
-    if (!this.present.has(name)) this.add(name, 'tap', true);
+  createTap(name: string): DeviceInfo {
+    return this.present.get(name) ?? this.add(name, 'tap', true);
   }
   protect(name: string): void {
     this.protectedNames.add(name);

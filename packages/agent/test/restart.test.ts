@@ -1,4 +1,5 @@
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { TargetKind } from '@weft/forwarding';
 import { parseIp, parseMac } from '@weft/packet';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -136,6 +137,33 @@ describe('a restarted agent', () => {
     expect(lookup(a, 1)?.kind).toBe(TargetKind.LOCAL);
     expect((await lab.unbind(a, 1)).problems).toEqual([]);
     expect(a.devices.present.size).toBe(0);
+  });
+
+  it('with damaged files says so and asks the store', async () => {
+    await a.agent.stop();
+    for (const file of readdirSync(a.stateDirectory)) writeFileSync(join(a.stateDirectory, file), '{"format":1,"ports":');
+    a.datapath.history.length = 0;
+    await lab.startAgent(a);
+    expect(lab.logs.some((log) => log.fields.condition === 'STATE_NOT_SAVED' && String(log.fields.reason).includes('state.json'))).toBe(
+      true,
+    );
+    await lab.settle(2_000);
+    expect(a.datapath.history).toEqual([]);
+    expect(lookup(a, 1)?.kind).toBe(TargetKind.LOCAL);
+  });
+
+  it('with its records lost, but not its ports, leaves the packet path alone until it has seen the store', async () => {
+    await lab.settle(6_000);
+    await a.agent.stop();
+    for (const file of readdirSync(a.stateDirectory)) if (file.startsWith('network-')) truncateSync(join(a.stateDirectory, file), 30);
+    a.datapath.history.length = 0;
+    await lab.startAgent(a, { connected: false });
+    await lab.settle(5_000);
+    expect(a.datapath.history).toEqual([]);
+    a.bus.setConnected(true);
+    await lab.settle(2_000);
+    expect(a.datapath.history).toEqual([]);
+    expect((await lab.consistency(a)).differences).toEqual([]);
   });
 
   it('keeps move windows over a restart on the same boot', async () => {
