@@ -1,4 +1,5 @@
 import { bindFanoutFigures } from './control/bind-fanout.ts';
+import { portMoveFigures } from './control/port-move.ts';
 import type { BenchContext } from './core/context.ts';
 import type { Figure } from './core/figure.ts';
 import { scaleFigures } from './path/scale-figures.ts';
@@ -19,4 +20,5 @@ export const groups: readonly Group[] = [
   { ids: ['vm-'], what: 'between VMs that are namespaces: one TCP stream, connections, round trips', measure: vmFigures },
   { ids: ['scale-'], what: '100,000 mappings: frames a second, and loading them', measure: scaleFigures },
   { ids: ['bind-fanout'], what: 'a port bound until 19 other hosts forward to it', measure: bindFanoutFigures },
+  { ids: ['port-move'], what: 'a port moved between hosts under 1,000 frames a second', measure: portMoveFigures },
 ];
