@@ -1,3 +1,4 @@
+import { agentKillFigures } from './control/agent-kill.ts';
 import { bindFanoutFigures } from './control/bind-fanout.ts';
 import { portMoveFigures } from './control/port-move.ts';
 import type { BenchContext } from './core/context.ts';
@@ -21,4 +22,5 @@ export const groups: readonly Group[] = [
   { ids: ['scale-'], what: '100,000 mappings: frames a second, and loading them', measure: scaleFigures },
   { ids: ['bind-fanout'], what: 'a port bound until 19 other hosts forward to it', measure: bindFanoutFigures },
   { ids: ['port-move'], what: 'a port moved between hosts under 1,000 frames a second', measure: portMoveFigures },
+  { ids: ['agent-kill'], what: 'agents killed and started again under load', measure: agentKillFigures },
 ];
