@@ -1,6 +1,7 @@
 import { agentKillFigures } from './control/agent-kill.ts';
 import { bindFanoutFigures } from './control/bind-fanout.ts';
 import { portMoveFigures } from './control/port-move.ts';
+import { userEngineFigures } from './control/user-engine.ts';
 import type { BenchContext } from './core/context.ts';
 import type { Figure } from './core/figure.ts';
 import { scaleFigures } from './path/scale-figures.ts';
@@ -23,4 +24,5 @@ export const groups: readonly Group[] = [
   { ids: ['bind-fanout'], what: 'a port bound until 19 other hosts forward to it', measure: bindFanoutFigures },
   { ids: ['port-move'], what: 'a port moved between hosts under 1,000 frames a second', measure: portMoveFigures },
   { ids: ['agent-kill'], what: 'agents killed and started again under load', measure: agentKillFigures },
+  { ids: ['user-engine'], what: 'the user-space engine, beside the one of Open vSwitch', measure: userEngineFigures },
 ];

@@ -1,9 +1,10 @@
-import { createLabNet, createVmNetns, type LabNet, type OffloadMode, run, spawnIn, type VmNetns, waitFor } from '@weft/testkit';
+import { createLabNet, createVmNetns, type LabNet, type OffloadMode, run, type VmNetns } from '@weft/testkit';
 import { inNetns, startTcpEcho, startTcpProbe, type TcpProbeResult } from '@weft/tuntap';
 import type { BenchContext } from '../core/context.ts';
 import { type Figure, ratioFigure } from '../core/figure.ts';
 import { median } from '../core/statistics.ts';
 import { vmA, vmB } from './addresses.ts';
+import { iperfStream } from './iperf.ts';
 import { bridgeVxlan, redirectOnly } from './peers.ts';
 import { type PathEnd, TENANT_MTU_BYTES, UNDERLAY_MTU_BYTES } from './topology.ts';
 import { joinByWeft } from './weft.ts';
@@ -74,7 +75,13 @@ export async function vmFigures(context: BenchContext): Promise<Figure[]> {
           const path = paths[(turn + Math.max(0, round)) % paths.length]!;
           context.progress(`VMs ${mode}: round ${round + 1}/${context.rounds} ${path.id}`);
           const measured = {
-            stream: await iperf(path, round < 0 ? 1 : 2),
+            stream: await iperfStream({
+              client: path.a.netns,
+              server: path.b.netns,
+              address: vmB.address,
+              seconds: round < 0 ? 1 : 2,
+              registry: path.net.registry,
+            }),
             connect: await probe(path, 'connect', context),
             roundTrip: await probe(path, 'round-trip', context),
           };
@@ -154,24 +161,4 @@ async function probe(path: VmPath, mode: 'connect' | 'round-trip', context: Benc
   } finally {
     await echo.stop();
   }
-}
-
-/** Gigabits per second received of one TCP stream. */
-async function iperf(path: VmPath, seconds: number): Promise<number> {
-  const server = await spawnIn(path.b.netns, ['taskset', '-c', '1', 'iperf3', '-s', '-1', '-p', '5201'], {
-    registry: path.net.registry,
-    what: 'iperf3 server',
-  });
-  await waitFor(async () => (await run('ss', ['-ltnH', 'sport', '=', ':5201'], { netns: path.b.netns })).stdout.includes(':5201'), {
-    what: 'iperf3 to listen',
-    deadlineMs: 5_000,
-    intervalMs: 10,
-  });
-  const { stdout } = await run('taskset', ['-c', '0', 'iperf3', '-c', vmB.address, '-p', '5201', '-t', String(seconds), '-J'], {
-    netns: path.a.netns,
-    timeoutMs: 30_000,
-  });
-  await server.exited;
-  const report = JSON.parse(stdout) as { end: { sum_received: { bits_per_second: number } } };
-  return report.end.sum_received.bits_per_second / 1e9;
 }
