@@ -85,6 +85,8 @@ static __always_inline int forward(struct __sk_buff *skb, const struct weft_port
 			if (!shard || addr_is_zero(shard->pa))
 				return WEFT_DROP_NO_GATEWAY_OWNER;
 			pa = shard->pa;
+		} else if (unlikely(target->kind != WEFT_TARGET_PEER && target->kind != WEFT_TARGET_REDIRECT)) {
+			return WEFT_DROP_NO_PEER; /* a kind of a later version, or a torn write: what is not known is denied */
 		}
 		reason = encap_check(pa, p->length);
 		if (reason)

@@ -192,6 +192,8 @@ class WorldBuilder {
     this.#addMember(subnet, 23, { kind: TargetKind.PEER, pa: HOSTS[1]! }, ended);
     this.#addMember(subnet, 24, { kind: TargetKind.REDIRECT, pa: HOSTS[0]! }, rng.oneIn(2) ? {} : { ...moved, prevPa: OWN_PA });
     this.#addMember(subnet, 25, { kind: TargetKind.DENY }, {});
+    // A kind that this version doesn't know: whatever else stands there, nothing is sent to it.
+    this.#addMember(subnet, 27, { kind: rng.pick([5, 6, 255]) as TargetKind, pa: HOSTS[0]! }, this.#move());
     if (rng.oneIn(2)) this.#addMember(subnet, 26, { kind: TargetKind.PEER, pa: rng.oneIn(2) ? NO_ADDRESS : OWN_PA }, {});
   }
 
