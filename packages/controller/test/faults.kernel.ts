@@ -258,12 +258,14 @@ describe('audit', () => {
     pair = [await weft.addController(), await weft.addController()];
     await weft.apply(manifests('audited', { ports: { a: 'subnet: blue, addresses: [10.0.1.10]' } }));
     const wanted = await committed();
+    let missing: string[] = [];
     const entries = await waitFor(
       async () => {
         const found = await listAudit(weft.store.audit, { limit: 100_000 });
-        return wanted.every((id) => found.some((entry) => auditId(entry.record) === id)) && found;
+        missing = wanted.filter((id) => !found.some((entry) => auditId(entry.record) === id));
+        return missing.length === 0 && found;
       },
-      { what: 'the audit to be complete' },
+      { what: 'the audit to be complete', show: () => `missing ${missing.join(', ')} of ${wanted.length}, ${wanted.at(-1)}` },
     );
     const ids = entries.map((entry) => auditId(entry.record));
     expect(new Set(ids).size).toBe(ids.length);

@@ -4,6 +4,7 @@ import {
   type Endpoint,
   type ExecOptions,
   ipBatch,
+  ipJson,
   type LabHost,
   NetnsWorker,
   QemuVm,
@@ -157,12 +158,17 @@ export class LabVm implements Endpoint {
 
   /** The second half: the new NIC takes the old one's place, in one go. Processes and connections of the VM live on. */
   async switchNic(host: LabHost, device: string): Promise<void> {
+    // A live migration carries the guest's memory over, its neighbour cache among it.
+    const neighbours = await ipJson<{ dst: string; lladdr?: string }>(['neigh', 'show', 'dev', 'eth0'], this.netns.netns);
     await ipBatch(
       [
         ['link', 'del', 'eth0'],
         ['link', 'set', 'eth1', 'name', 'eth0'],
         ...this.nic.addresses.map((address) => ['address', 'add', address, 'dev', 'eth0', ...(address.includes(':') ? ['nodad'] : [])]),
         ['link', 'set', 'eth0', 'up'],
+        ...neighbours.flatMap(({ dst, lladdr }) =>
+          lladdr === undefined ? [] : [['neigh', 'replace', dst, 'lladdr', lladdr, 'dev', 'eth0', 'nud', 'stale']],
+        ),
         ...(this.nic.gateways ?? []).map((gateway) => ['route', 'add', gateway.includes(':') ? '::/0' : 'default', 'via', gateway]),
       ],
       this.netns.netns,
