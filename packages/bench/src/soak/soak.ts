@@ -203,7 +203,7 @@ async function carryOut(lab: Lab, action: SoakAction): Promise<void> {
       for (const host of HOSTS) await lab.untilAgentAnswers(host);
       return;
     case 'move': {
-      const at = HOSTS.findIndex((host) => host === lab.vm(MOVER.name).host);
+      const at = (HOSTS as readonly string[]).indexOf(lab.vm(MOVER.name).host);
       await lab.migrate(MOVER.name, HOSTS[(at + action.by) % HOSTS.length]!);
       return;
     }
