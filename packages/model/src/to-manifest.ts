@@ -1,7 +1,9 @@
-import { stringify } from 'yaml';
 import { API_VERSION } from './manifest.ts';
-import type { Port, Tenant, VirtualNetwork } from './records.ts';
+import type { Port, Tenant, VirtualNetwork, VirtualSubnet } from './records.ts';
 import { networkSpecView, portSpecView, subnetSpecView } from './specs.ts';
+
+// Records as the manifests that make them, complete: applied again they change nothing. A placement that denies every host can't be
+// written as a manifest; it becomes an empty list, which apply refuses, rather than be left out, which would mean any host.
 
 /** A record as the manifest that makes it. */
 export interface Manifest {
@@ -11,37 +13,22 @@ export interface Manifest {
   readonly spec?: object;
 }
 
-/** The manifests of a record, complete: applied again they change nothing. A network gives one for itself and one for each subnet. */
-export function toManifests(
-  record:
-    | { readonly kind: 'tenant'; readonly value: Tenant }
-    | { readonly kind: 'network'; readonly value: VirtualNetwork }
-    | { readonly kind: 'port'; readonly value: Port },
-): Manifest[] {
-  const apiVersion = API_VERSION;
-  switch (record.kind) {
-    case 'tenant':
-      return [{ apiVersion, kind: 'Tenant', metadata: { name: record.value.name } }];
-    case 'network': {
-      const { tenant, name, subnets } = record.value;
-      return [
-        { apiVersion, kind: 'VirtualNetwork', metadata: { tenant, name }, spec: networkSpecView(record.value) },
-        ...subnets.map((subnet) => ({
-          apiVersion,
-          kind: 'VirtualSubnet',
-          metadata: { tenant, network: name, name: subnet.name },
-          spec: subnetSpecView(subnet),
-        })),
-      ];
-    }
-    case 'port': {
-      const { tenant, network, name } = record.value;
-      return [{ apiVersion, kind: 'Port', metadata: { tenant, network, name }, spec: portSpecView(record.value) }];
-    }
-  }
+export function tenantManifest({ name }: Pick<Tenant, 'name'>): Manifest {
+  return { apiVersion: API_VERSION, kind: 'Tenant', metadata: { name } };
 }
 
-/** Manifests as YAML documents. */
-export function formatManifests(manifests: readonly Manifest[]): string {
-  return manifests.map((manifest) => stringify(manifest, { version: '1.2', lineWidth: 0, aliasDuplicateObjects: false })).join('---\n');
+/** The network without its subnets, which have manifests of their own. */
+export function networkManifest(network: VirtualNetwork): Manifest {
+  const { tenant, name } = network;
+  return { apiVersion: API_VERSION, kind: 'VirtualNetwork', metadata: { tenant, name }, spec: networkSpecView(network) };
+}
+
+export function subnetManifest(network: Pick<VirtualNetwork, 'tenant' | 'name'>, subnet: VirtualSubnet): Manifest {
+  const metadata = { tenant: network.tenant, network: network.name, name: subnet.name };
+  return { apiVersion: API_VERSION, kind: 'VirtualSubnet', metadata, spec: subnetSpecView(subnet) };
+}
+
+export function portManifest(port: Port): Manifest {
+  const { tenant, network, name } = port;
+  return { apiVersion: API_VERSION, kind: 'Port', metadata: { tenant, network, name }, spec: portSpecView(port) };
 }

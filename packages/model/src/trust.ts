@@ -27,7 +27,8 @@ export class TrustStore {
 
   /**
    * Takes in a change of a principal (config) or of a host (hosts); others are passed over. Older revisions than held are passed
-   * over too, so events and snapshots may come in any order.
+   * over too, so events and snapshots may come in any order; and one signed to replace an older revision than held is refused.
+   * @param revision As read from the store: an event's is signed by nobody.
    * @returns Why it was refused; undefined when taken in or passed over. A principal signed by a key that is not (yet) an admin is held
    *   and counts once its signer does; so nothing is returned for it.
    */
@@ -37,6 +38,7 @@ export class TrustStore {
       if (change.after !== undefined && !keyFits('config', change.key, change.after)) return misplaced(change);
       const held = this.#principals.get(parsed.publicKey);
       if (held !== undefined && held.revision >= revision) return undefined;
+      if (held !== undefined && change.replacesRevision < held.revision) return replayed(change, revision, held.revision);
       // A stranger may not displace what an admin wrote.
       if (held !== undefined && !this.isAdmin(signer) && this.isAdmin(held.signer))
         return notAllowed(change, signer, 'only an admin writes principals');
@@ -48,6 +50,7 @@ export class TrustStore {
       if (change.after !== undefined && !keyFits('hosts', change.key, change.after)) return misplaced(change);
       const held = this.#hosts.get(parsed.hostId);
       if (held !== undefined && held.revision >= revision) return undefined;
+      if (held !== undefined && change.replacesRevision < held.revision) return replayed(change, revision, held.revision);
       // A stranger may not displace what the host itself wrote. One whose principal is not here yet is held, and counts with it.
       const known = this.principal(signer) !== undefined;
       const refusal = known || this.host(parsed.hostId) !== undefined ? this.mayWrite(change, signer) : undefined;
@@ -219,6 +222,16 @@ function misplaced(change: Change): WeftError {
     },
   );
 }
+
+/** An old record put again says itself that it was signed to replace something older than what is held. */
+function replayed(change: Change, revision: number, held: number): WeftError {
+  return new WeftError(
+    'WEFT_ERR_TRUST_KEY',
+    `Cannot accept the record under ${change.bucket} ${change.key} at revision ${revision}: it was signed to replace revision ${change.replacesRevision}, ${held} stood there; an old record put again`,
+    { bucket: change.bucket, key: change.key },
+  );
+}
+
 function unknownKey(what: string, signer: string): WeftError {
   return new WeftError(
     'WEFT_ERR_TRUST_UNKNOWN_KEY',

@@ -1,6 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { formatManifests, ManifestError, nearest, type Port, parseManifests, toManifests, type VirtualNetwork } from '../src/index.ts';
+import {
+  ManifestError,
+  nearest,
+  networkManifest,
+  type Port,
+  parseManifests,
+  portManifest,
+  subnetManifest,
+  tenantManifest,
+  type VirtualNetwork,
+} from '../src/index.ts';
 
 const parse = (text: string) => parseManifests([{ name: 'net.yaml', text }]);
 function problemsOf(text: string): readonly { at: string; code: string; path: string; hint: string; value: string; resource: string }[] {
@@ -102,6 +112,8 @@ describe('parseManifests()', () => {
     expect(problemsOf(text)[1]!.resource).toBe('VirtualSubnet coke/net/blue');
     expect(nearest('adresses', ['addresses', 'subnet'])).toBe('addresses');
     expect(nearest('zzz', ['addresses', 'subnet'])).toBeUndefined();
+    // Two letters in the wrong order are one slip.
+    expect(nearest('wbe1', ['db1', 'web1'])).toBe('web1');
   });
 
   it('refuses values of a wrong type, with what to write', () => {
@@ -193,38 +205,51 @@ describe('parseManifests()', () => {
   });
 });
 
-describe('formatManifests()', () => {
-  it('gives what parseManifests() reads back as the same resources', () => {
-    const network: VirtualNetwork = {
-      id: '0b8f5e0a-0000-4000-8000-00000000000a',
-      tenant: 'coke',
-      name: 'net',
-      networkId: 7,
-      subnets: [{ name: 'blue', vsid: 5001, prefixes: ['10.0.1.0/24', '2001:db8::/64'], gateways: ['10.0.1.1', '2001:db8::1'] }],
-      routes: [
-        { prefix: '0.0.0.0/0', kind: 'next-hop', nextHop: '10.0.1.10' },
-        { prefix: '192.0.2.0/24', kind: 'blackhole', nextHop: '' },
-      ],
-    };
-    const port: Port = {
-      id: '0b8f5e0a-0000-4000-8000-000000000001',
-      tenant: 'coke',
-      network: 'net',
-      routingDomainId: network.id,
-      subnet: 'blue',
-      vsid: 5001,
-      name: '1',
-      mac: '02:00:00:00:00:01',
-      addresses: ['10.0.1.10'],
-      placement: { mode: 'list', hosts: ['true'] },
-    };
-    const text = formatManifests(
-      [{ kind: 'network', value: network } as const, { kind: 'port', value: port } as const].flatMap(toManifests),
-    );
-    const [first, second, third] = parse(text).resources;
-    expect(first).toEqual({ kind: 'network', value: { tenant: 'coke', name: 'net', routingDomainId: network.id, routes: network.routes } });
-    expect(second).toEqual({ kind: 'subnet', value: { tenant: 'coke', network: 'net', ...network.subnets[0] } });
+describe('manifests of records', () => {
+  const network: VirtualNetwork = {
+    id: '0b8f5e0a-0000-4000-8000-00000000000a',
+    tenant: 'coke',
+    name: 'net',
+    networkId: 7,
+    subnets: [{ name: 'blue', vsid: 5001, prefixes: ['10.0.1.0/24', '2001:db8::/64'], gateways: ['10.0.1.1', '2001:db8::1'] }],
+    routes: [
+      { prefix: '0.0.0.0/0', kind: 'next-hop', nextHop: '10.0.1.10' },
+      { prefix: '192.0.2.0/24', kind: 'blackhole', nextHop: '' },
+    ],
+  };
+  const port: Port = {
+    id: '0b8f5e0a-0000-4000-8000-000000000001',
+    tenant: 'coke',
+    network: 'net',
+    routingDomainId: network.id,
+    subnet: 'blue',
+    vsid: 5001,
+    name: '1',
+    mac: '02:00:00:00:00:01',
+    addresses: ['10.0.1.10'],
+    placement: { mode: 'list', hosts: ['true'] },
+  };
+  const read = (manifest: object): unknown => parse(JSON.stringify(manifest)).resources[0];
+
+  it('are read back as the same resources', () => {
     const { tenant, network: net, subnet, name, mac, addresses, placement } = port;
-    expect(third).toEqual({ kind: 'port', value: { tenant, network: net, subnet, name, mac, addresses, placement } });
+    expect(read(tenantManifest({ name: 'coke' }))).toEqual({ kind: 'tenant', value: { name: 'coke' } });
+    expect(read(networkManifest(network))).toEqual({
+      kind: 'network',
+      value: { tenant: 'coke', name: 'net', routingDomainId: network.id, routes: network.routes },
+    });
+    expect(read(networkManifest({ ...network, routes: [] }))).toMatchObject({ value: { routes: [] } });
+    expect(read(subnetManifest(network, network.subnets[0]!))).toEqual({
+      kind: 'subnet',
+      value: { tenant: 'coke', network: 'net', ...network.subnets[0] },
+    });
+    expect(read(portManifest(port))).toEqual({ kind: 'port', value: { tenant, network: net, subnet, name, mac, addresses, placement } });
+    const anywhere = portManifest({ ...port, placement: { mode: 'any', hosts: [] } });
+    expect(read(anywhere)).toMatchObject({ value: { placement: undefined } });
+  });
+
+  it('never widen a placement that denies every host to any host', () => {
+    const denied = portManifest({ ...port, placement: { mode: 'deny', hosts: [] } });
+    expect(read(denied)).toMatchObject({ value: { placement: { mode: 'list', hosts: [] } } });
   });
 });

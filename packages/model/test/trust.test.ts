@@ -45,7 +45,7 @@ const principal = (publicKey: string, role: Role, name: string, tenants: string[
   const value: Principal = { key: publicKey, name, role, tenants };
   return change('config', configKey.principal(publicKey), { kind: 'principal', value });
 };
-const apply = (one: Change, signer: string) => trust.apply(one, signer, ++revision);
+const apply = (one: Change, signer: string) => trust.apply({ ...one, replacesRevision: revision }, signer, ++revision);
 const host = (id: string, publicKey: string, providerAddress: string): Change => {
   const value: Host = {
     id,
@@ -145,6 +145,19 @@ describe('TrustStore', () => {
     expect(trust.roleOf(stranger)).toBe('deny');
     trust.apply(principal(second, 'admin', 'second'), admin, 1);
     expect(trust.roleOf(second)).toBe('deny');
+  });
+
+  it('refuses an old record put again: who was removed stays out', () => {
+    const granted = { ...principal(hostB, 'host', 'host-b'), replacesRevision: revision };
+    expect(trust.apply(granted, admin, ++revision)).toBeUndefined();
+    const old = { ...host('host-b', hostB, '192.0.2.2'), replacesRevision: revision };
+    expect(trust.apply(old, hostB, ++revision)).toBeUndefined();
+    expect(apply(host('host-b', hostB, '192.0.2.22'), hostB)).toBeUndefined();
+    expect(trust.apply(old, hostB, ++revision)?.code).toBe('WEFT_ERR_TRUST_KEY');
+    expect(trust.host('host-b')?.providerAddress).toBe('192.0.2.22');
+    expect(apply(change('config', configKey.principal(hostB), undefined), admin)).toBeUndefined();
+    expect(trust.apply(granted, admin, ++revision)?.code).toBe('WEFT_ERR_TRUST_KEY');
+    expect(trust.roleOf(hostB)).toBe('deny');
   });
 
   it('sweeps what a snapshot lacks', () => {
