@@ -36,6 +36,9 @@ describe('weft lab', () => {
     expect(status).toMatchObject({ complete: true });
     expect(status.vms).toHaveLength(4);
     expect((await command('--lab', two, 'get', 'ports', '--json')).stdout).toContain('web1');
+    // The option that names the lab to every other command names it to these, too.
+    expect((await command('--lab', two, 'lab', 'exec', 'web1', '--', 'true')).code).toBe(0);
+    expect(JSON.parse((await command('--lab', two, 'lab', 'status', '--json')).stdout)).toMatchObject({ name: two });
     const again = await command('lab', 'up', '-f', 'docs/examples/lab.yaml', '--name', one);
     expect(again.code).toBe(1);
     expect(again.stderr).toMatch(/is up already/);

@@ -139,9 +139,15 @@ function describeRow(kind: Kind, catalog: Catalog, reference: Reference, nowMs: 
   if (row === undefined) return undefined;
   const fields: Field[] = [[kind, { text: row.name, tone: 'strong' }]];
   for (const [key, value] of Object.entries({ ...row.document.metadata, ...row.document.status })) {
-    if (key !== 'name' && value !== null) fields.push([key, Array.isArray(value) ? value.join('\n') : String(value)]);
+    if (key !== 'name' && value !== null) fields.push([titleOf(key), Array.isArray(value) ? value.join('\n') : String(value)]);
   }
   return formatFields(fields, options);
+}
+
+/** `providerAddress` as people write it: `Provider address`; `underlayMtu`: `Underlay MTU`. */
+function titleOf(key: string): string {
+  const words = key.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).replace(/ mtu$/, ' MTU');
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
 /** What the port's host says of it: state, and the frames dropped. */

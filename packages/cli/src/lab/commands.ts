@@ -7,6 +7,7 @@ import type { Command } from 'commander';
 import { type Deps, examples } from '../commands/deps.ts';
 import { CliError, CliErrorCode } from '../core/errors.ts';
 import { readText } from '../core/files.ts';
+import { labOf } from '../core/settings.ts';
 import { toJson } from '../format/output.ts';
 import { formatTable } from '../format/table.ts';
 
@@ -17,6 +18,7 @@ export const weftCommand: readonly string[] = [process.execPath, fileURLToPath(n
 export const labCacheDir: string = process.env['WEFT_CACHE_DIR'] ?? '/var/cache/weft';
 
 const DEFAULT_NAME = 'lab';
+const nameHelp = 'the lab (default: what --lab or WEFT_LAB say, else "lab")';
 
 export function registerLabCommands(program: Command, deps: Deps): void {
   const lab = program
@@ -43,13 +45,13 @@ export function registerLabCommands(program: Command, deps: Deps): void {
       'Makes everything the lab file names and leaves it running. The file holds one document of kind Lab and the resources "weft apply" takes.',
     )
     .requiredOption('-f, --file <file>', 'the lab file; - for standard input')
-    .option('--name <name>', 'the lab\'s name (default: metadata.name of the file, else "lab"); several labs live side by side')
+    .option('--name <name>', 'the lab\'s name (default: what --lab or WEFT_LAB say, else metadata.name of the file, else "lab"); several labs live side by side')
     .addHelpText('after', examples('weft lab up -f docs/examples/lab.yaml', 'weft lab up -f lab.yaml --name second'))
-    .action(async (options: { file: string; name?: string }) => {
+    .action(async (options: { file: string; name?: string }, command: Command) => {
       mustBeRoot();
       const text = options.file === '-' ? await deps.io.readStdin() : readText(options.file, 'the lab file');
       const file = parseLabFile(options.file, text);
-      const name = options.name ?? file.spec.name ?? DEFAULT_NAME;
+      const name = givenName(options, command, deps) ?? file.spec.name ?? DEFAULT_NAME;
       if (readLabRecords(name) !== undefined) {
         if (readLabNote(name, 'complete') === true) {
           throw new CliError(
@@ -84,18 +86,19 @@ export function registerLabCommands(program: Command, deps: Deps): void {
     .description('Runs a command in a VM of the lab (or, with --host, on a host) and ends with its exit status.')
     .argument('<vm>', 'name of the VM, or of a host with --host')
     .argument('<command...>', 'the command and its arguments, after --')
-    .option('--name <name>', 'the lab', DEFAULT_NAME)
+    .option('--name <name>', nameHelp)
     .option('--host', 'on a host instead of a VM')
     .addHelpText(
       'after',
       examples('weft lab exec web1 -- ping -c 3 10.0.1.11', 'weft lab exec --host h1 -- tcpdump -ni underlay0 udp port 4789'),
     )
-    .action(async (vmName: string, command: string[], options: { name: string; host?: boolean }) => {
+    .action(async (vmName: string, words: string[], options: { name?: string; host?: boolean }, command: Command) => {
       mustBeRoot();
-      const view = viewOf(options.name);
+      const name = givenName(options, command, deps) ?? DEFAULT_NAME;
+      const view = viewOf(name);
       if (options.host === true) {
-        if (!view.hosts.includes(vmName)) throw noSuch('host', vmName, view.hosts, options.name);
-        deps.setExitCode(enter(`weft-${options.name}-${vmName}`, command));
+        if (!view.hosts.includes(vmName)) throw noSuch('host', vmName, view.hosts, name);
+        deps.setExitCode(enter(`weft-${name}-${vmName}`, words));
         return;
       }
       const note = view.vms.find((vm) => vm.spec.name === vmName);
@@ -104,14 +107,14 @@ export function registerLabCommands(program: Command, deps: Deps): void {
           'VM',
           vmName,
           view.vms.map((vm) => vm.spec.name),
-          options.name,
+          name,
         );
       if (note.spec.kind === 'netns') {
-        deps.setExitCode(enter(`weft-${options.name}-vm-${vmName}`, command));
+        deps.setExitCode(enter(`weft-${name}-vm-${vmName}`, words));
         return;
       }
-      const vm = new LabVm(note, Registry.open(options.name)!);
-      const result = await vm.exec(command, { timeoutMs: 600_000, allowFailure: true });
+      const vm = new LabVm(note, Registry.open(name)!);
+      const result = await vm.exec(words, { timeoutMs: 600_000, allowFailure: true });
       deps.io.out(result.stdout);
       if (result.stderr !== '') deps.io.note(result.stderr.replace(/\n$/, ''));
       deps.setExitCode(result.code);
@@ -121,11 +124,11 @@ export function registerLabCommands(program: Command, deps: Deps): void {
   lab
     .command('status')
     .summary('what a lab is made of, and what of it runs')
-    .option('--name <name>', 'the lab', DEFAULT_NAME)
+    .option('--name <name>', nameHelp)
     .option('--json', 'print JSON')
     .addHelpText('after', examples('weft lab status', 'weft lab status --name second --json'))
-    .action((options: { name: string; json?: boolean }) => {
-      const view = viewOf(options.name);
+    .action((options: { name?: string; json?: boolean }, command: Command) => {
+      const view = viewOf(givenName(options, command, deps) ?? DEFAULT_NAME);
       if (options.json === true) deps.io.out(toJson(view));
       else {
         deps.io.out(`lab ${view.name}: ${view.complete ? 'up' : 'not complete'}, ${view.hosts.length} hosts\n\n`);
@@ -183,12 +186,12 @@ export function registerLabCommands(program: Command, deps: Deps): void {
   lab
     .command('down')
     .summary('end a lab and remove all that belongs to it')
-    .option('--name <name>', 'the lab', DEFAULT_NAME)
+    .option('--name <name>', nameHelp)
     .option('--all', 'every lab of this machine')
     .addHelpText('after', examples('weft lab down', 'weft lab down --name second', 'weft lab down --all'))
-    .action(async (options: { name: string; all?: boolean }) => {
+    .action(async (options: { name?: string; all?: boolean }, command: Command) => {
       mustBeRoot();
-      for (const name of options.all === true ? labNames() : [options.name]) {
+      for (const name of options.all === true ? labNames() : [givenName(options, command, deps) ?? DEFAULT_NAME]) {
         const result = await cleanLab(name);
         deps.io.note(
           result.found
@@ -207,6 +210,11 @@ interface LabView {
   readonly hosts: readonly string[];
   readonly vms: readonly LabVmNote[];
   readonly processes: readonly { readonly what: string; readonly pid: number; readonly alive: boolean }[];
+}
+
+/** The lab that `--name`, `--lab` or `WEFT_LAB` name, in this order. */
+function givenName(options: { readonly name?: string }, command: Command, deps: Deps): string | undefined {
+  return options.name ?? labOf(command.optsWithGlobals(), deps.io);
 }
 
 function viewOf(name: string): LabView {
