@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { protectTenantDevice } from '@weft/datapath';
-import { createTap, inspectTap, removeTap, TunTapError } from '@weft/tuntap';
+import { createTap, inspectTap, removeTap, setLink, TunTapError } from '@weft/tuntap';
 import type { DeviceInfo, Devices } from './components.ts';
 import { AgentError } from './errors.ts';
 
@@ -15,7 +15,7 @@ interface LinkJson {
   readonly link_netnsid?: number;
 }
 
-/** The devices of the network namespace that the agent runs in, by ioctl, procfs and iproute2. */
+/** The devices of the network namespace that the agent runs in, by ioctl, rtnetlink, procfs and iproute2. */
 export const systemDevices: Devices = {
   inspect(name: string): DeviceInfo | undefined {
     const tap = asTap(name);
@@ -59,7 +59,7 @@ export const systemDevices: Devices = {
   },
 
   bringUp(name: string, mtuBytes?: number): void {
-    insist(['link', 'set', 'dev', name, ...(mtuBytes === undefined ? [] : ['mtu', String(mtuBytes)]), 'up'], `bring ${name} up`);
+    setLink(name, { up: true, ...(mtuBytes !== undefined && { mtu: mtuBytes }) });
   },
 
   removeTap(name: string): 'removed' | 'absent' | 'held' {
@@ -93,10 +93,4 @@ function asTap(name: string): DeviceInfo | undefined | 'other' {
 
 function ip(args: readonly string[]): { readonly status: number | null; readonly stdout: string; readonly stderr: string } {
   return spawnSync('ip', args, { encoding: 'utf8', timeout: 10_000 });
-}
-
-function insist(args: readonly string[], action: string): void {
-  const { status, stderr } = ip(args);
-  if (status === 0) return;
-  throw new AgentError('WEFT_ERR_AGENT_DEVICE_SETUP', `Cannot ${action}: ip ${args.join(' ')} said: ${stderr.trim() || 'nothing'}`);
 }

@@ -1,4 +1,4 @@
-import { type Bus, type Entry, type RecordEntry, readCommitted, readEntry, type Store, type Subscription } from '@weft/bus';
+import { type Bus, type Entry, HintedReads, type RecordEntry, readEntry, type Store, type Subscription } from '@weft/bus';
 import { configPrefix, parseKey, type TrustStore, WeftError } from '@weft/model';
 import type { AgentClock, AgentLogger } from './components.ts';
 import { messageOf } from './errors.ts';
@@ -23,10 +23,13 @@ export class TrustFeed {
     this.#trust = trust;
     this.#clock = clock;
     this.#logger = logger;
-    this.#events = bus.onHostEvents((event) => {
-      this.#take(event.key, () => readCommitted(event));
-      // A host that has just been admitted: its principal is read now, before its first binding comes.
-      if (trust.host(event.key) === undefined) void this.refresh();
+    const hints = new HintedReads(
+      (bucket, key) => this.#lookAt(bucket, key),
+      () => void this.refresh(),
+    );
+    this.#events = bus.onHostEvents(({ bucket, key }) => {
+      const kind = parseKey(bucket, key)?.kind;
+      if (kind === 'principal' || kind === 'host') hints.hear(bucket as 'config' | 'hosts', key);
     });
   }
 
@@ -77,6 +80,19 @@ export class TrustFeed {
     });
     this.#trust.sweep('principal', new Set(keys), principals.atSequence);
     this.#trust.sweep('host', new Set(hosts.entries.map((entry) => entry.key)), hosts.atSequence);
+  }
+
+  /** Reads one key that an event has named. Without a store yet: the first look comes with it. */
+  async #lookAt(bucket: 'config' | 'hosts', key: string): Promise<void> {
+    if (this.#store === undefined || this.#stopped) return;
+    try {
+      const entry = await this.#store.bucket(bucket).get(key);
+      if (entry !== undefined) this.#take(key, () => readEntry(bucket, entry));
+    } catch (error) {
+      this.#logger.warn({ key, reason: messageOf(error) }, 'cannot read a principal or host that has changed');
+    }
+    // A host that has just been admitted: its principal is read now, before its first binding comes.
+    if (bucket === 'hosts' && this.#trust.host(key) === undefined) void this.refresh();
   }
 
   #take(key: string, read: () => RecordEntry): void {

@@ -209,6 +209,41 @@ describe('records that nobody may say', () => {
     expect(b.agent.conditions).toEqual([]);
   });
 
+  it('principals and hosts by an event alone: its revision is signed by nobody, so an old record announced again counts for nothing', async () => {
+    const [a, b, c] = await three();
+    const key = configKey.principal(a.identity.publicKey);
+    const old = lab.store.buckets.config.values.get(key)!;
+    await lab.commit('config', key, undefined, lab.admin);
+    await lab.settle(1_000);
+    const forged = { bucket: 'config' as const, key, bucketCreatedUnixMs: CREATED, envelope: old.value };
+    for (const revision of [lab.store.buckets.config.sequence + 1, Number.MAX_SAFE_INTEGER]) c.bus.receive({ ...forged, revision });
+    // What stands in the way of a record to come, for a host that is admitted later.
+    const late = createIdentity('host');
+    const lateKey = configKey.principal(late.publicKey);
+    const value = { key: late.publicKey, name: 'host-z', role: 'host', tenants: [] } as const;
+    const envelope = lab.forge({ bucket: 'config', key: lateKey, after: { kind: 'principal', value } }, b.identity);
+    c.bus.receive({ bucket: 'config', key: lateKey, revision: 2 ** 53 - 1, bucketCreatedUnixMs: CREATED, envelope });
+    await lab.settle(1_000);
+    const { revision } = lab.store.buckets.mapping.values.get(bindingKey(2))!;
+    const steal = lab.forge(
+      { bucket: 'mapping', key: bindingKey(2), replacesRevision: revision, after: { kind: 'binding', value: binding(2, 'host-a', 9) } },
+      a.identity,
+    );
+    c.bus.receive({ bucket: 'mapping', key: bindingKey(2), revision: revision + 50, bucketCreatedUnixMs: CREATED, envelope: steal });
+    await lab.settle(1_000);
+    expect(lookup(c, 2)?.pa).toEqual(parseIp(paOf('host-b')));
+    expect(codes(c)).toContain('RECORD_REFUSED');
+    await lab.admit('host-z', late);
+    await lab.settle(1_000);
+    const digest = { routingDomainId: RDID, hostId: 'host-z', zero: false, hash: new Uint8Array(32), recordCount: 1 };
+    const heard = counters(c).digestsHeard;
+    await lab.startAgent({ ...b, id: 'host-z', identity: late, stateDirectory: `${b.stateDirectory}-z` });
+    await lab.settle(1_000);
+    c.bus.receiveDigest({ ...digest, bucketCreatedUnixMs: CREATED, configRevision: 1, mappingRevision: 1 }, late.publicKey);
+    await lab.settle(100);
+    expect(counters(c).digestsHeard).toBe(heard + 1);
+  });
+
   it("deletions of others' bindings", async () => {
     const [a, b, c] = await three();
     const { revision } = lab.store.buckets.mapping.values.get(bindingKey(2))!;

@@ -158,7 +158,7 @@ export class MemoryBus implements Bus {
   receive(record: CommittedRecord): void {
     const parsed = parseKey(record.bucket, record.key);
     const handlers =
-      parsed?.kind === 'host'
+      parsed?.kind === 'host' || parsed?.kind === 'principal'
         ? this.#hostEvents
         : parsed !== undefined && 'routingDomainId' in parsed
           ? this.#events.get(parsed.routingDomainId)

@@ -1,6 +1,7 @@
 import { configKey, configPrefix, type Principal, parseKey, TrustStore, WeftError } from '@weft/model';
 import type { Bus, BusLogger, RecordEntry, Store, Subscription } from './api.ts';
-import { commitRecord, getRecord, readCommitted, readEntry } from './envelope.ts';
+import { commitRecord, getRecord, readEntry } from './envelope.ts';
+import { HintedReads } from './hinted-reads.ts';
 import type { Identity } from './identity.ts';
 import { silentLogger } from './link.ts';
 
@@ -55,7 +56,19 @@ export async function createTrustFollower(init: TrustFollowerInit): Promise<Trus
     refresh().catch((error: Error) => logger.warn({ error: error.message }, 'cannot refresh principals and hosts'));
   };
 
-  const events: Subscription = bus.onHostEvents((event) => take(() => readCommitted(event), event.key));
+  const read = async (bucket: 'config' | 'hosts', key: string): Promise<void> => {
+    try {
+      const entry = await store.bucket(bucket).get(key);
+      if (entry !== undefined) take(() => readEntry(bucket, entry), key);
+    } catch (error) {
+      logger.warn({ where: key, error: (error as Error).message }, 'cannot read a principal or host; the next look does');
+    }
+  };
+  const hints = new HintedReads(read, refreshQuietly);
+  const events: Subscription = bus.onHostEvents(({ bucket, key }) => {
+    const kind = parseKey(bucket, key)?.kind;
+    if (kind === 'principal' || kind === 'host') hints.hear(bucket as 'config' | 'hosts', key);
+  });
   try {
     await refresh();
   } catch (error) {
