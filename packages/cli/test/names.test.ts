@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseDevice } from '../src/commands/port.ts';
 import { chooseHost } from '../src/core/local-host.ts';
+import { chooseLab } from '../src/lab/choose-lab.ts';
 import { notFound } from '../src/resources/catalog.ts';
 import { parseKind } from '../src/resources/kinds.ts';
 import { formatReference, parseReference } from '../src/resources/reference.ts';
@@ -83,5 +84,18 @@ describe('notFound()', () => {
     );
     expect(notFound('Port', 'x/y/z', ['coke/net/web1']).message).toBe('There is no Port "x/y/z": see "weft get port"');
     expect(notFound('Host', 'a', []).message).toBe('There is no Host "a": there is none yet');
+  });
+});
+
+describe('chooseLab()', () => {
+  it('takes the one named, the only one, the default one', () => {
+    expect(chooseLab('b', ['a'])).toBe('b');
+    expect(chooseLab(undefined, ['playground'])).toBe('playground');
+    expect(chooseLab(undefined, ['a', 'lab'])).toBe('lab');
+    expect(chooseLab(undefined, [])).toBe('lab');
+  });
+
+  it('asks which one when several are there', () => {
+    expect(() => chooseLab(undefined, ['a', 'b'])).toThrow(/Several labs .*\(a, b\): say which with --name/);
   });
 });

@@ -10,6 +10,7 @@ import { readText } from '../core/files.ts';
 import { labOf } from '../core/settings.ts';
 import { toJson } from '../format/output.ts';
 import { formatTable } from '../format/table.ts';
+import { chooseLab, DEFAULT_LAB_NAME } from './choose-lab.ts';
 
 /** The `weft` command itself, for processes that a lab starts. */
 export const weftCommand: readonly string[] = [process.execPath, fileURLToPath(new URL('../../bin/weft.js', import.meta.url))];
@@ -17,8 +18,7 @@ export const weftCommand: readonly string[] = [process.execPath, fileURLToPath(n
 /** For what is the same in every lab. */
 export const labCacheDir: string = process.env['WEFT_CACHE_DIR'] ?? '/var/cache/weft';
 
-const DEFAULT_NAME = 'lab';
-const nameHelp = 'the lab (default: what --lab or WEFT_LAB say, else "lab")';
+const nameHelp = 'the lab (default: what --lab or WEFT_LAB say, else the only one there is)';
 
 export function registerLabCommands(program: Command, deps: Deps): void {
   const lab = program
@@ -45,13 +45,16 @@ export function registerLabCommands(program: Command, deps: Deps): void {
       'Makes everything the lab file names and leaves it running. The file holds one document of kind Lab and the resources "weft apply" takes.',
     )
     .requiredOption('-f, --file <file>', 'the lab file; - for standard input')
-    .option('--name <name>', 'the lab\'s name (default: what --lab or WEFT_LAB say, else metadata.name of the file, else "lab"); several labs live side by side')
+    .option(
+      '--name <name>',
+      'the lab\'s name (default: what --lab or WEFT_LAB say, else metadata.name of the file, else "lab"); several labs live side by side',
+    )
     .addHelpText('after', examples('weft lab up -f docs/examples/lab.yaml', 'weft lab up -f lab.yaml --name second'))
     .action(async (options: { file: string; name?: string }, command: Command) => {
       mustBeRoot();
       const text = options.file === '-' ? await deps.io.readStdin() : readText(options.file, 'the lab file');
       const file = parseLabFile(options.file, text);
-      const name = givenName(options, command, deps) ?? file.spec.name ?? DEFAULT_NAME;
+      const name = givenName(options, command, deps) ?? file.spec.name ?? DEFAULT_LAB_NAME;
       if (readLabRecords(name) !== undefined) {
         if (readLabNote(name, 'complete') === true) {
           throw new CliError(
@@ -76,7 +79,7 @@ export function registerLabCommands(program: Command, deps: Deps): void {
       done = true;
       await up.detach();
       deps.io.note(
-        `lab "${name}" is up: weft lab exec${name === DEFAULT_NAME ? '' : ` --name ${name}`} VM -- COMMAND, weft --lab ${name} status, weft lab down --name ${name}`,
+        `lab "${name}" is up: weft lab exec${name === DEFAULT_LAB_NAME ? '' : ` --name ${name}`} VM -- COMMAND, weft --lab ${name} status, weft lab down --name ${name}`,
       );
     });
 
@@ -94,7 +97,7 @@ export function registerLabCommands(program: Command, deps: Deps): void {
     )
     .action(async (vmName: string, words: string[], options: { name?: string; host?: boolean }, command: Command) => {
       mustBeRoot();
-      const name = givenName(options, command, deps) ?? DEFAULT_NAME;
+      const name = chooseLab(givenName(options, command, deps), labNames());
       const view = viewOf(name);
       if (options.host === true) {
         if (!view.hosts.includes(vmName)) throw noSuch('host', vmName, view.hosts, name);
@@ -128,7 +131,7 @@ export function registerLabCommands(program: Command, deps: Deps): void {
     .option('--json', 'print JSON')
     .addHelpText('after', examples('weft lab status', 'weft lab status --name second --json'))
     .action((options: { name?: string; json?: boolean }, command: Command) => {
-      const view = viewOf(givenName(options, command, deps) ?? DEFAULT_NAME);
+      const view = viewOf(chooseLab(givenName(options, command, deps), labNames()));
       if (options.json === true) deps.io.out(toJson(view));
       else {
         deps.io.out(`lab ${view.name}: ${view.complete ? 'up' : 'not complete'}, ${view.hosts.length} hosts\n\n`);
@@ -191,7 +194,7 @@ export function registerLabCommands(program: Command, deps: Deps): void {
     .addHelpText('after', examples('weft lab down', 'weft lab down --name second', 'weft lab down --all'))
     .action(async (options: { name?: string; all?: boolean }, command: Command) => {
       mustBeRoot();
-      for (const name of options.all === true ? labNames() : [givenName(options, command, deps) ?? DEFAULT_NAME]) {
+      for (const name of options.all === true ? labNames() : [chooseLab(givenName(options, command, deps), labNames())]) {
         const result = await cleanLab(name);
         deps.io.note(
           result.found
