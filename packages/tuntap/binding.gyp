@@ -8,6 +8,7 @@
         "src/native/frame_poller.cc",
         "src/native/generator.cc",
         "src/native/link_info.cc",
+        "src/native/link_set.cc",
         "src/native/load_thread.cc",
         "src/native/netns.cc",
         "src/native/packet_socket.cc",

@@ -15,6 +15,7 @@
  * - `openTap`, `openPacketSocket`: a {@link FrameSource} each: single reads, batched reads driven by the event loop with back-pressure
  *   (`pause`, `resume`), writes. Descriptors are non-blocking and closed on exec, and belong to the object that opened them.
  * - `createTap`, `removeTap`, `inspectTap`: persistent devices without a descriptor, idempotent.
+ * - `setLink`: up, MTU, group and ARP of any interface, without a process.
  * - `inNetns`: run a synchronous function in another network namespace.
  * - `startGenerator`, `startSink`: load for benchmarks, in native threads.
  *
@@ -26,6 +27,7 @@ export type { FrameBatch } from './frame-batch.ts';
 export type { FrameSource, StartOptions } from './frame-source.ts';
 export { type Generator, type GeneratorOptions, type GeneratorResult, startGenerator } from './generator.ts';
 export { type InterfaceHolder, interfaceHolders } from './holders.ts';
+export { type LinkSettings, setLink } from './link-settings.ts';
 export { inNetns } from './netns.ts';
 export { openPacketSocket, type PacketFilterInstruction, type PacketSocketOptions } from './packet-socket.ts';
 export { type CreateTapOptions, createTap, inspectTap, removeTap, type TapInfo } from './persistent-tap.ts';

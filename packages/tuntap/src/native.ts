@@ -8,6 +8,7 @@ export interface Native {
   tunIoctl(fd: number, request: 'TUNSETPERSIST' | 'TUNSETOFFLOAD' | 'TUNSETOWNER' | 'TUNSETGROUP', argument: number): void;
   closeFd(fd: number): void;
   linkInfo(name: string): NativeLinkInfo | null;
+  setLink(name: string, settings: NativeLinkSettings): void;
   readFrame(fd: number, maxBytes: number): Uint8Array | null;
   writeFrame(fd: number, frame: Uint8Array): void;
   writeFrames(fd: number, frames: readonly Uint8Array[]): number;
@@ -45,6 +46,14 @@ export interface NativeLinkInfo {
   readonly persistent?: boolean;
   readonly multiQueue?: boolean;
   readonly queueCount?: number;
+}
+
+export interface NativeLinkSettings {
+  readonly up?: boolean;
+  readonly arp?: boolean;
+  readonly mtu?: number;
+  readonly group?: number;
+  readonly ipv6AddressGeneration?: boolean;
 }
 
 export interface NativeFramePoller {

@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { setLink, TunTapError } from '@weft/tuntap';
 import { DatapathError } from '../errors.ts';
 import { runCommand, tryCommand } from './command.ts';
 import { requireDevice } from './devices.ts';
@@ -62,12 +63,21 @@ export function removeGuard(): void {
  * @throws {DatapathError} `WEFT_ERR_DATAPATH_NO_DEVICE`, `WEFT_ERR_DATAPATH_COMMAND`.
  */
 export function protectTenantDevice(name: string): void {
-  requireDevice(name);
-  runCommand('ip', ['link', 'set', 'dev', name, 'group', String(TENANT_DEVICE_GROUP), 'arp', 'off', 'addrgenmode', 'none']);
+  closeToHost(name);
   setSysctl(`net/ipv6/conf/${name}/accept_ra`, '0');
   setSysctl(`net/ipv6/conf/${name}/disable_ipv6`, '1');
   setSysctl(`net/ipv4/conf/${name}/rp_filter`, '1');
   setSysctl(`net/ipv4/conf/${name}/arp_ignore`, '8');
+}
+
+/** Without a process: a host that binds a port has its frames waiting. */
+function closeToHost(name: string): void {
+  try {
+    setLink(name, { group: TENANT_DEVICE_GROUP, arp: false, ipv6AddressGeneration: false });
+  } catch (error) {
+    if (error instanceof TunTapError && error.code === 'WEFT_ERR_TUNTAP_NOT_FOUND') requireDevice(name);
+    throw new DatapathError('WEFT_ERR_DATAPATH_COMMAND', (error as Error).message, { cause: error });
+  }
 }
 
 /** Files below /proc/sys/net are those of the calling thread's network namespace. A kernel without IPv6 has none of its, and needs none. */

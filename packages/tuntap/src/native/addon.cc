@@ -5,6 +5,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   weft::RegisterTap(env, exports);
   weft::RegisterPacketSocket(env, exports);
   weft::RegisterLinkInfo(env, exports);
+  weft::RegisterLinkSet(env, exports);
   weft::RegisterFrameIo(env, exports);
   weft::RegisterFramePoller(env, exports);
   weft::RegisterNetns(env, exports);

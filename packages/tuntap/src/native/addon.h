@@ -7,6 +7,7 @@ namespace weft {
 void RegisterTap(Napi::Env env, Napi::Object exports);
 void RegisterPacketSocket(Napi::Env env, Napi::Object exports);
 void RegisterLinkInfo(Napi::Env env, Napi::Object exports);
+void RegisterLinkSet(Napi::Env env, Napi::Object exports);
 void RegisterFrameIo(Napi::Env env, Napi::Object exports);
 void RegisterFramePoller(Napi::Env env, Napi::Object exports);
 void RegisterNetns(Napi::Env env, Napi::Object exports);
