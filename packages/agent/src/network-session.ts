@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { type Bus, type Entry, type RecordEntry, readEntry, type Store, type Subscription } from '@weft/bus';
+import { type Bus, type Entry, openChange, type RecordEntry, readEntry, type Store, type Subscription } from '@weft/bus';
 import type { TableChange } from '@weft/forwarding';
 import {
   type Change,
@@ -20,6 +20,7 @@ import {
   type LocalDevice,
   type MoveWindow,
   type NetworkRecord,
+  type NetworkSnapshot,
   NetworkView,
   NO_MOVE,
   startTrickle,
@@ -395,7 +396,7 @@ export class NetworkSession {
       this.resync('new subnet').catch(() => undefined);
       return;
     }
-    const { status, changes } = this.view.apply(judged.record, this.#on.clock.now());
+    const { status, changes } = this.view.apply(judged.record, this.#on.clock.now(), true);
     this.#give(changes);
     if (status === 'applied') {
       this.#keep(judged.record, event.envelope);
@@ -461,7 +462,7 @@ export class NetworkSession {
   }
 
   async #syncConfig(store: Store): Promise<void> {
-    const askedAtRevision = this.view.bucketPosition('config')?.maxRevision ?? 0;
+    const asked = this.view.askSnapshot('config');
     // The snapshot first, then the document: so the document is at least as new as the sequence that the sweep goes by.
     const ports = await store.config.snapshot(configPrefix.ports(this.rdid));
     const document = await store.config.get(configKey.network(this.rdid));
@@ -473,20 +474,20 @@ export class NetworkSession {
     }
     if (this.#stopped) return;
     const { atSequence, bucketCreatedUnixMs } = ports;
-    await this.#applySnapshot({ bucket: 'config', bucketCreatedUnixMs, atSequence, askedAtRevision }, records);
+    await this.#applySnapshot({ bucket: 'config', bucketCreatedUnixMs, atSequence, ...asked }, records);
     this.#give(this.view.setClaimedVsids(this.#claims.allowed, this.#on.clock.now()));
   }
 
   async #syncMapping(store: Store): Promise<void> {
-    const askedAtRevision = this.view.bucketPosition('mapping')?.maxRevision ?? 0;
+    const asked = this.view.askSnapshot('mapping');
     const { entries, atSequence, bucketCreatedUnixMs } = await store.mapping.snapshot(mappingPrefix(this.rdid));
     const records = await this.#judgeAll('mapping', bucketCreatedUnixMs, entries);
     if (this.#stopped) return;
-    await this.#applySnapshot({ bucket: 'mapping', bucketCreatedUnixMs, atSequence, askedAtRevision }, records);
+    await this.#applySnapshot({ bucket: 'mapping', bucketCreatedUnixMs, atSequence, ...asked }, records);
   }
 
   async #applySnapshot(
-    head: { bucket: 'config' | 'mapping'; bucketCreatedUnixMs: number; atSequence: number; askedAtRevision: number },
+    head: Omit<NetworkSnapshot, 'records'> & { readonly bucket: 'config' | 'mapping' },
     records: readonly { readonly record: NetworkRecord; readonly envelope: Uint8Array }[],
   ): Promise<void> {
     const snapshot = { ...head, records: records.map((one) => one.record) };
@@ -503,6 +504,16 @@ export class NetworkSession {
     }
     if (this.#storeLost && head.bucket === 'mapping') this.#storeLost = false;
     if (!this.#storeLost) this.#on.conditions.clear('STORE_LOST', this.rdid);
+    for (const key of result.disproved) {
+      const held = this.envelopes.get(`${head.bucket}/${key}`);
+      this.envelopes.delete(`${head.bucket}/${key}`);
+      this.dirty = true;
+      this.#refused(
+        key,
+        'WEFT_ERR_TRUST_KEY',
+        `Cannot accept the record under ${head.bucket} ${key} that was announced at revision ${held?.revision}: the store never had it; it was signed by ${signerOf(held)}`,
+      );
+    }
     const present = new Set<string>();
     for (const { record, envelope } of records) {
       present.add(`${record.bucket}/${record.key}`);
@@ -594,6 +605,10 @@ export class NetworkSession {
     const { min, max } = this.#init.resyncMs ?? { min: 300_000, max: 600_000 };
     return this.#on.clock.now() + min + this.#on.random() * (max - min);
   }
+}
+
+function signerOf(held: CommittedRecord | undefined): string {
+  return held === undefined ? 'an unknown key' : openChange(held.envelope).signer;
 }
 
 function nextTurn(): Promise<void> {

@@ -244,6 +244,40 @@ describe('records that nobody may say', () => {
     expect(counters(c).digestsHeard).toBe(heard + 1);
   });
 
+  it('under revisions that the store never had: forgotten at the next look, and the network goes on', async () => {
+    const [a, b, c] = await three();
+    const { revision } = lab.store.buckets.mapping.values.get(bindingKey(2))!;
+    const announce = (n: number, at: number, generation: number, replacesRevision: number): void => {
+      const value = binding(n, 'host-a', generation);
+      const key = bindingKey(n);
+      const envelope = lab.forge({ bucket: 'mapping', key, replacesRevision, after: { kind: 'binding', value } }, a.identity);
+      for (const host of [b, c]) host.bus.receive({ bucket: 'mapping', key, revision: at, bucketCreatedUnixMs: CREATED, envelope });
+    };
+    announce(2, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, revision);
+    announce(3, lab.store.buckets.mapping.sequence + 1, 50, lab.store.buckets.mapping.values.get(bindingKey(3))!.revision);
+    announce(77, 2 ** 52, 1, 0);
+    await lab.settle(20);
+    // The port is b's in truth; others are bound meanwhile, and their events are heard.
+    for (const n of [4, 5]) {
+      await lab.putPort(n);
+      expect((await lab.bind(b, n)).problems).toEqual([]);
+    }
+    for (const host of [b, c]) host.bus.setConnected(false);
+    for (const host of [b, c]) host.bus.setConnected(true);
+    await lab.settle(5_000);
+    for (const host of [b, c]) {
+      expect(codes(host)).not.toContain('STORE_LOST');
+      expect((await lab.consistency(host)).differences).toEqual([]);
+    }
+    expect(lookup(c, 2)?.pa).toEqual(parseIp(paOf('host-b')));
+    expect(lookup(b, 3)?.pa).toEqual(parseIp(paOf('host-c')));
+    expect(lookup(b, 2)?.kind).toBe(TargetKind.LOCAL);
+    // And what is true from now on is believed.
+    expect((await lab.bind(c, 2, { move: true })).problems).toEqual([]);
+    await lab.settle(1_000);
+    expect(lookup(b, 2)?.pa).toEqual(parseIp(paOf('host-c')));
+  });
+
   it("deletions of others' bindings", async () => {
     const [a, b, c] = await three();
     const { revision } = lab.store.buckets.mapping.values.get(bindingKey(2))!;

@@ -56,6 +56,8 @@ export interface SnapshotResult {
   readonly swept: number;
   /** Bindings refused for their generation. */
   readonly generationRefused: number;
+  /** Keys of records that were only heard of, and that the store never had as they were announced. Forgotten. */
+  readonly disproved: readonly string[];
 }
 
 /** The digest of a view: what `NetworkDigest` carries. */
@@ -74,6 +76,8 @@ interface Slot extends RecordPosition {
   readonly refused: boolean;
   /** What it feeds; undefined while only a refused record is known. */
   readonly feeds: { readonly kind: 'network' | 'port' | 'binding'; readonly portId: string } | undefined;
+  /** The how manyth hint it came by, while the store has not confirmed it; 0: read from the store, or written by this host. */
+  readonly heardAs: number;
 }
 
 interface PortState {
@@ -88,6 +92,8 @@ interface PortState {
 interface BucketState {
   createdUnixMs: number;
   maxRevision: number;
+  /** As `maxRevision`, of records that were read or written, not only heard of. */
+  seenRevision: number;
   /** Sequence of the last snapshots, by what they covered: keys not known then are gone. */
   floor: number;
 }
@@ -105,6 +111,7 @@ export class NetworkView {
   readonly #rows = new RowStore();
   /** Ports whose generation starts anew, since the store was replaced. */
   readonly #anyGeneration = new Set<string>();
+  #hintCount = 0;
   #network: VirtualNetwork | undefined;
   #networkIdInRows = 0;
   #vsids: ReadonlySet<number> = new Set();
@@ -155,9 +162,17 @@ export class NetworkView {
     return this.#buckets.get(bucket);
   }
 
-  /** Applies one record. `nowMs`: boot clock. Idempotent. */
-  apply(record: NetworkRecord, nowMs: number): ApplyResult {
-    const status = this.#fold(record, nowMs, false);
+  /** To be called before a snapshot is read: what it will be judged by. */
+  askSnapshot(bucket: BucketName): Pick<NetworkSnapshot, 'askedAtRevision' | 'askedAtHint'> {
+    return { askedAtRevision: this.#buckets.get(bucket)?.seenRevision ?? 0, askedAtHint: this.#hintCount };
+  }
+
+  /**
+   * Applies one record. `nowMs`: boot clock. Idempotent.
+   * @param heard It came by an event: its revision is signed by nobody, and no proof that the store ever had it.
+   */
+  apply(record: NetworkRecord, nowMs: number, heard = false): ApplyResult {
+    const status = this.#fold(record, nowMs, false, heard ? ++this.#hintCount : 0);
     return { status, changes: status === 'applied' ? this.#rows.take() : [] };
   }
 
@@ -170,13 +185,14 @@ export class NetworkView {
   applySnapshot(snapshot: NetworkSnapshot, nowMs: number): SnapshotResult {
     const { bucket, atSequence } = snapshot;
     const refusal = this.#judgeStore(snapshot);
-    if (refusal !== undefined) return { status: refusal, changes: [], applied: 0, swept: 0, generationRefused: 0 };
+    if (refusal !== undefined) return { status: refusal, changes: [], applied: 0, swept: 0, generationRefused: 0, disproved: [] };
+    const disproved = this.#disprove(snapshot, nowMs);
     const present = new Set<string>();
     let applied = 0;
     let generationRefused = 0;
     for (const record of snapshot.records) {
       present.add(record.key);
-      const status = this.#fold(record, nowMs, true);
+      const status = this.#fold(record, nowMs, true, 0);
       if (status === 'applied') applied++;
       if (status === 'generation-refused') generationRefused++;
     }
@@ -188,7 +204,7 @@ export class NetworkView {
     }
     const state = this.#buckets.get(bucket)!;
     state.floor = Math.max(state.floor, atSequence);
-    return { status: 'applied', changes: this.#rows.take(), applied, swept, generationRefused };
+    return { status: 'applied', changes: this.#rows.take(), applied, swept, generationRefused, disproved };
   }
 
   /**
@@ -268,31 +284,48 @@ export class NetworkView {
     const { bucket, atSequence, bucketCreatedUnixMs: createdUnixMs } = snapshot;
     const known = this.#buckets.get(bucket);
     if (known === undefined) {
-      this.#buckets.set(bucket, { createdUnixMs, maxRevision: 0, floor: 0 });
+      this.#buckets.set(bucket, { createdUnixMs, maxRevision: 0, seenRevision: 0, floor: 0 });
       return undefined;
     }
     if (known.createdUnixMs !== createdUnixMs) return 'store-changed';
     const lost = snapshot.records.some(({ key, revision }) => {
-      const held = this.#slots.get(slotKey(bucket, key))?.revision ?? 0;
-      return held > revision && held <= atSequence;
+      const held = this.#slots.get(slotKey(bucket, key));
+      return held !== undefined && held.heardAs === 0 && held.revision > revision && held.revision <= atSequence;
     });
     return lost || atSequence < snapshot.askedAtRevision ? 'store-behind' : undefined;
   }
 
-  #fold(record: NetworkRecord, nowMs: number, stands: boolean): ApplyStatus {
+  /** Forgets what was heard of before the snapshot was asked for, if it should be in there and is not. The truth is folded next. */
+  #disprove({ bucket, records, askedAtHint = 0 }: NetworkSnapshot, nowMs: number): string[] {
+    const heard = [...this.#slots.values()].filter((slot) => slot.bucket === bucket && slot.heardAs > 0 && slot.heardAs <= askedAtHint);
+    if (heard.length === 0) return [];
+    const standing = new Map(records.map(({ key, revision }) => [key, revision]));
+    const disproved = heard.filter(({ key, revision }) => (standing.get(key) ?? 0) < revision);
+    for (const slot of disproved) this.#forget(slot, nowMs);
+    if (disproved.length > 0) {
+      const known = [...this.#slots.values()].filter((slot) => slot.bucket === bucket);
+      this.#buckets.get(bucket)!.maxRevision = known.reduce((max, { revision }) => Math.max(max, revision), 0);
+    }
+    return disproved.map(({ key }) => key);
+  }
+
+  #fold(record: NetworkRecord, nowMs: number, stands: boolean, heardAs: number): ApplyStatus {
     const { bucket, key, revision, bucketCreatedUnixMs } = record;
     let store = this.#buckets.get(bucket);
     if (store === undefined) {
-      store = { createdUnixMs: bucketCreatedUnixMs, maxRevision: 0, floor: 0 };
+      store = { createdUnixMs: bucketCreatedUnixMs, maxRevision: 0, seenRevision: 0, floor: 0 };
       this.#buckets.set(bucket, store);
     }
     if (store.createdUnixMs !== bucketCreatedUnixMs) return 'store-changed';
     const slot = this.#slots.get(slotKey(bucket, key));
     if (slot === undefined ? revision <= store.floor && !stands : revision < slot.revision) return 'stale';
-    if (slot?.revision === revision && !(slot.refused && record.kind !== 'refused')) return 'duplicate';
+    if (slot?.revision === revision && !(slot.refused && record.kind !== 'refused')) {
+      if (slot.heardAs > 0 && heardAs === 0) this.#settle(slot, { ...slot, heardAs }, store);
+      return 'duplicate';
+    }
     if (record.kind === 'refused') {
       if (!stands) return 'stale';
-      this.#settle(slot, { bucket, key, revision, bucketCreatedUnixMs, live: true, refused: true, feeds: slot?.feeds }, store);
+      this.#settle(slot, { bucket, key, revision, bucketCreatedUnixMs, live: true, refused: true, feeds: slot?.feeds, heardAs }, store);
       return 'applied';
     }
     const portId = record.kind === 'network' ? DOCUMENT : record.portId;
@@ -303,7 +336,7 @@ export class NetworkView {
     }
     const live = record.value !== undefined;
     const feeds = { kind: record.kind, portId };
-    this.#settle(slot, { bucket, key, revision, bucketCreatedUnixMs, live, refused: status !== 'applied', feeds }, store);
+    this.#settle(slot, { bucket, key, revision, bucketCreatedUnixMs, live, refused: status !== 'applied', feeds, heardAs }, store);
     if (status === 'applied') this.#take(record, nowMs);
     return status;
   }
@@ -331,6 +364,7 @@ export class NetworkView {
     if (next.live) this.#hash.add(next.bucket, next.key, next.revision);
     this.#slots.set(slotKey(next.bucket, next.key), next);
     store.maxRevision = Math.max(store.maxRevision, next.revision);
+    if (next.heardAs === 0) store.seenRevision = Math.max(store.seenRevision, next.revision);
   }
 
   #forget(slot: Slot, nowMs: number): void {

@@ -28,8 +28,10 @@ export interface NetworkSnapshot {
   /** Everything with a revision up to this is in `records`, or gone. */
   readonly atSequence: number;
   readonly records: readonly NetworkRecord[];
-  /** Highest revision of the bucket that the view knew when the snapshot was asked for: an `atSequence` below it means records were lost. */
+  /** Highest revision that the view had read from the bucket when the snapshot was asked for: an `atSequence` below it means records were lost. */
   readonly askedAtRevision: number;
+  /** How many records had been heard of then. What of them it should have and lacks was never in the store. Default 0. */
+  readonly askedAtHint?: number;
 }
 
 /** What became of a record. */
