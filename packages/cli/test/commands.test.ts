@@ -2,7 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DropReason, type Problem, parseManifests, WeftError } from '@weft/model';
+import { buildUdpFrame, buildVxlanFrame } from '@weft/packet';
 import { afterAll, describe, expect, it } from 'vitest';
+import { explainDrop } from '../src/commands/drops.ts';
 import { CliError, CliErrorCode } from '../src/core/errors.ts';
 import { run } from './support/harness.ts';
 import { binding, port, rdid, world } from './support/world.ts';
@@ -319,6 +321,27 @@ describe('weft status, drops and check', () => {
         ).out,
       ),
     ).toHaveLength(2);
+  });
+
+  it('a sample that was cut is described by what is in it, not as a frame that was cut short', () => {
+    const counter = { device: 'web1', portId: '', vsid: 0, reason: 1, packets: 1, bytes: 90, lastMsAgo: 1 };
+    const describe = (sample: Uint8Array): string => explainDrop('h1', { ...counter, sample }, []).sample;
+    // A listener report (RFC 3810) of 90 bytes, of which the datapath keeps 64.
+    const report = Buffer.from(
+      '33330000001602000000010186dd600000000024000100000000000000000000000000000000ff0200000000000000000000000000163a000502000001008f00',
+      'hex',
+    );
+    expect(report).toHaveLength(64);
+    expect(describe(report)).toMatch(/^02:00:00:00:01:01 > 33:33:00:00:00:16, IPv6 :: > ff02::16, /);
+    expect(describe(report)).not.toContain('TRUNCATED');
+    const macs = { sourceMac: '02:00:00:00:00:01', destinationMac: '02:00:00:00:00:02' };
+    const outer = { ...macs, source: '192.0.2.1', destination: '192.0.2.2', vni: 5001, sourcePort: 40_000 };
+    const inner = buildUdpFrame({ ...macs, source: '10.0.0.1', destination: '10.0.0.2', sourcePort: 1, destinationPort: 2 });
+    const tunnel = describe(buildVxlanFrame(outer, inner).subarray(0, 64));
+    expect(tunnel).toContain('IPv4 192.0.2.1 > 192.0.2.2, UDP 40000 > 4789, VXLAN vni 5001 | ');
+    expect(tunnel).toMatch(/, …$/);
+    // What is shorter than the space for samples came so.
+    expect(describe(report.subarray(0, 60))).toContain('TRUNCATED_IPV6_PAYLOAD');
   });
 
   it('check fails when a host differs or is silent', async () => {

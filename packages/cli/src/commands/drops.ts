@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type DropCounter, dropReasonName, dropReasonTexts, type Port } from '@weft/model';
-import { describeFrame } from '@weft/packet';
+import { describeFrame, ETHER_TYPE, getU16 } from '@weft/packet';
 import type { Command } from 'commander';
 import { CliError, CliErrorCode, ExitCode } from '../core/errors.ts';
 import type { Session } from '../core/session.ts';
@@ -47,9 +47,25 @@ export function explainDrop(host: string, counter: DropCounter, ports: readonly 
     packets,
     bytes,
     lastMsAgo,
-    sample: sample.length === 0 ? '' : describeFrame(sample),
+    sample: sample.length === 0 ? '' : describeHead(sample),
     sampleHex: Buffer.from(sample).toString('hex'),
   };
+}
+
+/** The datapath keeps this much of a frame (`WEFT_SAMPLE_LEN`). */
+const SAMPLE_BYTES = 64;
+
+/**
+ * Describes a sample. One that is full ends because it was cut, not because the sender cut it: it is filled up with zeros to the length its IP
+ * header gives, or the description would stop at a frame "truncated". Of a frame in a tunnel the MACs are all that is in the head.
+ */
+function describeHead(sample: Uint8Array): string {
+  if (sample.length < SAMPLE_BYTES) return describeFrame(sample);
+  const type = getU16(sample, 12);
+  const length = type === ETHER_TYPE.ipv4 ? 14 + getU16(sample, 16) : type === ETHER_TYPE.ipv6 ? 54 + getU16(sample, 18) : 0;
+  const frame = new Uint8Array(Math.max(length, sample.length));
+  frame.set(sample);
+  return describeFrame(frame).replace(/( \| \S+ > [^\s,]+), .*$/, '$1, …');
 }
 
 /** A table of drops, most frequent first, and below it what each reason means and its latest frame. */
