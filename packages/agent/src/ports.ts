@@ -71,6 +71,8 @@ type DeviceWish = Pick<OwnPort, 'routingDomainId' | 'portId' | 'vsid' | 'device'
 
 const MAX_CONFLICTS = 5;
 const MAX_UNKNOWN = 3;
+/** Half of all: no port moves that often. */
+const MAX_BELIEVED_GENERATION = 2 ** 52;
 // As the kernel judges names (dev_valid_name), and without the % that makes a pattern of one.
 const DEVICE_NAME = /^[^\s/:%]{1,15}$/;
 
@@ -688,9 +690,14 @@ function pick({ routingDomainId, portId, vsid, device, deviceKind }: DeviceWish)
   return { routingDomainId, portId, vsid, device, deviceKind };
 }
 
+/**
+ * The generation that a new claim must exceed, as far as it stands in the store. Whoever wrote it: others may have believed it when its
+ * placement was another. But not to the end of the numbers, else a record that nobody believes would leave no higher one to its rightful host.
+ */
 function generationOf(entry: RecordEntry | undefined): number {
   const record = entry?.record ?? entry?.change.before;
-  return record?.kind === 'binding' ? record.value.generation : 0;
+  const generation = record?.kind === 'binding' ? record.value.generation : 0;
+  return generation < MAX_BELIEVED_GENERATION ? generation : 0;
 }
 
 function name(port: Port): string {

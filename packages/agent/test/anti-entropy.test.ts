@@ -278,6 +278,25 @@ describe('records that nobody may say', () => {
     expect(lookup(b, 2)?.pa).toEqual(parseIp(paOf('host-c')));
   });
 
+  it('with the highest generation there is: the rightful host can still claim the port', async () => {
+    const [a, b, c] = await three();
+    for (const generation of [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER - 1, 2 ** 52]) {
+      const { revision } = lab.store.buckets.mapping.values.get(bindingKey(1))!;
+      const value = binding(1, 'host-c', generation);
+      const change = {
+        bucket: 'mapping' as const,
+        key: bindingKey(1),
+        replacesRevision: revision,
+        after: { kind: 'binding' as const, value },
+      };
+      lab.store.buckets.mapping.force(bindingKey(1), lab.forge(change, createIdentity('host')));
+      expect((await lab.bind(a, 1, { device: `tap${generation % 7}` })).problems).toEqual([]);
+      await lab.settle(1_000);
+      for (const host of [b, c]) expect(lookup(host, 1)?.pa).toEqual(parseIp(paOf('host-a')));
+    }
+    expect(lookup(c, 1)!.generation).toBeLessThan(10n);
+  });
+
   it("deletions of others' bindings", async () => {
     const [a, b, c] = await three();
     const { revision } = lab.store.buckets.mapping.values.get(bindingKey(2))!;
