@@ -16,6 +16,12 @@ export interface LinkSettings {
   readonly ipv6AddressGeneration?: false;
 }
 
+/** The index of an interface of the calling thread's network namespace; `undefined` if there is none of that name. */
+export function interfaceIndex(name: string): number | undefined {
+  checkInterfaceName(name);
+  return guard(`look up "${name}"`, name, () => native().linkInfo(name))?.ifindex;
+}
+
 /**
  * Changes settings of an interface of the calling thread's network namespace, all in one request. It is what `ip link set` does, in a tenth of a millisecond
  * instead of the several that starting a process takes.

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createTap, inspectTap, setLink } from '../src/index.ts';
+import { createTap, inspectTap, interfaceIndex, setLink } from '../src/index.ts';
 import { Sandbox } from './sandbox.ts';
 
 interface Link {
@@ -27,6 +27,18 @@ test('setLink() sets all it is given at once, and leaves the rest', () => {
   expect(look().flags).not.toContain('NOARP');
   expect(look().flags).not.toContain('UP');
   expect(sandbox.ip('address', 'show', 'dev', 'tap0')).not.toContain('inet6');
+  sandbox.remove();
+});
+
+test('interfaceIndex() knows every kind of interface, in the thread’s namespace', () => {
+  const sandbox = new Sandbox();
+  sandbox.run(() => {
+    expect(interfaceIndex('lo')).toBe(1);
+    expect(interfaceIndex('tap0')).toBeUndefined();
+    createTap({ name: 'tap0' });
+    expect(interfaceIndex('tap0')).toBe(inspectTap('tap0')?.ifindex);
+  });
+  expect(() => interfaceIndex('a b')).toThrow(expect.objectContaining({ code: 'WEFT_ERR_TUNTAP_BAD_NAME' }));
   sandbox.remove();
 });
 

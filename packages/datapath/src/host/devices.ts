@@ -22,7 +22,11 @@ export function findDevice(name: string): DeviceInfo | undefined {
 export function requireDevice(name: string): DeviceInfo {
   const device = findDevice(name);
   if (device !== undefined) return device;
-  throw new DatapathError(
+  throw noDevice(name);
+}
+
+export function noDevice(name: string): DatapathError {
+  return new DatapathError(
     'WEFT_ERR_DATAPATH_NO_DEVICE',
     `Cannot find device "${name}": this network namespace has no such device; "ip link" lists those it has`,
   );

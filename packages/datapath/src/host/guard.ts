@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { setLink, TunTapError } from '@weft/tuntap';
 import { DatapathError } from '../errors.ts';
 import { runCommand, tryCommand } from './command.ts';
-import { requireDevice } from './devices.ts';
+import { noDevice } from './devices.ts';
 
 // What holds when no program is attached (a crash of the set-up, a foreign `tc filter del`): a tenant's device must be silent, not a wire into
 // the host's own stack. Two independent means: the device answers no ARP and has no IPv6; and nftables drops what comes in from the
@@ -75,7 +75,7 @@ function closeToHost(name: string): void {
   try {
     setLink(name, { group: TENANT_DEVICE_GROUP, arp: false, ipv6AddressGeneration: false });
   } catch (error) {
-    if (error instanceof TunTapError && error.code === 'WEFT_ERR_TUNTAP_NOT_FOUND') requireDevice(name);
+    if (error instanceof TunTapError && error.code === 'WEFT_ERR_TUNTAP_NOT_FOUND') throw noDevice(name);
     throw new DatapathError('WEFT_ERR_DATAPATH_COMMAND', (error as Error).message, { cause: error });
   }
 }

@@ -4,9 +4,10 @@ import { fileURLToPath } from 'node:url';
 import { BpfMap, BpfObject, mountBpffs, type TestRunOptions, type TestRunResult } from '@weft/bpf';
 import type { TableChange, TableEntry, TableName } from '@weft/forwarding';
 import { formatIp, isIpv4Mapped } from '@weft/packet';
+import { interfaceIndex } from '@weft/tuntap';
 import type { Datapath, DatapathStatistics, DropCounter, PortDevice } from '../datapath.ts';
 import { DatapathError } from '../errors.ts';
-import { requireDevice } from '../host/devices.ts';
+import { noDevice, requireDevice } from '../host/devices.ts';
 import { protectTenantDevice } from '../host/guard.ts';
 import { ensureTunnelDevice, removeTunnelDevice } from '../host/tunnel-device.ts';
 import { findOnLinkPrefix } from '../host/underlay.ts';
@@ -130,7 +131,8 @@ export class KernelDatapath implements Datapath {
 
   attachDevice(device: PortDevice): void {
     this.#check('attach to');
-    const { ifindex } = requireDevice(device.name);
+    const ifindex = interfaceIndex(device.name);
+    if (ifindex === undefined) throw noDevice(device.name);
     if (ifindex !== device.ifindex) {
       throw new DatapathError(
         'WEFT_ERR_DATAPATH_NO_DEVICE',
