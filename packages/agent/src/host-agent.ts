@@ -8,9 +8,9 @@ import {
   type Store,
   type Subscription,
 } from '@weft/bus';
-import type { TableChange, TableEntry } from '@weft/forwarding';
+import { type TableChange, type TableEntry, TargetKind } from '@weft/forwarding';
 import { type Condition, type Host, hostKey, parseKey } from '@weft/model';
-import { deleteOf, diff, diffAdditive, orderChanges, putOf } from '@weft/tables';
+import { deleteOf, diff, diffAdditive, isTarget, orderChanges, putOf } from '@weft/tables';
 import { Applier } from './applier.ts';
 import { Commands } from './commands.ts';
 import type { HostAgentComponents, HostAgentInit } from './components.ts';
@@ -28,6 +28,8 @@ const POLL_MS = 1_000;
 /** Least time between two writings of a network's records, for each 1,000 of them. */
 const SAVE_MS_PER_1000 = 2_500;
 const RECONCILE_MS = 300_000;
+/** How long after the start a port's device may refuse to be taken up, before the rows that the last run left for it go. */
+const UNTAKEN_MS = 30_000;
 /** Principals that were removed are announced by nobody. */
 const TRUST_MS = 300_000;
 
@@ -492,13 +494,16 @@ export class HostAgent {
     try {
       for (const session of this.#sessions.values()) session.tick();
       const current = datapath.entries().filter((entry) => entry.table !== 'shard');
-      const changes: readonly TableChange[] = (this.#complete ? diff : diffAdditive)(current, this.#wanted());
+      const untaken = this.#complete && now - this.#startedMs < UNTAKEN_MS ? this.#ports.untaken() : new Set<number>();
+      const kept = untaken.size === 0 ? current : current.filter((entry) => !isOfDevice(entry, untaken));
+      const changes: readonly TableChange[] = (this.#complete ? diff : diffAdditive)(kept, this.#wanted());
       if (changes.length > 0) datapath.apply(changes);
       if (this.#complete) {
         const used = this.#ports.ifindexes();
-        for (const ifindex of datapath.attachedDevices()) if (!used.has(ifindex)) datapath.detachDevice(ifindex);
+        for (const ifindex of datapath.attachedDevices()) if (!used.has(ifindex) && !untaken.has(ifindex)) datapath.detachDevice(ifindex);
       }
-      this.#reconcileAttempt = 0;
+      if (untaken.size > 0) this.#reconcileSoon();
+      else this.#reconcileAttempt = 0;
       this.#conditions.clear('DATAPATH_FAILED');
       if (changes.length > 0) {
         logger.info(
@@ -602,6 +607,12 @@ export class HostAgent {
       );
     }
   }
+}
+
+/** The port row of a device, and the targets that lead to it. */
+function isOfDevice(entry: TableEntry, ifindexes: ReadonlySet<number>): boolean {
+  if (entry.table === 'port') return ifindexes.has(entry.key.ifindex);
+  return isTarget(entry) && entry.value.kind === TargetKind.LOCAL && ifindexes.has(entry.value.ifindexOrShard);
 }
 
 function sameHost(a: Host, b: Host): boolean {

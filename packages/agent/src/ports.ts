@@ -107,6 +107,16 @@ export class Ports {
     return new Set([...this.#ports.values()].flatMap((port) => port.attached?.ifindex ?? []));
   }
 
+  /** Indexes of devices that are there and whose port is bound, but which could not be taken up (yet): the last run's work goes on on them. */
+  untaken(): Set<number> {
+    const found = new Set<number>();
+    for (const { state, attached, device } of this.#ports.values()) {
+      const ifindex = state === 'bound' && attached === undefined ? this.#on.devices.ifindex(device) : undefined;
+      if (ifindex !== undefined) found.add(ifindex);
+    }
+    return found;
+  }
+
   status(): PortStatus[] {
     return [...this.#ports.values()].map(({ portId, routingDomainId, device, state, attached }) => {
       const view = this.#on.session(routingDomainId)?.view;

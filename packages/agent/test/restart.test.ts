@@ -63,6 +63,33 @@ describe('a restarted agent', () => {
     }
   });
 
+  it('cuts no port off whose device can not be taken up at once; but not for ever', async () => {
+    const rows = a.datapath.entries();
+    const { ifindex } = a.devices.present.get('tap1')!;
+    lab.kill(a);
+    putStale(a);
+    a.datapath.history.length = 0;
+    a.datapath.attachFault = new Error('ip: timed out');
+    await lab.startAgent(a);
+    await lab.settle(5_000);
+    expect(a.agent.ready).toBe(true);
+    expect(codes(a)).toContain('DEVICE_MISSING');
+    expect(a.datapath.entries()).toEqual(rows);
+    expect(a.datapath.attached.has(ifindex)).toBe(true);
+    a.datapath.attachFault = undefined;
+    await lab.settle(40_000);
+    expect(a.datapath.entries()).toEqual(rows);
+    expect(codes(a)).toEqual([]);
+    expect((await lab.consistency(a)).differences).toEqual([]);
+
+    lab.kill(a);
+    a.datapath.attachFault = new Error('ip: timed out');
+    await lab.startAgent(a);
+    await lab.settle(400_000);
+    expect(a.datapath.entries('port')).toEqual([]);
+    expect(a.datapath.attached.has(ifindex)).toBe(false);
+  });
+
   it('removes stale rows and devices only once the store has been seen', async () => {
     lab.kill(a);
     putStale(a);
