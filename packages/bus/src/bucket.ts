@@ -4,11 +4,12 @@ import type { Bucket, CallOptions, Entry, Snapshot, Subscription, WatchHandlers,
 import { type Feed, openFeed } from './feed.ts';
 import { followStream } from './follow.ts';
 import {
-  callApi,
+  deleteMessage,
   insist,
   isTransient,
   JsError,
   lastMessage,
+  nextMessage,
   refusedWith,
   type StreamInfo,
   streamInfo,
@@ -89,10 +90,16 @@ export class JetStreamBucket implements Bucket {
   }
 
   async purge(key: string, revision: number): Promise<void> {
-    // Up to, not including, the sequence after the revision: what was written since stays.
-    await this.#insist({}, (timeoutMs) =>
-      callApi(this.#link, `STREAM.PURGE.${this.#stream}`, { filter: this.#subject(key), seq: revision + 1 }, timeoutMs),
-    );
+    // Oldest first: were the newest gone first, an overwritten value would come to light for a moment. What was written since stays.
+    const subject = this.#subject(key);
+    await this.#insist({}, async (timeoutMs) => {
+      for (let from = 1; ; ) {
+        const next = await nextMessage(this.#link, this.#stream, subject, from, timeoutMs);
+        if (next === undefined || next.sequence > revision) return;
+        await deleteMessage(this.#link, this.#stream, next.sequence, timeoutMs);
+        from = next.sequence + 1;
+      }
+    });
   }
 
   async *follow(options: { fromRevision: number; signal: AbortSignal }): AsyncIterable<Entry> {

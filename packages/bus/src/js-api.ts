@@ -46,6 +46,7 @@ export const JsError = {
   WrongLastSequence: 10071,
   ConsumerNotFound: 10014,
   NoPeers: 10005,
+  SequenceNotFound: 10043,
 } as const;
 
 const encoder = new TextEncoder();
@@ -161,6 +162,37 @@ export async function lastMessage(
   } catch (error) {
     if (refusedWith(error, JsError.NoMessage)) return undefined;
     throw error;
+  }
+}
+
+/** The first message of a subject at or after a sequence, through the stream's leader; undefined when there is none. */
+export async function nextMessage(
+  link: Link,
+  stream: string,
+  subject: string,
+  fromSequence: number,
+  timeoutMs: number,
+): Promise<Pick<StoredMessage, 'sequence'> | undefined> {
+  try {
+    const { message } = await callApi<{ message: { seq: number } }>(
+      link,
+      `STREAM.MSG.GET.${stream}`,
+      { seq: fromSequence, next_by_subj: subject },
+      timeoutMs,
+    );
+    return { sequence: message.seq };
+  } catch (error) {
+    if (refusedWith(error, JsError.NoMessage)) return undefined;
+    throw error;
+  }
+}
+
+/** Deletes one message; one that is gone already is none to delete. Unlike a purge it leaves consumers where they are. */
+export async function deleteMessage(link: Link, stream: string, sequence: number, timeoutMs: number): Promise<void> {
+  try {
+    await callApi(link, `STREAM.MSG.DELETE.${stream}`, { seq: sequence, no_erase: true }, timeoutMs);
+  } catch (error) {
+    if (!refusedWith(error, JsError.NoMessage) && !refusedWith(error, JsError.SequenceNotFound)) throw error;
   }
 }
 

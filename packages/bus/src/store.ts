@@ -29,9 +29,11 @@ function bucketConfig(name: BucketName, replicas: number): StreamConfig {
     max_msg_size: -1,
     max_consumers: -1,
     duplicate_window: TWO_MINUTES_NS,
-    deny_delete: true,
-    deny_purge: false,
-    allow_rollup_hdrs: true,
+    // Removing goes message by message (`Bucket.purge`). A purge of one key, and a rollup, which is one, would on nats-server before 2.9.15 move every
+    // consumer past what it has not told yet (nats-io/nats-server#3838): a watch or the audit would miss records in silence.
+    deny_delete: false,
+    deny_purge: true,
+    allow_rollup_hdrs: false,
     allow_direct: false,
   };
 }
@@ -42,8 +44,7 @@ function auditConfig(replicas: number): StreamConfig {
     name: AUDIT_STREAM,
     subjects: ['weft.v1.audit.>'],
     max_msgs_per_subject: -1,
-    deny_purge: true,
-    allow_rollup_hdrs: false,
+    deny_delete: true,
     // NATS drops what two controllers append at the same time; what one appends later than this, readers drop.
     duplicate_window: TWO_MINUTES_NS * 30,
   };
