@@ -2,6 +2,8 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { connectBus } from '@weft/bus';
+import { subjects } from '@weft/model';
 import { type ManagedProcess, NatsServer, type RunResult, run, spawnIn, waitFor } from '@weft/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -340,11 +342,26 @@ describe('weft audit', () => {
     expect(list.find((entry) => entry.resource === 'Port coke/net/web1')).toMatchObject({ operation: 'created', authorName: 'admin' });
     expect(list.find((entry) => entry.resource === 'Port coke/net/anns')?.authorName).toBe('ann');
     expect(list.find((entry) => entry.resource === 'Port coke/net/q0' && entry.operation === 'updated')?.fields).toContainEqual({
-      path: 'addresses[0]',
+      path: 'addresses',
       before: '10.0.0.80',
       after: '10.0.0.180',
     });
     expect((await weft(['audit', 'list', '--tenant', 'coke', '--since', '1h'])).stdout).toMatch(/updated +Port coke\/net\/q0/);
+  });
+
+  it('narrows to a resource, and one bad record in the stream hides none of the others', async () => {
+    const bus = connectBus({ servers: [nats.url], name: 'test' });
+    try {
+      const store = await bus.open({ replicas: 1 });
+      await store.audit.append(subjects.audit('config'), 'config.1.1', new Uint8Array([255, 255]));
+    } finally {
+      await bus.close();
+    }
+    const { stdout, stderr, code } = await weft(['audit', 'list', '--resource', 'coke/net/web1']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/created +Port coke\/net\/web1/);
+    expect(stdout).not.toMatch(/q0|Tenant/);
+    expect(stderr).toMatch(/record \d+ of the audit stream is left out: /);
   });
 
   it('tail prints a change when it happens', async () => {

@@ -1,7 +1,6 @@
-import type { AuditRecord } from '@weft/model';
+import { type AuditEntry, type AuditFilter, listAudit, tailAudit } from '@weft/audit';
+import type { AuditRecord, WeftError } from '@weft/model';
 import type { Command } from 'commander';
-import type { ListedAudit } from '../core/audit-source.ts';
-import { followAudit, readAudit } from '../core/audit-source.ts';
 import { CliError, CliErrorCode } from '../core/errors.ts';
 import { toJson } from '../format/output.ts';
 import { formatTime, parseSince } from '../format/quantity.ts';
@@ -13,22 +12,19 @@ interface AuditOptions {
   readonly tenant?: string;
   readonly since?: string;
   readonly limit: string;
-  readonly all?: boolean;
+  readonly resource?: string;
   readonly json?: boolean;
 }
 
 const tones: Record<AuditRecord['operation'], Tone> = { created: 'good', updated: 'warn', deleted: 'bad' };
 
 /** A record as a program reads it. */
-export function auditJson({ sequence, record, fields }: ListedAudit): object {
+export function auditJson({ sequence, record, fields }: AuditEntry): object {
   const { envelope: _, timeUnixMs, ...rest } = record;
   return { sequence, time: new Date(timeUnixMs).toISOString(), ...rest, fields };
 }
 
-export function formatAudit(
-  list: readonly ListedAudit[],
-  options: { readonly width: number | undefined; readonly color: boolean },
-): string {
+export function formatAudit(list: readonly AuditEntry[], options: { readonly width: number | undefined; readonly color: boolean }): string {
   return formatTable(
     [
       { title: 'TIME' },
@@ -52,18 +48,18 @@ export function formatAudit(
   );
 }
 
-function sinceMs(options: AuditOptions, nowMs: number): number {
-  if (options.since === undefined) return 0;
-  const time = parseSince(options.since, nowMs);
-  if (time !== undefined) return time;
-  throw new CliError(
-    CliErrorCode.Usage,
-    `Cannot read --since "${options.since}": write a span (30m, 2h, 7d) or a time (2026-11-22T21:00:00Z)`,
-  );
+function filterOf(options: AuditOptions, nowMs: number): AuditFilter {
+  const { tenant, resource, since } = options;
+  const sinceMs = since === undefined ? undefined : parseSince(since, nowMs);
+  if (since !== undefined && sinceMs === undefined) {
+    throw new CliError(CliErrorCode.Usage, `Cannot read --since "${since}": write a span (30m, 2h, 7d) or a time (2026-11-22T21:00:00Z)`);
+  }
+  return {
+    ...(tenant === undefined ? {} : { tenant }),
+    ...(resource === undefined ? {} : { resource }),
+    ...(sinceMs === undefined ? {} : { sinceMs }),
+  };
 }
-
-/** Claims and intents are Weft's own book-keeping: the request that made them is told by its other records. */
-const isOwnBookkeeping = (record: AuditRecord): boolean => record.key.startsWith('claim.') || record.key.startsWith('intent.');
 
 export function registerAudit(program: Command, deps: Deps): void {
   const audit = program
@@ -74,15 +70,12 @@ export function registerAudit(program: Command, deps: Deps): void {
     command
       .option('--tenant <name>', 'only what belongs to this tenant')
       .option('--since <when>', 'a span before now (30m, 2h, 7d) or a time (2026-11-22T21:00:00Z)')
-      .option('--all', "also Weft's own claims and intents")
+      .option('--resource <name>', 'only this resource and what is below it, with or without its kind: coke/net, "Port coke/net/web1"')
       .option('--json', 'print JSON');
 
-  const wanted =
-    (options: AuditOptions, fromMs: number) =>
-    ({ record }: ListedAudit): boolean =>
-      record.timeUnixMs >= fromMs &&
-      (options.tenant === undefined || record.tenant === options.tenant) &&
-      (options.all === true || !isOwnBookkeeping(record));
+  // One bad record hides none of the others.
+  const onBad = (sequence: number, error: WeftError): void =>
+    deps.io.note(`record ${sequence} of the audit stream is left out: ${error.message}`);
 
   shared(audit.command('list'))
     .summary('print past changes')
@@ -93,14 +86,9 @@ export function registerAudit(program: Command, deps: Deps): void {
       const limit = Number(options.limit);
       if (!Number.isInteger(limit) || limit < 1)
         throw new CliError(CliErrorCode.Usage, `Cannot use --limit "${options.limit}": must be a whole number, 1 or more`);
-      const keep = wanted(options, sinceMs(options, deps.now()));
+      const filter = filterOf(options, deps.now());
       await withSession(deps, command, async (session) => {
-        const list: ListedAudit[] = [];
-        for await (const entry of readAudit(session)) {
-          if (!keep(entry)) continue;
-          list.push(entry);
-          if (list.length > limit) list.shift();
-        }
+        const list = await listAudit(session.store.audit, { ...filter, limit, onBad });
         if (options.json === true) deps.io.out(toJson(list.map(auditJson)));
         else if (list.length === 0) deps.io.note('no changes recorded');
         else deps.io.out(formatAudit(list, deps.io));
@@ -112,10 +100,10 @@ export function registerAudit(program: Command, deps: Deps): void {
     .description('Prints changes as they happen, until Ctrl-C; with --since also those before. JSON is one object a line.')
     .addHelpText('after', examples('weft audit tail', 'weft audit tail --since 10m --json'))
     .action(async (options: AuditOptions, command: Command) => {
-      const keep = wanted(options, sinceMs(options, deps.now()));
+      const filter = filterOf(options, deps.now());
       await withSession(deps, command, async (session) => {
-        for await (const entry of followAudit(session, { past: options.since !== undefined, signal: deps.signal })) {
-          if (!keep(entry)) continue;
+        const past = options.since === undefined ? 0 : Number.POSITIVE_INFINITY;
+        for await (const entry of tailAudit(session.store.audit, { ...filter, signal: deps.signal, past, onBad })) {
           if (options.json === true) deps.io.out(`${JSON.stringify(auditJson(entry))}\n`);
           else {
             const { record } = entry;
