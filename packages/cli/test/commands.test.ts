@@ -250,6 +250,18 @@ describe('weft status, drops and check', () => {
     },
   });
 
+  it('describe shows what the host says of a port in line with the rest', async () => {
+    const portStatus = [{ portId: port('web1', 11).id, routingDomainId: rdid, device: 'web1', state: 'bound' }];
+    const answer = world((target, command) => {
+      if (command.kind === 'drops') return { kind: 'drops', value: { hostId: target, counters: [] } };
+      const { kind, value } = status(target, 'connected');
+      return { kind, value: { ...value, portStatus } as typeof value };
+    });
+    const { out, code } = await run(['describe', 'port', 'coke/net/web1'], answer);
+    const column = (label: string): number | undefined => new RegExp(`^${label}: +`, 'm').exec(out)?.[0].length;
+    expect([code, column('State')]).toEqual([0, column('Bound since')]);
+  });
+
   it('status shows each host, and its exit status whether somebody is needed', async () => {
     const well = await run(
       ['status'],

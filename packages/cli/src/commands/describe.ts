@@ -25,7 +25,7 @@ const changed = (listed: Listed<unknown>, nowMs: number): Field[] => [
 ];
 
 /** What is known of a port, all on one page. */
-export function describePort(catalog: Catalog, listed: Listed<Port>, nowMs: number, options: Options): string {
+export function describePort(catalog: Catalog, listed: Listed<Port>, nowMs: number, options: Options, state?: string): string {
   const { value: port } = listed;
   const binding = bindingOf(catalog, port);
   const subnet = catalog.networks
@@ -55,15 +55,23 @@ export function describePort(catalog: Catalog, listed: Listed<Port>, nowMs: numb
       ['Bound since', `${formatTime(binding.timeUnixMs)} (${formatDuration(nowMs - binding.timeUnixMs)} ago)`],
     );
   }
+  if (state !== undefined) fields.push(['State', state]);
   return formatFields(fields, options);
 }
 
 /** The same in general: what the documents and the wide table say. */
-function describeRow(kind: Kind, catalog: Catalog, reference: Reference, nowMs: number, options: Options): string | undefined {
+function describeRow(
+  kind: Kind,
+  catalog: Catalog,
+  reference: Reference,
+  nowMs: number,
+  options: Options,
+  state?: string,
+): string | undefined {
   const name = formatReference(reference);
   if (kind === 'Port') {
     const listed = catalog.ports.find(({ value }) => portName(value) === name);
-    return listed === undefined ? undefined : describePort(catalog, listed, nowMs, options);
+    return listed === undefined ? undefined : describePort(catalog, listed, nowMs, options, state);
   }
   if (kind === 'Tenant') {
     const listed = catalog.tenants.find(({ value }) => value.name === name);
@@ -194,22 +202,21 @@ export function registerDescribe(program: Command, deps: Deps): void {
           kind === 'Principal' ? ['Principal'] : ['Tenant', 'VirtualNetwork', 'Port', 'PortBinding', 'Host'],
         );
         const nowMs = deps.now();
-        const page = describeRow(kind, catalog, reference, nowMs, deps.io);
+        const port = kind === 'Port' ? catalog.ports.find(({ value }) => portName(value) === formatReference(reference))?.value : undefined;
+        const live = port === undefined ? undefined : await livePort(session, catalog, port);
+        const page = describeRow(kind, catalog, reference, nowMs, deps.io, live?.status?.state);
         if (page === undefined)
           throw notFound(
             kind,
             formatReference(reference),
             selectRows(kind, catalog, nowMs, {}).map((row) => row.name),
           );
-        const port = kind === 'Port' ? catalog.ports.find(({ value }) => portName(value) === formatReference(reference))?.value : undefined;
-        const live = port === undefined ? undefined : await livePort(session, catalog, port);
         if (options.json === true) {
           const [row] = selectRows(kind, catalog, nowMs, { reference });
           deps.io.out(toJson({ ...row?.document, ...(live === undefined ? {} : { live }) }));
           return;
         }
         deps.io.out(page);
-        if (live?.status !== undefined) deps.io.out(formatFields([['State', live.status.state]], deps.io));
         if (live?.error !== undefined) deps.io.note(`the port's host does not answer: ${live.error}`);
         if (live !== undefined && live.drops.length > 0) {
           const packets = live.drops.reduce((sum, drop) => sum + drop.packets, 0);
