@@ -375,6 +375,15 @@ describe('weft audit', () => {
     } finally {
       expect((await tail.stop()).code).toBe(0);
     }
+    const lines = await spawnIn(undefined, [process.execPath, bin, 'audit', 'tail', '--since', '1h'], {
+      env: { WEFT_CONTEXT: context, WEFT_LAB: '' },
+    });
+    try {
+      // For people, too: from what to what.
+      await lines.waitForLine(/admin updated Port coke\/net\/q0: addresses 10\.0\.0\.80 → 10\.0\.0\.180 \(request /, 30_000);
+    } finally {
+      await lines.stop();
+    }
   });
 });
 

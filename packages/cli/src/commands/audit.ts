@@ -1,4 +1,4 @@
-import { type AuditEntry, type AuditFilter, listAudit, tailAudit } from '@weft/audit';
+import { type AuditEntry, type AuditFilter, describeAudit, listAudit, tailAudit } from '@weft/audit';
 import type { AuditRecord, WeftError } from '@weft/model';
 import type { Command } from 'commander';
 import { CliError, CliErrorCode } from '../core/errors.ts';
@@ -105,12 +105,7 @@ export function registerAudit(program: Command, deps: Deps): void {
         const past = options.since === undefined ? 0 : Number.POSITIVE_INFINITY;
         for await (const entry of tailAudit(session.store.audit, { ...filter, signal: deps.signal, past, onBad })) {
           if (options.json === true) deps.io.out(`${JSON.stringify(auditJson(entry))}\n`);
-          else {
-            const { record } = entry;
-            deps.io.out(
-              `${formatTime(record.timeUnixMs)}  ${record.authorName}  ${record.operation}  ${record.resource}  (request ${record.requestId})\n`,
-            );
-          }
+          else deps.io.out(`${describeAudit(entry)} (request ${entry.record.requestId})\n`);
         }
       });
     });
