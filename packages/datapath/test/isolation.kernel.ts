@@ -4,6 +4,7 @@ import { DropReason, type DropReason as Reason } from '@weft/model';
 import { buildUdpFrame, buildVxlanFrame, foldSum, parseIp, parseMac, pseudoHeaderSum4, setU16 } from '@weft/packet';
 import { type FrameSource, inNetns, openPacketSocket } from '@weft/tuntap';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { removeTunnelGuard } from '../src/host/tunnel-guard.ts';
 import {
   dropCount,
   dropsOf,
@@ -132,6 +133,21 @@ async function expectDropped(reason: Reason, count: number, send: () => void): P
 }
 
 describe('forged tunnel frames', () => {
+  it('by a process of a host that has the port do not leave that host; afterwards nothing of it stands in the way', async () => {
+    received(victim);
+    const payload = vxlanPayload(BLUE.vsid, inner(friend, victim));
+    const guard = `nft list table ip weft_tunnel_${Buffer.from('weft-tun0').toString('hex')}`;
+    sendUdp(lab.b.netns, payload, 3);
+    sendUdp(lab.a.netns, payload, 2);
+    for (const [{ netns }, count] of [
+      [lab.b, 3],
+      [lab.a, 2],
+    ] as const)
+      expect(inNetns(netnsPath(netns), () => sh(guard))).toContain(`counter packets ${count} `);
+    expect(received(victim)).toBe(0);
+    for (const { netns } of [lab.a, lab.b]) inNetns(netnsPath(netns), () => removeTunnelGuard('weft-tun0'));
+  });
+
   it('are the same as real ones but for where they come from (or the tests below would prove nothing)', async () => {
     received(victim);
     // Weft at B stands aside, so that B's kernel can send by itself.

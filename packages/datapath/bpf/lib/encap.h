@@ -64,6 +64,7 @@ __attribute__((noinline)) int encap_by_device(struct __sk_buff *skb, __u32 pa, _
 	key.local_ipv4 = bpf_ntohl(cfg_pa4);
 	key.tunnel_tos = ecn;
 	key.tunnel_ttl = 64;
+	skb->mark = (skb->mark & ~WEFT_MARK_MASK) | cfg_mark; /* says to the host's firewall that it is no process's */
 	return bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT) ? WEFT_DROP_KERNEL_REFUSED : 0;
 }
 

@@ -10,6 +10,7 @@ import { DatapathError } from '../errors.ts';
 import { noDevice, requireDevice } from '../host/devices.ts';
 import { protectTenantDevice } from '../host/guard.ts';
 import { ensureTunnelDevice, removeTunnelDevice } from '../host/tunnel-device.ts';
+import { ensureTunnelGuard, removeTunnelGuard } from '../host/tunnel-guard.ts';
 import { findOnLinkPrefix } from '../host/underlay.ts';
 import { Attachments, type ProgramName } from './attachments.ts';
 import { forgetDropCounters, readDropCounters, reserveDropCounters } from './drop-counters.ts';
@@ -94,6 +95,7 @@ export class KernelDatapath implements Datapath {
     this.#tunnelDevice = tunnelDevice;
     this.tunnelIfindex = ensureTunnelDevice(tunnelDevice, udpPort).ifindex;
     protectTenantDevice(tunnelDevice);
+    ensureTunnelGuard(tunnelDevice, pa, udpPort, CLIMB_MARK);
     const onLink = options.alwaysRoute ? { prefix: 0, mask: 0 } : findOnLinkPrefix(options.underlayInterface, pa);
     this.#attachments = new Attachments(this.pinDirectory, options.tcx);
     this.#object = openPrograms(options, this.pinDirectory, {
@@ -207,6 +209,7 @@ export class KernelDatapath implements Datapath {
     for (const pin of existsSync(this.pinDirectory) ? readdirSync(this.pinDirectory) : []) unlinkSync(join(this.pinDirectory, pin));
     for (const folder of [this.pinDirectory, dirname(this.pinDirectory)]) removeEmpty(folder);
     removeTunnelDevice(this.#tunnelDevice);
+    removeTunnelGuard(this.#tunnelDevice);
   }
 
   /** From the inside out: what a program hands on must find the next one in place. */
