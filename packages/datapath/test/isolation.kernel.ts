@@ -138,14 +138,9 @@ describe('forged tunnel frames', () => {
     const payload = vxlanPayload(BLUE.vsid, inner(friend, victim));
     const guard = `nft list table ip weft_tunnel_${Buffer.from('weft-tun0').toString('hex')}`;
     sendUdp(lab.b.netns, payload, 3);
-    sendUdp(lab.a.netns, payload, 2);
-    for (const [{ netns }, count] of [
-      [lab.b, 3],
-      [lab.a, 2],
-    ] as const)
-      expect(inNetns(netnsPath(netns), () => sh(guard))).toContain(`counter packets ${count} `);
+    expect(inNetns(netnsPath(lab.b.netns), () => sh(guard))).toContain('counter packets 3 ');
     expect(received(victim)).toBe(0);
-    for (const { netns } of [lab.a, lab.b]) inNetns(netnsPath(netns), () => removeTunnelGuard('weft-tun0'));
+    inNetns(netnsPath(lab.b.netns), () => removeTunnelGuard('weft-tun0'));
   });
 
   it('are the same as real ones but for where they come from (or the tests below would prove nothing)', async () => {

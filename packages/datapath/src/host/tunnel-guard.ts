@@ -14,7 +14,8 @@ import { runCommand } from './command.ts';
  */
 export function ensureTunnelGuard(device: string, pa: Uint8Array, udpPort: number, mark: number): void {
   const table = tableOf(device);
-  const own = `ip saddr ${formatIpv4(pa, MAPPED_IPV4_OFFSET)} udp dport ${udpPort}`;
+  // What stays on the host is dropped, and counted by name, where it arrives.
+  const own = `oifname != "lo" ip saddr ${formatIpv4(pa, MAPPED_IPV4_OFFSET)} udp dport ${udpPort}`;
   runCommand(
     'nft',
     ['-f', '-'],
