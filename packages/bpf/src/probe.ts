@@ -13,6 +13,8 @@ export interface BpfFeatures {
   readonly tcx: boolean;
   /** The kernel tells its types (/sys/kernel/btf/vmlinux), which CO-RE needs. */
   readonly btf: boolean;
+  /** BPF_F_ADJ_ROOM_DECAP_L3_IPV6 (6.3): `bpf_skb_adjust_room` takes IPv6 out of IPv4. Its value, or `undefined` if unknown to the kernel. */
+  readonly adjustRoomDecapL3Ipv6: number | undefined;
   /** BPF_F_ADJ_ROOM_DECAP_L4_UDP: `bpf_skb_adjust_room` takes the tunnel's gso type off. Its value, or `undefined` if unknown to the kernel. */
   readonly adjustRoomDecapL4Udp: number | undefined;
   /** BPF_F_ADJ_ROOM_DECAP_L4_GRE, as above. */
@@ -33,7 +35,7 @@ export function probeFeatures(): BpfFeatures {
 }
 
 function ask(): BpfFeatures {
-  const flags = ['BPF_F_ADJ_ROOM_DECAP_L4_UDP', 'BPF_F_ADJ_ROOM_DECAP_L4_GRE'] as const;
+  const flags = ['BPF_F_ADJ_ROOM_DECAP_L4_UDP', 'BPF_F_ADJ_ROOM_DECAP_L4_GRE', 'BPF_F_ADJ_ROOM_DECAP_L3_IPV6'] as const;
   const enumerators = native().kernelEnumerators(flags);
   const flag = (name: (typeof flags)[number]): number | undefined => {
     const value = enumerators?.[name] ?? -1;
@@ -47,6 +49,7 @@ function ask(): BpfFeatures {
     libbpfVersion: native().libbpfVersion(),
     tcx: probeTcx(),
     btf: enumerators !== null,
+    adjustRoomDecapL3Ipv6: flag(flags[2]),
     adjustRoomDecapL4Udp: flag(flags[0]),
     adjustRoomDecapL4Gre: flag(flags[1]),
   };

@@ -13,6 +13,8 @@ const volatile __u32 cfg_tunnel_ifindex;
 const volatile __u32 cfg_test_clock;
 const volatile __u32 cfg_udp_port = 4789;
 const volatile __u32 cfg_mark = 0x5746;
+/* The kernel has neither bpf_cast_to_kern_ctx (6.2) nor BPF_F_ADJ_ROOM_DECAP_L3_* (6.3): the ways round are slower. */
+const volatile __u32 cfg_kernel_61;
 /* Provider addresses in this prefix (network order) are neighbours on the underlay: no route is looked up for them.  Mask 0: none are. */
 const volatile __be32 cfg_onlink_prefix;
 const volatile __be32 cfg_onlink_mask;

@@ -126,6 +126,35 @@ static __always_inline int tunnel_propagate_ecn(struct __sk_buff *skb, const str
 	return 0;
 }
 
+/* As decap_strip, before 6.3: no flag says that IPv6 comes out of IPv4.  So the 20 bytes that IPv6's header is longer by go off, too, and come
+ * back as the room that a translation of protocols makes; what stood there is written anew. */
+static __always_inline int decap_strip_ipv6_61(struct __sk_buff *skb)
+{
+	__u32 mac0, mac1, mac2, inner[5];
+	void *data = (void *)(long)skb->data;
+
+	if (data + INNER_IP + sizeof(inner) > (void *)(long)skb->data_end)
+		return WEFT_DROP_KERNEL_REFUSED;
+	mac0 = LD32(data, OUTER_LEN);
+	mac1 = LD32(data, OUTER_LEN + 4);
+	mac2 = LD32(data, OUTER_LEN + 8);
+	for (int i = 0; i < 5; i++)
+		inner[i] = LD32(data, INNER_IP + i * 4);
+	bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
+	if (bpf_skb_adjust_room(skb, -(__s32)(OUTER_LEN + sizeof(inner)), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET) ||
+	    bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN, inner, sizeof(inner), BPF_F_RECOMPUTE_CSUM))
+		return WEFT_DROP_KERNEL_REFUSED;
+	data = (void *)(long)skb->data;
+	if (data + ETH_HLEN > (void *)(long)skb->data_end)
+		return WEFT_DROP_KERNEL_REFUSED;
+	ST32(data, 0, mac0);
+	ST32(data, 4, mac1);
+	ST32(data, 8, mac2);
+	ST16(data, 12, bpf_htons(ETH_P_IPV6));
+	return 0;
+}
+
 /* Takes the tunnel's headers off.  The inner Ethernet header goes where the outer one was. */
 static __always_inline int decap_strip(struct __sk_buff *skb, const struct weft_packet *p)
 {
@@ -133,6 +162,11 @@ static __always_inline int decap_strip(struct __sk_buff *skb, const struct weft_
 	__u64 flags = p->is_ipv6 ? ADJ_ROOM_DECAP_L3_IPV6 : ADJ_ROOM_DECAP_L3_IPV4;
 	__u32 mac0, mac1, mac2;
 
+	if (cfg_kernel_61) {
+		if (p->is_ipv6)
+			return decap_strip_ipv6_61(skb);
+		flags = 0;
+	}
 	if (data + INNER_IP > end)
 		return WEFT_DROP_KERNEL_REFUSED;
 	mac0 = LD32(data, OUTER_LEN);

@@ -5,6 +5,7 @@
 
 #include <bpf/bpf_core_read.h>
 
+#include "config.h"
 #include "l4.h"
 
 #define CHECKSUM_PARTIAL 3
@@ -18,13 +19,35 @@ struct sk_buff {
 	unsigned char *data;
 } __attribute__((preserve_access_index));
 
-extern void *bpf_cast_to_kern_ctx(void *) __ksym;
+/* Kernel 6.2. */
+extern void *bpf_cast_to_kern_ctx(void *) __ksym __weak;
+
+/* As offload_position, before 6.2: what a tc program gets is the kernel's buffer itself, but only a helper may look into it. */
+static __always_inline bool offload_position_61(struct __sk_buff *skb, __s32 *start, __s32 *field)
+{
+	struct sk_buff *kernel = (void *)skb;
+	unsigned char *head, *data;
+	__u16 csum_start, csum_offset;
+
+	if (BPF_CORE_READ_BITFIELD_PROBED(kernel, ip_summed) != CHECKSUM_PARTIAL)
+		return false;
+	bpf_core_read(&csum_start, sizeof(csum_start), &kernel->csum_start);
+	bpf_core_read(&csum_offset, sizeof(csum_offset), &kernel->csum_offset);
+	bpf_core_read(&head, sizeof(head), &kernel->head);
+	bpf_core_read(&data, sizeof(data), &kernel->data);
+	*start = csum_start - (__s32)(data - head);
+	*field = *start + csum_offset;
+	return true;
+}
 
 /* Where the checksum of a frame will be written: 'start' and 'field', in bytes from the start of the frame.  False if it is complete. */
 static __always_inline bool offload_position(struct __sk_buff *skb, __s32 *start, __s32 *field)
 {
-	struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+	struct sk_buff *kernel;
 
+	if (cfg_kernel_61)
+		return offload_position_61(skb, start, field);
+	kernel = bpf_cast_to_kern_ctx(skb);
 	if (BPF_CORE_READ_BITFIELD(kernel, ip_summed) != CHECKSUM_PARTIAL)
 		return false;
 	*start = kernel->csum_start - (__s32)(kernel->data - kernel->head);

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BpfMap, BpfObject, mountBpffs, type TestRunOptions, type TestRunResult } from '@weft/bpf';
+import { BpfMap, BpfObject, mountBpffs, probeFeatures, type TestRunOptions, type TestRunResult } from '@weft/bpf';
 import type { TableChange, TableEntry, TableName } from '@weft/forwarding';
 import { formatIp, isIpv4Mapped } from '@weft/packet';
 import { interfaceIndex } from '@weft/tuntap';
@@ -42,6 +42,8 @@ export interface KernelDatapathOptions {
   readonly testClock?: boolean;
   /** Attach by tcx links. Default: if the kernel has them (6.6), else by clsact filters, which others' tc commands can remove. */
   readonly tcx?: boolean;
+  /** Do without what came with kernels 6.2 and 6.3: slower, the same to every frame. Default: if the kernel lacks it. */
+  readonly kernel61?: boolean;
   /** Path of the compiled programs. Default: those that belong to this package. */
   readonly objectFile?: string;
 }
@@ -105,6 +107,8 @@ export class KernelDatapath implements Datapath {
       cfg_test_clock: options.testClock ? 1 : 0,
       cfg_udp_port: udpPort,
       cfg_mark: CLIMB_MARK,
+      // Its flags came one release after its bpf_cast_to_kern_ctx, so one question answers for both.
+      cfg_kernel_61: (options.kernel61 ?? probeFeatures().adjustRoomDecapL3Ipv6 === undefined) ? 1 : 0,
       cfg_onlink_prefix: onLink.prefix,
       cfg_onlink_mask: onLink.mask,
     });

@@ -38,7 +38,8 @@ export class OracleBench {
   readonly #netns: string;
   readonly #portIfindexes: readonly number[];
 
-  constructor() {
+  /** @param kernel61 Do without what came with kernels 6.2 and 6.3. Default: if the kernel lacks it. */
+  constructor(kernel61?: boolean) {
     const netns = `wdpo${RUN}`;
     this.#netns = netns;
     sh(`ip netns add ${netns}`);
@@ -54,6 +55,7 @@ export class OracleBench {
         pa: world.pa,
         underlayInterface: 'under0',
         testClock: true,
+        ...(kernel61 === undefined ? {} : { kernel61 }),
         maxEntries: { lookup: 4096, l2: 4096, route: 4096, speaker: 1024, shard: 64, subnet: 1024 },
       }),
     );
