@@ -80,6 +80,8 @@ export interface NativeSinkOptions {
   readonly matchOffset: number;
   readonly matchBytes: Uint8Array;
   readonly sequenceOffset: number;
+  /** 1 or 0. */
+  readonly spin: number;
 }
 
 let loaded: Native | undefined;

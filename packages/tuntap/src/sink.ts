@@ -14,6 +14,11 @@ export interface SinkOptions {
   readonly vnetHeaderBytes?: 10 | 12;
   /** Frames with these bytes at `offset` are `matched`. Default: all. */
   readonly match?: { readonly offset: number; readonly bytes: Uint8Array };
+  /**
+   * Never sleep: look for frames without pause, on a CPU of its own. Waking a sleeping reader costs the *sender* of a frame some microseconds, which would be
+   * counted against whichever path is slow enough to let the reader fall asleep. Default false.
+   */
+  readonly spin?: boolean;
   /** Where the generator wrote sequence number and time. Only matched frames are looked at. */
   readonly sequenceOffset?: number;
 }
@@ -88,6 +93,7 @@ export function startSink(options: SinkOptions): Sink {
         matchOffset: match?.offset ?? 0,
         matchBytes: match?.bytes ?? new Uint8Array(),
         sequenceOffset: sequenceOffset ?? -1,
+        spin: options.spin === true ? 1 : 0,
       },
       (stats) => finish(toStats(stats)),
     );

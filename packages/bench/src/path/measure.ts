@@ -13,12 +13,13 @@ export interface Run {
 }
 
 /**
- * Sends frames into one TAP for `durationMs`, from a thread pinned to CPU 0, and counts what a thread pinned to CPU 1 reads from the other.
+ * Sends frames into one TAP for `durationMs`, from a thread pinned to CPU 0, and counts what a thread pinned to CPU 1 reads from the other. The reader never
+ * sleeps, as a polling vhost thread would not: else the sender pays for waking it, on slow paths only.
  *
  * @throws {Error} When nothing arrives: a path that carries nothing has no figure.
  */
 export async function measure(from: TapDevice, to: TapDevice, frames: readonly Uint8Array[], durationMs: number): Promise<Run> {
-  const sink = startSink({ fd: to.fd, cpu: 1, vnetHdr: true });
+  const sink = startSink({ fd: to.fd, cpu: 1, vnetHdr: true, spin: true });
   const generator = startGenerator({ fd: from.fd, frames, durationMs, cpu: 0, vnetHeaderBytes: VNET_HEADER_BYTES });
   const sent = await generator.result();
   const before = sink.stats();

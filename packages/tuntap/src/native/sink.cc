@@ -41,6 +41,7 @@ class Sink : public Napi::ObjectWrap<Sink>, public LoadThread {
     Napi::Uint8Array match = options.Get("matchBytes").As<Napi::Uint8Array>();
     match_.assign(match.Data(), match.Data() + match.ByteLength());
     sequence_offset_ = number("sequenceOffset");
+    spin_ = number("spin") != 0;
     Start(info.Env(), static_cast<int>(number("fd")), static_cast<int>(number("cpu")), info[1].As<Napi::Function>());
     Ref();
   }
@@ -49,7 +50,7 @@ class Sink : public Napi::ObjectWrap<Sink>, public LoadThread {
   void Run() override {
     std::vector<uint8_t> buffer(kMaxFrameBytes);
     while (!stopping()) {
-      if (!Wait(POLLIN, 1000)) continue;
+      if (!spin_ && !Wait(POLLIN, 1000)) continue;
       // The lock is taken once a wake-up, not once a frame; stats() waits for at most one round.
       std::lock_guard<std::mutex> lock(mutex_);
       for (int i = 0; i < 256; i++) {
@@ -146,6 +147,7 @@ class Sink : public Napi::ObjectWrap<Sink>, public LoadThread {
   size_t match_offset_ = 0;
   std::vector<uint8_t> match_;
   int64_t sequence_offset_ = -1;
+  bool spin_ = false;
   std::mutex mutex_;
   SinkStats stats_;
 };
