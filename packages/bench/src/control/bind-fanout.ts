@@ -12,6 +12,10 @@ const BINDS_PER_ROUND = 100;
 const GOAL_MS = 50;
 /** Ports that are bound and released by turns. */
 const MOVING = 40;
+/** Agents that have just started run code that is not compiled yet. */
+const WARM_UP_BINDS = 100;
+/** One bind at a time is measured: by then the agents have done what the last release left them to do, such as saving it. */
+const PAUSE_MS = 30;
 
 /** Times of one bind, in ms from the moment the request left. */
 interface Bind {
@@ -37,12 +41,13 @@ export async function bindFanoutFigures(context: BenchContext): Promise<Figure[]
       for (let round = -1; round < context.rounds; round++) {
         context.progress(`bind-fanout: round ${round + 1}/${context.rounds}`);
         const binds: Bind[] = [];
-        for (let turn = 0; turn < (round < 0 ? HOSTS : BINDS_PER_ROUND); turn++) {
+        for (let turn = 0; turn < (round < 0 ? WARM_UP_BINDS : BINDS_PER_ROUND); turn++) {
           const port = moving[turn % moving.length]!;
           const host = hosts[turn % hosts.length]!;
           binds.push(await measureBind(control, maps, port, host));
           await control.unbind(port, host);
           await untilGone(control, maps, port);
+          await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
         }
         if (round >= 0) rounds.push(binds);
       }
