@@ -58,8 +58,10 @@ __attribute__((noinline)) int drops_count(struct __sk_buff *skb, __u32 vsid, __u
 		__builtin_memset(drop->sample, 0, sizeof(drop->sample));
 	}
 	drop->sample_length = length;
-	if (length > 0 && length <= WEFT_SAMPLE_LEN)
-		bpf_skb_load_bytes(skb, 0, drop->sample, length);
+	if (length > 0) {
+		barrier_var(length); /* the verifier of 6.1 does not learn "at least 1" from "not 0" */
+		bpf_skb_load_bytes(skb, 0, drop->sample, ((length - 1) & (WEFT_SAMPLE_LEN - 1)) + 1);
+	}
 	return 0;
 }
 

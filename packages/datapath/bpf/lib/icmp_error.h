@@ -50,15 +50,21 @@ static __always_inline bool icmp_error_allowed(const struct icmp_error *e, bool 
 	return q[6] != WEFT_ICMPV6 || q[40] >= 128;
 }
 
-/* Makes an unfinished checksum at 'start', 'field' (bytes of the quote) one that finishing leaves alone.  Returns the field's value. */
-static __always_inline __u16 icmp_error_fixed_point(const struct icmp_error *e, __u32 start, __u32 field)
+/* Makes an unfinished checksum at 'start', 'field' (bytes of the quote) one that finishing leaves alone.  Returns the field's value.
+ * No branches in the loop: each would be two ways for the verifier (kernel 6.1 gives up after a million instructions). */
+static __always_inline __u16 icmp_error_fixed_point(struct icmp_error *e, __u32 start, __u32 field)
 {
-	__u64 rest = 0;
+	__u64 rest = 0, before;
 	__u32 i;
 
-	for (i = 0; i < QUOTE_LEN; i += 2)
-		if (i >= start && i != field)
-			rest += LD16(e->quote, i);
+	ST16(e->quote, field & (QUOTE_LEN - 2), 0);
+#pragma clang loop unroll(disable)
+	for (i = 0; i < QUOTE_LEN; i += 2) {
+		before = (__u64)i - start;
+		barrier_var(before); /* else the compiler sees a comparison, and branches */
+		before >>= 63; /* 1 ahead of start */
+		rest += LD16(e->quote, i) & (before - 1);
+	}
 	rest = 65535 - csum_fold(rest);
 	return (rest & 1 ? rest + 65535 : rest) / 2;
 }
