@@ -80,8 +80,8 @@ export interface NativeSinkOptions {
   readonly matchOffset: number;
   readonly matchBytes: Uint8Array;
   readonly sequenceOffset: number;
-  /** 1 or 0. */
-  readonly spin: number;
+
+  readonly spin?: boolean;
 }
 
 let loaded: Native | undefined;

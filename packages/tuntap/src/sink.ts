@@ -93,7 +93,7 @@ export function startSink(options: SinkOptions): Sink {
         matchOffset: match?.offset ?? 0,
         matchBytes: match?.bytes ?? new Uint8Array(),
         sequenceOffset: sequenceOffset ?? -1,
-        spin: options.spin === true ? 1 : 0,
+        spin: options.spin === true,
       },
       (stats) => finish(toStats(stats)),
     );

@@ -26,6 +26,9 @@ export function sh(command: string): string {
 
 export const netnsPath = (name: string): string => `/run/netns/${name}`;
 
+/** nsenter's option for the VM of a port. */
+export const inNetnsOf = (port: LabPort): string => `--net=${netnsPath(port.vmNetns!)}`;
+
 /** As `sh`, in a network namespace; /sys stays that of the machine, with its BPF pins. */
 export function shIn(netns: string, command: string): string {
   return inNetns(netnsPath(netns), () => sh(command));
@@ -84,6 +87,8 @@ export interface PortInit {
 }
 
 const UNDERLAY_MTU = 1600;
+/** WEFT_OLD_KERNEL=1 tries what kernel 6.1 has, on any kernel. */
+const OLD_KERNEL = process.env['WEFT_OLD_KERNEL'] === '1' ? { kernel61: true, tcx: false } : {};
 const VM_OFFLOADS = ['csum', 'tso4', 'tso6', 'ecn'] as const;
 
 /** Two hosts and ports on them. All is removed by `close()`. */
@@ -105,7 +110,7 @@ export class Lab {
       const pa = `192.0.2.${i + 1}`;
       this.plug(netns, pa);
       const datapath = inNetns(netnsPath(netns), () =>
-        createKernelDatapath({ instance: netns, pa: parseIp(pa), underlayInterface: 'under0', ...options }),
+        createKernelDatapath({ instance: netns, pa: parseIp(pa), underlayInterface: 'under0', ...OLD_KERNEL, ...options }),
       );
       this.hosts.push(new LabHost(netns, pa, datapath));
     }

@@ -1,6 +1,7 @@
 import { release } from 'node:os';
 import { BpfError, BpfObject, probeFeatures } from '@weft/bpf';
 import { DEFAULT_OBJECT_FILE } from '../../src/index.ts';
+import { traffic } from './old-kernel-traffic.ts';
 import { OracleBench } from './oracle.ts';
 
 // Runs inside a guest with an old kernel, bundled into one file: node guest.mjs SEED COUNT FRAMES. Prints one line of JSON.
@@ -19,7 +20,7 @@ for (let seed = first; seed < first + count && difference === undefined; seed++)
 }
 const { tcx, adjustRoomDecapL3Ipv6 } = probeFeatures();
 bench.close();
-console.log(JSON.stringify({ kernel: release(), tcx, adjustRoomDecapL3Ipv6, loadMs, tried, difference }));
+console.log(JSON.stringify({ ...(await traffic()), kernel: release(), tcx, adjustRoomDecapL3Ipv6, loadMs, tried, difference }));
 
 /** The verifier's words without its walk, which may be longer than any log. */
 function explain(): void {

@@ -41,7 +41,7 @@ class Sink : public Napi::ObjectWrap<Sink>, public LoadThread {
     Napi::Uint8Array match = options.Get("matchBytes").As<Napi::Uint8Array>();
     match_.assign(match.Data(), match.Data() + match.ByteLength());
     sequence_offset_ = number("sequenceOffset");
-    spin_ = number("spin") != 0;
+    spin_ = options.Get("spin").ToBoolean().Value();
     Start(info.Env(), static_cast<int>(number("fd")), static_cast<int>(number("cpu")), info[1].As<Napi::Function>());
     Ref();
   }
