@@ -1,0 +1,78 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { queryClsact } from '@weft/bpf';
+import { parseIp } from '@weft/packet';
+import { createKernelDatapath } from '../../src/index.ts';
+import { inNetnsOf, Lab, type LabPort, sh } from './lab.ts';
+
+// Traffic between two hosts on an old kernel, over a restart of the engine. Runs inside a guest, by old-kernel-guest.ts.
+
+const TCP_BYTES = 300_000;
+const PLACE = { handle: 0x5746, priority: 1 } as const;
+
+/** What came of it; the test in the guest's host says what it must be. */
+export interface TrafficReport {
+  readonly pings: readonly string[];
+  readonly tcpBytes: readonly number[];
+  readonly isReplaced: boolean;
+  readonly attached: boolean;
+  readonly pingsOverRestart: string;
+  /** GSO frames that went by the VXLAN device. */
+  readonly climbed: number;
+}
+
+export async function traffic(): Promise<TrafficReport> {
+  const lab = new Lab({ maxEntries: { lookup: 4096, l2: 4096 } });
+  const subnet = { vsid: 5001, networkId: 7, prefix: '10.1.1' };
+  const here = lab.addPort(lab.a, { kind: 'veth', subnet, number: 1 });
+  const there = lab.addPort(lab.b, { kind: 'veth', subnet, number: 2 });
+  const pings = [ping(here, `-c 2 ${there.ca}`), ping(here, `-6 -c 2 ${there.ca6}`)];
+  const tcpBytes = [await tcp(here, there, there.ca), await tcp(here, there, there.ca6)];
+
+  const id = (): number | undefined => lab.a.in(() => queryClsact(here.ifindex, 'ingress', PLACE));
+  const before = id();
+  const stream = spawn('nsenter', [inNetnsOf(here), 'ping', '-i', '0.05', '-c', '80', there.ca], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  stream.stdout.on('data', (chunk) => {
+    text += chunk;
+  });
+  lab.a.datapath.close();
+  const next = lab.a.in(() => createKernelDatapath({ instance: lab.a.netns, pa: parseIp(lab.a.pa), underlayInterface: 'under0' }));
+  const attached = lab.a.in(() => next.attachedDevices().includes(here.ifindex));
+  await once(stream, 'close');
+  next.close();
+  const climbed = lab.b.in(() => Number(/weft-tun0: *\d+ +(\d+)/.exec(readFileSync('/proc/thread-self/net/dev', 'utf8'))?.[1]));
+  const after = id();
+  return {
+    pings,
+    tcpBytes,
+    isReplaced: before !== undefined && after !== undefined && before !== after,
+    attached,
+    pingsOverRestart: received(text),
+    climbed,
+  };
+}
+
+function ping(from: LabPort, words: string): string {
+  return received(sh(`nsenter ${inNetnsOf(from)} ping ${words} || true`));
+}
+
+function received(text: string): string {
+  return /\d+ packets transmitted, \d+ packets received/.exec(text)?.[0] ?? text;
+}
+
+/** Unfinished checksums and super-frames, as stacks of VMs make them. @returns Bytes that arrived. */
+async function tcp(from: LabPort, to: LabPort, address: string): Promise<number> {
+  const port = address.includes(':') ? 5006 : 5004;
+  const server = spawn('sh', ['-c', `nsenter ${inNetnsOf(to)} timeout 8 nc -l -p ${port} | wc -c`], { stdio: ['pipe', 'pipe', 'inherit'] }); // an nc whose input ends makes the other one end
+  let text = '';
+  server.stdout.on('data', (chunk) => {
+    text += chunk;
+  });
+  const ended = once(server, 'close');
+  sh(`for i in 1 2 3 4 5 6 7 8; do nsenter ${inNetnsOf(to)} netstat -ltn | grep -q :${port} && break; usleep 200000; done`);
+  sh(`head -c ${TCP_BYTES} /dev/zero | nsenter ${inNetnsOf(from)} timeout 8 nc ${address} ${port} || true`);
+  await ended;
+  return Number(text);
+}
