@@ -12,6 +12,15 @@ fail() { say "$1"; exit 1; }
 node -e 'const [a,b]=process.versions.node.split(".").map(Number);process.exit(a>20||(a===20&&b>=20)?0:1)' ||
   fail "Node.js $(node --version) is too old: 20.20 or newer is needed"
 
+# Said, not refused: the user-space engine runs everywhere.
+kernel=$(uname -r)
+IFS=.- read -r major minor _ <<<"$kernel"
+if [ "$major" -lt 6 ] || { [ "$major" = 6 ] && [ "${minor%%[!0-9]*}" -lt 1 ]; }; then
+  say "kernel $kernel is older than 6.1, the oldest that the kernel engine was tried on: agents may fall back to the slow user-space engine"
+elif [ ! -r /sys/kernel/btf/vmlinux ]; then
+  say "kernel $kernel does not tell its types (no /sys/kernel/btf/vmlinux; CONFIG_DEBUG_INFO_BTF is off): the kernel engine will not load, agents fall back to the slow user-space engine"
+fi
+
 packages=(clang llvm libbpf-dev libelf-dev zlib1g-dev bpftool g++ make python3 nats-server iproute2 nftables ethtool tcpdump
   util-linux procps iputils-ping iperf3 busybox-static qemu-system-x86 cpio xz-utils kmod)
 missing=()

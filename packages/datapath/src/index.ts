@@ -14,7 +14,7 @@
  *   device; state pinned below /sys/fs/bpf/weft, taken over by the next process.
  * - {@link ensureGuard}, {@link protectTenantDevice}, {@link checkTunnelPort}: the host around it, closed when no program is there.
  *
- * Linux 6.6 or later, root. docs/datapath-contract.md says what happens to a frame; packages/forwarding is the same decision in TypeScript.
+ * Linux 6.1 or later with BTF, root. docs/datapath-contract.md says what happens to a frame; packages/forwarding is the same decision in TypeScript.
  *
  * @module
  */
