@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Bus, type BusLogger, connectBus, createTrustFollower, isPublicKey, loadIdentity } from '@weft/bus';
+import { hasCode } from '@weft/model';
 import { CliError, CliErrorCode, messageOf } from './errors.ts';
 import type { Io } from './io.ts';
 import type { Session } from './session.ts';
@@ -44,8 +46,10 @@ export async function connectAs(settings: ConnectionSettings, signal: AbortSigna
   requireTrust(settings.trust);
   const bus = await reachBus(settings.nats, 'weft command', settings.timeoutMs, signal);
   try {
-    const store = await bus.open({ replicas: 1, create: false });
-    const follower = await createTrustFollower({ bus, store, anchors: [settings.trust] });
+    const { store, follower } = await whileAnswersFail(settings.timeoutMs, signal, async () => {
+      const opened = await bus.open({ replicas: 1, create: false });
+      return { store: opened, follower: await createTrustFollower({ bus, store: opened, anchors: [settings.trust] }) };
+    });
     return {
       bus,
       store,
@@ -66,6 +70,23 @@ export async function connectAs(settings: ConnectionSettings, signal: AbortSigna
   } catch (error) {
     await bus.close().catch((closing: unknown) => messageOf(closing));
     throw error;
+  }
+}
+
+/** Repeats while JetStream does not answer, up to that long: the servers of a cluster need 4 to 9 s to agree on a new leader. */
+async function whileAnswersFail<T>(timeoutMs: number, signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    try {
+      return await call();
+    } catch (error) {
+      const passing =
+        hasCode(error, 'WEFT_ERR_BUS_TIMEOUT') ||
+        hasCode(error, 'WEFT_ERR_BUS_DISCONNECTED') ||
+        hasCode(error, 'WEFT_ERR_BUS_NO_RESPONDER');
+      if (!passing || signal.aborted || performance.now() >= deadline) throw error;
+    }
+    await sleep(200, undefined, { signal });
   }
 }
 
