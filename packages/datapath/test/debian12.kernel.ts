@@ -89,13 +89,13 @@ afterAll(async () => {
 
 describe('kernel 6.1', () => {
   it('runs the engine: traffic, a restart without a gap, every verdict of the oracle', { timeout: 120_000 }, async () => {
-    const run = await guest.exec([...ENVIRONMENT, 'node', '/weft/dist/oracle.mjs', '1', '1', '200'], {
+    const run = await guest.exec([...ENVIRONMENT, 'node', '/weft/dist/oracle.mjs', '1', '1', '150'], {
       timeoutMs: 100_000,
       allowFailure: true,
     });
     expect(run.code, `${run.stdout}\n${run.stderr}`).toBe(0);
     const report = JSON.parse(run.stdout) as { tried: number; climbed: number; difference?: string };
-    const answered = '2 packets transmitted, 2 packets received';
+    const answered = '1 packets transmitted, 1 packets received';
     expect(report).toMatchObject({
       kernel: expect.stringMatching(/^6\.1\./),
       tcx: false,
@@ -107,6 +107,6 @@ describe('kernel 6.1', () => {
     });
     expect(report.climbed, JSON.stringify(report)).toBeGreaterThan(0);
     expect(report.difference).toBeUndefined();
-    expect(report.tried).toBeGreaterThan(150);
+    expect(report.tried).toBeGreaterThan(120);
   });
 });

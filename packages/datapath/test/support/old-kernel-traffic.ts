@@ -27,7 +27,7 @@ export async function traffic(): Promise<TrafficReport> {
   const subnet = { vsid: 5001, networkId: 7, prefix: '10.1.1' };
   const here = lab.addPort(lab.a, { kind: 'veth', subnet, number: 1 });
   const there = lab.addPort(lab.b, { kind: 'veth', subnet, number: 2 });
-  const pings = [ping(here, `-c 2 ${there.ca}`), ping(here, `-6 -c 2 ${there.ca6}`)];
+  const pings = [ping(here, `-c 1 ${there.ca}`), ping(here, `-6 -c 1 ${there.ca6}`)];
   const tcpBytes = [await tcp(here, there, there.ca), await tcp(here, there, there.ca6)];
 
   const id = (): number | undefined => lab.a.in(() => queryClsact(here.ifindex, 'ingress', PLACE));
