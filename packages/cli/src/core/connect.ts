@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Bus, type BusLogger, connectBus, createTrustFollower, isPublicKey, loadIdentity } from '@weft/bus';
-import { hasCode } from '@weft/model';
+import { type Answer, type Bus, type BusLogger, connectBus, createTrustFollower, isPublicKey, loadIdentity } from '@weft/bus';
+import { WeftError } from '@weft/model';
 import { CliError, CliErrorCode, messageOf } from './errors.ts';
 import type { Io } from './io.ts';
 import type { Session } from './session.ts';
@@ -55,13 +55,17 @@ export async function connectAs(settings: ConnectionSettings, signal: AbortSigna
       store,
       identity,
       trust: follower.trust,
-      request: (target, command, requestOptions) =>
-        bus.request(target, command, {
-          identity,
-          timeoutMs: requestOptions?.timeoutMs ?? settings.timeoutMs,
-          signal,
-          mayAnswer: (asked, signer) => follower.trust.mayAnswer(asked, signer),
-        }),
+      request: (target, command, requestOptions) => {
+        const timeoutMs = requestOptions?.timeoutMs ?? settings.timeoutMs;
+        return whileRefusedInPassing(timeoutMs, signal, (leftMs) =>
+          bus.request(target, command, {
+            identity,
+            timeoutMs: leftMs,
+            signal,
+            mayAnswer: (asked, signer) => follower.trust.mayAnswer(asked, signer),
+          }),
+        );
+      },
       close: async () => {
         await follower.stop();
         await bus.close();
@@ -73,6 +77,21 @@ export async function connectAs(settings: ConnectionSettings, signal: AbortSigna
   }
 }
 
+/** What is over in a moment: NATS or its leader does not answer. */
+const PASSING: ReadonlySet<string> = new Set(['WEFT_ERR_BUS_TIMEOUT', 'WEFT_ERR_BUS_DISCONNECTED', 'WEFT_ERR_BUS_NO_RESPONDER']);
+
+/** Asks again while a controller or host refuses only because NATS does not answer *it*: then nothing was changed, and the same may be asked. */
+async function whileRefusedInPassing(timeoutMs: number, signal: AbortSignal, call: (leftMs: number) => Promise<Answer>): Promise<Answer> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const answer = await call(Math.max(500, deadline - performance.now()));
+    const { problems } = answer.response;
+    const passing = problems.length > 0 && problems.every((problem) => PASSING.has(problem.code));
+    if (!passing || performance.now() + 500 >= deadline) return answer;
+    await sleep(250, undefined, { signal });
+  }
+}
+
 /** Repeats while JetStream does not answer, up to that long: the servers of a cluster need 4 to 9 s to agree on a new leader. */
 async function whileAnswersFail<T>(timeoutMs: number, signal: AbortSignal, call: () => Promise<T>): Promise<T> {
   const deadline = performance.now() + timeoutMs;
@@ -80,10 +99,7 @@ async function whileAnswersFail<T>(timeoutMs: number, signal: AbortSignal, call:
     try {
       return await call();
     } catch (error) {
-      const passing =
-        hasCode(error, 'WEFT_ERR_BUS_TIMEOUT') ||
-        hasCode(error, 'WEFT_ERR_BUS_DISCONNECTED') ||
-        hasCode(error, 'WEFT_ERR_BUS_NO_RESPONDER');
+      const passing = error instanceof WeftError && PASSING.has(error.code);
       if (!passing || signal.aborted || performance.now() >= deadline) throw error;
     }
     await sleep(200, undefined, { signal });
