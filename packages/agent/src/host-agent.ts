@@ -119,6 +119,7 @@ export class HostAgent {
           authorName: part.author.name,
           requestId: part.author.requestId,
           nowMs: part.nowMs,
+          beforeAnnounce: part.onCommitted,
         }),
       onChange: () => this.#onPortsChanged(),
     });

@@ -60,6 +60,8 @@ export interface CommitPart {
   readonly binding: PortBinding;
   readonly author: Author;
   readonly nowMs: number;
+  /** The claim stands, and nobody has been told yet. */
+  readonly onCommitted: (entry: RecordEntry) => void;
 }
 
 interface Held extends OwnPort {
@@ -291,25 +293,19 @@ export class Ports {
     const key = mappingKey(binding.routingDomainId, binding.vsid, binding.portId);
     const nowMs = this.#on.clock.unixMs();
     let reason = '';
+    // READY before the others hear of it: their next frame may be here before this host's next instruction.
+    const onCommitted = ({ revision, envelope }: RecordEntry): void => {
+      const { bucketCreatedUnixMs } = store.mapping;
+      session.take(
+        { kind: 'binding', portId: binding.portId, bucket: 'mapping', key, revision, bucketCreatedUnixMs, value: binding },
+        envelope,
+      );
+    };
     // The same bytes each time, so that a write of unknown outcome is recognised when it is found standing.
     for (let attempt = 0; attempt < MAX_UNKNOWN; attempt++) {
-      const { outcome, entry } = await this.#on.commit(store, { key, tenant: port?.tenant ?? '', current, binding, author, nowMs });
+      const { outcome } = await this.#on.commit(store, { key, tenant: port?.tenant ?? '', current, binding, author, nowMs, onCommitted });
       if (outcome.status === 'conflict') return undefined;
-      if (outcome.status === 'committed' && entry !== undefined) {
-        session.take(
-          {
-            kind: 'binding',
-            portId: binding.portId,
-            bucket: 'mapping',
-            key,
-            revision: outcome.revision,
-            bucketCreatedUnixMs: store.mapping.bucketCreatedUnixMs,
-            value: binding,
-          },
-          entry.envelope,
-        );
-        return outcome.revision;
-      }
+      if (outcome.status === 'committed') return outcome.revision;
       reason = outcome.status === 'unknown' ? outcome.reason : '';
     }
     throw new AgentError(

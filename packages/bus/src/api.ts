@@ -244,6 +244,8 @@ export interface CommitInit {
   readonly authorName: string;
   readonly requestId: string;
   readonly nowMs: number;
+  /** Called once the write is acknowledged, before others are told: what they do upon it should find the writer ready. Must not throw. */
+  readonly beforeAnnounce?: (entry: RecordEntry) => void;
 }
 
 /** A bucket entry, decoded and its signature verified. */

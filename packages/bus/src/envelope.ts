@@ -7,7 +7,6 @@ import {
   envelopeKindNumbers,
   eventSubject,
   WeftError,
-  type WeftRecord,
 } from '@weft/model';
 import type { Bucket, CommitInit, Entry, RecordEntry, VerifiedChange, WriteOutcome } from './api.ts';
 import { type Identity, verifySignature } from './identity.ts';
@@ -119,8 +118,10 @@ export async function commitRecord(init: CommitInit): Promise<{ readonly outcome
   const outcome = await bucket.put(key, envelope, change.replacesRevision);
   if (outcome.status !== 'committed') return { outcome, entry: undefined };
   const { revision } = outcome;
+  const entry: RecordEntry = { change, signer: identity.publicKey, key, revision, envelope, record: after };
+  init.beforeAnnounce?.(entry);
   bus.publishCommitted({ bucket: bucket.name, key, revision, bucketCreatedUnixMs: bucket.bucketCreatedUnixMs, envelope });
-  return { outcome, entry: { change, signer: identity.publicKey, key, revision, envelope, record: after as WeftRecord | undefined } };
+  return { outcome, entry };
 }
 
 /** Subject and bytes of the event for a committed record; undefined where nobody listens. */
