@@ -8,8 +8,17 @@ import {
   type Store,
   type TrustFollower,
 } from '@weft/bus';
-import { type Command, type ListedValue, type Problem, parseManifests, type Resource, type ResourceChange, type Role } from '@weft/model';
-import { NatsServer, tempDir } from '@weft/testkit';
+import {
+  type Command,
+  type ListedValue,
+  type Problem,
+  parseManifests,
+  type Resource,
+  type ResourceChange,
+  type Role,
+  type TrustStore,
+} from '@weft/model';
+import { NatsServer, tempDir, waitFor } from '@weft/testkit';
 import { type Controller, type ControllerInit, createController, systemClock } from '../src/index.ts';
 
 // A real nats-server, an installation on it, and as many controllers as a test wants, each with a bus of its own.
@@ -53,6 +62,7 @@ export async function startHarness(): Promise<Harness> {
   const store = await bus.open({ replicas: 1 });
   const admin = createIdentity('user');
   const controllers: RunningController[] = [];
+  const trusts = new Set<TrustStore>();
 
   const addIdentity = async (identity: Identity, role: Role, name: string, tenants: string[] = []): Promise<void> => {
     await putPrincipal({
@@ -76,6 +86,7 @@ export async function startHarness(): Promise<Harness> {
       const ownBus = connectBus({ servers: server.url, name: 'controller', reconnectWaitMs: 50 });
       const ownStore = await ownBus.open({ replicas: 1 });
       const trust = await createTrustFollower({ bus: ownBus, store: ownStore, anchors: [admin.publicKey] });
+      trusts.add(trust.trust);
       const controller = createController(
         {
           bus: ownBus,
@@ -100,12 +111,14 @@ export async function startHarness(): Promise<Harness> {
           if (stopped) return;
           stopped = true;
           await controller.stop();
+          trusts.delete(trust.trust);
           await trust.stop();
           await ownBus.close();
         },
         abandon() {
           stopped = true;
           void controller.stop();
+          trusts.delete(trust.trust);
           void trust.stop();
           void ownBus.close();
         },
@@ -116,6 +129,8 @@ export async function startHarness(): Promise<Harness> {
     async addPrincipal(role, name, tenants) {
       const identity = createIdentity(role === 'host' ? 'host' : 'user');
       await addIdentity(identity, role, name, tenants);
+      // A controller reads the principal when its event comes; one asked before that refuses, and looks for strangers' keys once a second at most.
+      await waitFor(() => [...trusts].every((trust) => trust.roleOf(identity.publicKey) === role), { what: `controllers to know ${name}` });
       return identity;
     },
     async ask(command, options = {}) {
