@@ -125,11 +125,13 @@ export class ClaimSet {
           if (!(await this.#loader.holds(key, claim))) this.#acquired.push({ entry: current, previous: undefined });
           return 'ours';
         }
+        // In this order: an intent ends only after its documents stand, so whoever is not under way any more is seen to hold the value.
+        const underWay = await this.#isUnderWay(claim.requestId);
         const held = await this.#loader.holds(key, claim);
         if (held && mine) return 'ours';
         const yielded = held && this.#yields(claim, key);
         if (held && !yielded) return 'taken';
-        if (!held && (await this.#isUnderWay(claim.requestId))) return 'busy';
+        if (!held && underWay) return 'busy';
         const taken = await this.#records.tryPut(this.#author, key, '', current, { kind: 'claim', value });
         if (taken !== undefined) {
           this.#acquired.push({ entry: taken, previous: yielded ? claim : undefined });
