@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { isMap, isSeq, LineCounter, parseAllDocuments } from 'yaml';
 import { LabError } from './errors.ts';
 
@@ -21,6 +22,15 @@ export interface LabVmSpec {
   readonly kind: VmKind;
 }
 
+/** A physical network beyond the lab's gateways, with a router and servers behind it. */
+export interface LabExternalSpec {
+  readonly name: string;
+  /** Hosts with a device `ext-NAME` on it. */
+  readonly members: readonly string[];
+  /** Addresses of servers behind the router. Empty: the test kit's. */
+  readonly servers: readonly string[];
+}
+
 /** What a lab file asks for, besides the resources. */
 export interface LabSpec {
   readonly name: string | undefined;
@@ -34,6 +44,7 @@ export interface LabSpec {
   readonly natsServers: 1 | 3;
   readonly controllers: number;
   readonly hosts: readonly LabHostSpec[];
+  readonly externalNetworks: readonly LabExternalSpec[];
   readonly vms: readonly LabVmSpec[];
 }
 
@@ -56,10 +67,11 @@ export class LabFileError extends LabError {
 const KEYS: Readonly<Record<string, readonly string[]>> = {
   '': ['apiVersion', 'kind', 'metadata', 'spec'],
   metadata: ['name'],
-  spec: ['underlay', 'nats', 'controllers', 'hosts', 'vms'],
+  spec: ['underlay', 'nats', 'controllers', 'hosts', 'externalNetworks', 'vms'],
   'spec.underlay': ['mtu', 'segmentationOffload', 'managementNetwork'],
   'spec.nats': ['servers'],
   'spec.hosts[]': ['name', 'address', 'engine'],
+  'spec.externalNetworks[]': ['name', 'members', 'servers'],
   'spec.vms[]': ['name', 'host', 'port', 'kind'],
 };
 
@@ -139,6 +151,20 @@ function readSpec(document: Raw, fault: Fault): LabSpec {
   if (hosts.length === 0) fault(['spec', 'hosts'], 'a lab needs at least one host');
   const names = new Set(hosts.map((host) => host.name));
   if (names.size !== hosts.length) fault(['spec', 'hosts'], 'a host name is used twice');
+  const externalNetworks = list(spec['externalNetworks']).map((network, index): LabExternalSpec => {
+    const at = ['spec', 'externalNetworks', index];
+    const members = strings(network['members'], [...at, 'members'], fault);
+    for (const member of members) {
+      if (!names.has(member)) fault([...at, 'members'], `"${member}": must be one of the lab's hosts (${[...names].join(', ')})`);
+    }
+    const servers = strings(network['servers'], [...at, 'servers'], fault);
+    for (const server of servers) if (isIP(server) === 0) fault([...at, 'servers'], `"${server}": must be an IPv4 or IPv6 address`);
+    const name = labelled(network['name'], [...at, 'name'], fault);
+    if (name.length > 11) fault([...at, 'name'], `"${name}": must be at most 11 long, as the hosts' device is ext-NAME`);
+    return { name, members, servers };
+  });
+  if (new Set(externalNetworks.map(({ name }) => name)).size !== externalNetworks.length)
+    fault(['spec', 'externalNetworks'], 'the name of an external network is used twice');
   const vms = list(spec['vms']).map((vm, index): LabVmSpec => {
     const kind = vm['kind'] ?? 'netns';
     if (kind !== 'netns' && kind !== 'qemu') fault(['spec', 'vms', index, 'kind'], `${JSON.stringify(kind)}: must be netns or qemu`);
@@ -162,8 +188,16 @@ function readSpec(document: Raw, fault: Fault): LabSpec {
     natsServers: servers as 1 | 3,
     controllers: controllers as number,
     hosts,
+    externalNetworks,
     vms,
   };
+}
+
+function strings(value: unknown, path: readonly (string | number)[], fault: Fault): readonly string[] {
+  if (value === undefined) return [];
+  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value as string[];
+  fault(path, `${JSON.stringify(value)}: must be a list of texts`);
+  return [];
 }
 
 function list(value: unknown): readonly Raw[] {

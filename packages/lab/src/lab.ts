@@ -13,7 +13,9 @@ import {
 import type { Command, ListedRecord, Port, PortBinding, Result } from '@weft/model';
 import {
   cleanLab,
+  createExternalNetwork,
   createLabNet,
+  type ExternalNetwork,
   type ForwardedPort,
   forwardPort,
   LAB_STATE_DIR,
@@ -63,6 +65,8 @@ export class Lab {
   readonly spec: LabSpec;
   readonly net: LabNet;
   readonly vms: ReadonlyMap<string, LabVm>;
+  /** The physical networks beyond the gateways, by name. */
+  readonly externalNetworks: ReadonlyMap<string, ExternalNetwork>;
   /** The NATS servers: one, or the three of a cluster. */
   readonly natsServers: readonly NatsServer[];
   /** A connection of the lab's own, as its admin. */
@@ -80,6 +84,7 @@ export class Lab {
     spec: LabSpec;
     net: LabNet;
     vms: Map<string, LabVm>;
+    externalNetworks: ReadonlyMap<string, ExternalNetwork>;
     natsServers: readonly NatsServer[];
     bus: Bus;
     admin: Identity;
@@ -91,6 +96,7 @@ export class Lab {
     this.spec = parts.spec;
     this.net = parts.net;
     this.vms = parts.vms;
+    this.externalNetworks = parts.externalNetworks;
     this.natsServers = parts.natsServers;
     this.bus = parts.bus;
     this.admin = parts.admin;
@@ -125,6 +131,12 @@ export class Lab {
     try {
       if (init.keep) net.registry.keep();
       for (const host of net.hosts.values()) net.registry.record({ kind: 'pins', path: pinDirectory(name, host.name) });
+      const externalNetworks = new Map<string, ExternalNetwork>();
+      for (const { name: network, members, servers } of spec.externalNetworks) {
+        say(`an external network, ${network}`);
+        const init = { name: network, members: members.map((member) => net.host(member)), ...(servers.length === 0 ? {} : { servers }) };
+        externalNetworks.set(network, await createExternalNetwork(net.registry, init));
+      }
       say(spec.natsServers === 1 ? 'NATS with JetStream' : 'three NATS servers, one JetStream cluster');
       const natsServers = await startNats(net, spec, init.keep);
       const urls = natsServers.map((server) => server.url).join(',');
@@ -164,7 +176,7 @@ export class Lab {
       for (const host of spec.hosts) await principal(keep('host', host.name), host.name, 'host');
       const trust = await createTrustFollower({ bus, store, anchors: [admin.publicKey] });
 
-      const lab = new Lab({ init, spec, net, vms: new Map(), natsServers, bus, admin, trust, relays, worker });
+      const lab = new Lab({ init, spec, net, vms: new Map(), externalNetworks, natsServers, bus, admin, trust, relays, worker });
       say(`${spec.controllers === 1 ? 'a controller' : `${spec.controllers} controllers`} and ${spec.hosts.length} host agents`);
       for (let index = 1; index <= spec.controllers; index++) await lab.startController(index);
       await Promise.all(spec.hosts.map((host) => lab.startAgent(host.name)));
@@ -205,6 +217,16 @@ export class Lab {
     const vm = this.vms.get(name);
     if (vm === undefined) throw new RangeError(`No VM "${name}" in lab "${this.name}": there are ${[...this.vms.keys()].join(', ')}`);
     return vm;
+  }
+
+  /** @throws {RangeError} When the lab file names no such network. */
+  externalNetwork(name: string): ExternalNetwork {
+    const network = this.externalNetworks.get(name);
+    if (network === undefined)
+      throw new RangeError(
+        `No external network "${name}" in lab "${this.name}": there are ${[...this.externalNetworks.keys()].join(', ')}`,
+      );
+    return network;
   }
 
   /** Runs the `weft` command as the lab's admin, as a person in the lab would. @throws {CommandError} When it fails. */

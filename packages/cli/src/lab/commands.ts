@@ -2,7 +2,16 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Lab, LabVm, type LabVmNote, parseLabFile } from '@weft/lab';
-import { cleanLab, isProcessAlive, type LabRecord, labNames, Registry, readLabNote, readLabRecords } from '@weft/testkit';
+import {
+  cleanLab,
+  isProcessAlive,
+  type LabRecord,
+  labNames,
+  openExternalNetwork,
+  Registry,
+  readLabNote,
+  readLabRecords,
+} from '@weft/testkit';
 import type { Command } from 'commander';
 import { type Deps, examples } from '../commands/deps.ts';
 import { CliError, CliErrorCode } from '../core/errors.ts';
@@ -86,22 +95,31 @@ export function registerLabCommands(program: Command, deps: Deps): void {
   lab
     .command('exec')
     .summary('run a command in a VM')
-    .description('Runs a command in a VM of the lab (or, with --host, on a host) and ends with its exit status.')
-    .argument('<vm>', 'name of the VM, or of a host with --host')
+    .description(
+      'Runs a command in a VM of the lab (with --host: on a host; with --outside: behind an external network) and ends with its exit status.',
+    )
+    .argument('<vm>', 'name of the VM, of a host with --host, of an external network with --outside')
     .argument('<command...>', 'the command and its arguments, after --')
     .option('--name <name>', nameHelp)
     .option('--host', 'on a host instead of a VM')
+    .option('--outside', "at an external network's router, where its servers are")
     .addHelpText(
       'after',
       examples('weft lab exec web1 -- ping -c 3 10.0.1.11', 'weft lab exec --host h1 -- tcpdump -ni underlay0 udp port 4789'),
     )
-    .action(async (vmName: string, words: string[], options: { name?: string; host?: boolean }, command: Command) => {
+    .action(async (vmName: string, words: string[], options: { name?: string; host?: boolean; outside?: boolean }, command: Command) => {
       mustBeRoot();
       const name = chooseLab(givenName(options, command, deps), labNames());
       const view = viewOf(name);
       if (options.host === true) {
         if (!view.hosts.includes(vmName)) throw noSuch('host', vmName, view.hosts, name);
         deps.setExitCode(enter(`weft-${name}-${vmName}`, words));
+        return;
+      }
+      if (options.outside === true) {
+        const outside = openExternalNetwork(name, vmName)?.outside;
+        if (outside === undefined) throw noSuch('external network', vmName, view.externalNetworks, name);
+        deps.setExitCode(enter(outside.netns, words));
         return;
       }
       const note = view.vms.find((vm) => vm.spec.name === vmName);
@@ -211,6 +229,7 @@ interface LabView {
   /** `weft lab up` came to its end. */
   readonly complete: boolean;
   readonly hosts: readonly string[];
+  readonly externalNetworks: readonly string[];
   readonly vms: readonly LabVmNote[];
   readonly processes: readonly { readonly what: string; readonly pid: number; readonly alive: boolean }[];
 }
@@ -230,11 +249,12 @@ function viewOf(name: string): LabView {
     );
   }
   const notes = new Map(records.flatMap((record) => (record.kind === 'note' ? [[record.key, record.value]] : [])));
-  const spec = notes.get('spec') as { hosts: { name: string }[] } | undefined;
+  const spec = notes.get('spec') as { hosts: { name: string }[]; externalNetworks?: { name: string }[] } | undefined;
   return {
     name,
     complete: notes.get('complete') === true,
     hosts: spec?.hosts.map((host) => host.name) ?? [],
+    externalNetworks: spec?.externalNetworks?.map((network) => network.name) ?? [],
     vms: [...notes].filter(([key]) => key.startsWith('vm.')).map(([, value]) => value as LabVmNote),
     processes: records.flatMap((record) =>
       record.kind === 'process' && !record.what.startsWith('testkit') && !record.what.startsWith('ip')
@@ -254,7 +274,10 @@ function enter(netns: string, command: readonly string[]): number {
 }
 
 function noSuch(what: string, name: string, there: readonly string[], lab: string): CliError {
-  return new CliError(CliErrorCode.NotFound, `Lab "${lab}" has no ${what} "${name}": there are ${there.join(', ')}`);
+  return new CliError(
+    CliErrorCode.NotFound,
+    `Lab "${lab}" has no ${what} "${name}": ${there.length === 0 ? 'there is none' : `there are ${there.join(', ')}`}`,
+  );
 }
 
 function mustBeRoot(): void {

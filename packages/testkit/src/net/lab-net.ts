@@ -7,7 +7,7 @@ import { ipBatch, macOf } from './ip.ts';
 import { createNetns, NetnsEndpoint } from './netns.ts';
 import type { NetnsWorker } from './netns-worker.ts';
 import { type OffloadMode, setOffloads } from './offload.ts';
-import { UnderlayFaults } from './underlay-faults.ts';
+import { SwitchFaults } from './switch-faults.ts';
 import { WorkerPool } from './worker-pool.ts';
 
 /*
@@ -100,7 +100,7 @@ export class LabNet {
   /** `ctl`, `ctl2`, …; empty with `direct`. */
   readonly controlNodes: readonly LabHost[];
   /** Cuts, loss and repair of the hosts' links. */
-  readonly faults: UnderlayFaults;
+  readonly faults: SwitchFaults;
   /** Working directory of the lab, removed with it. */
   readonly dir: string;
   readonly #workers: WorkerPool;
@@ -112,7 +112,7 @@ export class LabNet {
     mode: OffloadMode;
     hosts: readonly LabHost[];
     controlNodes: readonly LabHost[];
-    faults: UnderlayFaults;
+    faults: SwitchFaults;
     dir: string;
   }) {
     this.name = init.registry.name;
@@ -244,7 +244,7 @@ async function labNetOf(registry: Registry, note: LabNetNote): Promise<LabNet> {
     mode: note.mode,
     hosts: hosts.slice(0, note.hosts.length),
     controlNodes: hosts.slice(note.hosts.length),
-    faults: new UnderlayFaults(note.switchNetns, new Map(all.map((plan) => [plan.name, plan.portName])), note.hosts),
+    faults: new SwitchFaults(note.switchNetns, new Map(all.map((plan) => [plan.name, plan.portName])), note.hosts),
     dir,
   });
 }
@@ -297,8 +297,9 @@ async function joinDirectly(left: LabHostPlan, right: LabHostPlan, mtu: number):
   ]);
 }
 
-async function joinBySwitch(
-  plans: readonly LabHostPlan[],
+/** @internal A bridge in `netns`, with a veth pair to each of the plans' namespaces. */
+export async function joinBySwitch(
+  plans: readonly { readonly netns: string }[],
   netns: string,
   names: { bridge: string; device: string; portPrefix: string; mtu: number },
 ): Promise<void> {
