@@ -7,6 +7,7 @@
  *
  * @module
  */
+export * from './announcement.ts';
 export * from './arp.ts';
 export * from './build-frame.ts';
 export * from './build-icmp.ts';

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  buildAnnouncement,
   buildIcmpEchoFrame,
   buildNvgre,
   buildNvgreFrame,
@@ -28,6 +29,20 @@ describe('golden frames', () => {
     expect(hex(buildNvgre(6000, 0, Uint8Array.of(0xaa)))).toBe('2000655800177000aa');
     const header = NvgreHeader.read(Uint8Array.from([0x20, 0, 0x65, 0x58, 0, 0x17, 0x70, 0x2a]));
     expect(typeof header === 'string' ? header : [header.vsid, header.flowId]).toEqual([6000, 0x2a]);
+  });
+
+  it('buildAnnouncement() writes ARP announcements as RFC 5227 section 1.1 and an override advertisement as RFC 4861 section 4.4 draw them', () => {
+    const [request, reply] = buildAnnouncement('02:00:00:00:00:01', '203.0.113.16').map(hex);
+    const body = (operation: string, target: string): string =>
+      `ffffffffffff020000000001080600010800060400${operation}020000000001cb007110${target}cb007110`;
+    expect(request).toBe(body('01', '000000000000'));
+    expect(reply).toBe(body('02', '020000000001'));
+    const [advertisement] = buildAnnouncement('02:00:00:00:00:01', '2001:db8:ffff::10').map(hex);
+    expect(advertisement!.slice(0, 28)).toBe('33330000000102000000000186dd');
+    expect(advertisement!.slice(28, 44)).toBe('6000000000203aff');
+    expect(advertisement!.slice(44, 108)).toBe('20010db8ffff00000000000000000010ff020000000000000000000000000001');
+    expect(advertisement!.slice(108, 112)).toBe('8800');
+    expect(advertisement!.slice(116)).toBe('2000000020010db8ffff000000000000000000100201020000000001');
   });
 
   it('buildIcmpEchoFrame() writes a ping byte for byte', () => {
