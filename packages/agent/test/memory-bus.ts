@@ -8,6 +8,7 @@ import {
   type EventHandler,
   type Identity,
   type IncomingRequest,
+  type OwnershipChannel,
   openEnvelope,
   type ServeInit,
   type Snapshot,
@@ -92,6 +93,7 @@ export class MemoryBus implements Bus {
   readonly #events = new Map<string, Set<EventHandler>>();
   readonly #hostEvents = new Set<EventHandler>();
   readonly #digests = new Map<string, Set<(digest: NetworkDigest, signer: string) => void>>();
+  readonly #ownership = new Map<string, Set<(message: Uint8Array) => void>>();
   readonly #served = new Map<string, ServeInit>();
   /** What the next writes answer instead of being carried out normally. */
   writeFault: 'none' | 'lost' | 'unknown-but-written' = 'none';
@@ -180,6 +182,20 @@ export class MemoryBus implements Bus {
 
   receiveDigest(digest: NetworkDigest, signer: string): void {
     for (const handler of [...(this.#digests.get(digest.routingDomainId) ?? [])]) queueMicrotask(() => handler(digest, signer));
+  }
+
+  onOwnership(channel: OwnershipChannel, gatewayId: string, handler: (message: Uint8Array) => void): Subscription {
+    return register(this.#ownership, `${channel} ${gatewayId}`, handler);
+  }
+
+  publishOwnership(channel: OwnershipChannel, gatewayId: string, message: Uint8Array): boolean {
+    if (!this.#connected) return false;
+    const copy = message.slice();
+    for (const bus of this.#store.connections) {
+      if (!bus.#connected) continue;
+      for (const handler of [...(bus.#ownership.get(`${channel} ${gatewayId}`) ?? [])]) queueMicrotask(() => handler(copy));
+    }
+    return true;
   }
 
   async request(): Promise<Answer> {

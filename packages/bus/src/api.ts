@@ -81,6 +81,10 @@ export interface Bus {
   onDigest(routingDomainId: string, handler: (digest: NetworkDigest, signer: string) => void): Subscription;
   /** Signs and sends; dropped without error when disconnected. */
   publishDigest(digest: NetworkDigest, identity: Identity): void;
+  /** What others said of a gateway group's ownership, on one channel. Bytes as they came: integrity lies in the signatures inside them. */
+  onOwnership(channel: OwnershipChannel, gatewayId: string, handler: (message: Uint8Array) => void): Subscription;
+  /** Sends at once, or not at all: what is said late about ownership is worth nothing. @returns False when disconnected. */
+  publishOwnership(channel: OwnershipChannel, gatewayId: string, message: Uint8Array): boolean;
   /**
    * Signs and sends a command, verifies the answer's signature and that it answers this request.
    * @throws {WeftError} `WEFT_ERR_BUS_DISCONNECTED` (nothing was sent), `_TIMEOUT` (unknown whether carried out), `_NO_RESPONDER`,
@@ -92,6 +96,9 @@ export interface Bus {
   /** Drains and closes; idempotent. */
   close(): Promise<void>;
 }
+
+/** `ballots`: between voters and members. `grants`: from owners to hosts. */
+export type OwnershipChannel = 'ballots' | 'grants';
 
 export interface OpenOptions {
   /** 1 (embedded) or 3 (clustered). Without `create`, what is there is taken as it is. */

@@ -71,6 +71,9 @@ export function connectBus(init: BusInit): Bus {
     publishDigest(digest, identity) {
       link.publish(subjects.digest(digest.routingDomainId), signEnvelope(identity, 'digest', digestCodec.encode(digest)));
     },
+    onOwnership: (channel, gatewayId, handler) =>
+      together(link.subscribe(subjects[channel](gatewayId), (message) => handler(message.data))),
+    publishOwnership: (channel, gatewayId, message) => link.publish(subjects[channel](gatewayId), message),
     request: (target, command, options) => sendCommand(link, target, command, options),
     serve: (target: string, serve: ServeInit) => serveCommands(link, target, serve),
     close: () => link.close(),

@@ -394,3 +394,32 @@ describe('without NATS', () => {
     await watch.stop();
   });
 });
+
+describe('ownership messages', () => {
+  it('reach who listens to that channel of that gateway, and nobody else; nothing is kept for later', async () => {
+    const [one, two] = ['0b8f5e0a-0000-4000-8000-0000000000f1', '0b8f5e0a-0000-4000-8000-0000000000f2'];
+    const heard: string[] = [];
+    const listener = newBus('listener');
+    await listener.whenConnected();
+    const subscriptions = [
+      listener.onOwnership('ballots', one, (message) => heard.push(`ballot ${textOf(message)}`)),
+      listener.onOwnership('grants', one, (message) => heard.push(`grant ${textOf(message)}`)),
+    ];
+    // The subscription is on its way to the server: asked until heard.
+    await waitFor(
+      () => {
+        bus.publishOwnership('ballots', one, bytes('hello'));
+        return heard.includes('ballot hello');
+      },
+      { what: 'the subscription to be in force' },
+    );
+    heard.length = 0;
+    expect(bus.publishOwnership('grants', two, bytes('for others'))).toBe(true);
+    expect(bus.publishOwnership('grants', one, bytes('mine'))).toBe(true);
+    await waitFor(() => heard.includes('grant mine'), { what: 'the grant' });
+    expect(heard.filter((text) => text !== 'ballot hello')).toEqual(['grant mine']);
+    for (const subscription of subscriptions) await subscription.stop();
+    await listener.close();
+    expect(listener.publishOwnership('grants', one, bytes('too late'))).toBe(false);
+  });
+});

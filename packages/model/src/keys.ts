@@ -80,6 +80,10 @@ export const subjects = {
   installationEvents: 'weft.v1.event.installation',
   hostEvents: 'weft.v1.event.hosts',
   digest: (rdid: string): string => `weft.v1.event.digest.${guid(rdid)}`,
+  /** Between the voters and members of a gateway group: ballots, votes. */
+  ballots: (gatewayId: string): string => `weft.v1.ownership.ballot.${guid(gatewayId)}`,
+  /** From its owners to hosts: grant certificates. */
+  grants: (gatewayId: string): string => `weft.v1.ownership.grant.${guid(gatewayId)}`,
   controller: 'weft.v1.cmd.controller',
   host: (hostId: string): string => `weft.v1.cmd.host.${checked(hostId, HOST_ID, 'host id')}`,
   audit: (bucket: BucketName): string => `weft.v1.audit.${bucket}`,
