@@ -9,6 +9,7 @@
         "src/native/bpffs.cc",
         "src/native/errors.cc",
         "src/native/link.cc",
+        "src/native/link_async.cc",
         "src/native/map.cc",
         "src/native/map_batch.cc",
         "src/native/object.cc",

@@ -22,10 +22,10 @@ export interface AgentLogger {
 
 export type Awaitable<T> = T | Promise<T>;
 
-/** The packet path as the agent uses it. Calls are synchronous. */
+/** The packet path as the agent uses it. Calls are synchronous, but for the attach. */
 export type AgentDatapath = Pick<
   Datapath,
-  'apply' | 'entries' | 'attachDevice' | 'detachDevice' | 'attachedDevices' | 'drops' | 'close' | 'destroy'
+  'apply' | 'entries' | 'attachDeviceAsync' | 'detachDevice' | 'attachedDevices' | 'drops' | 'close' | 'destroy'
 >;
 
 /** A network device of this host. */

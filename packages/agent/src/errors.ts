@@ -15,7 +15,7 @@ export const AGENT_ERRORS = {
   WEFT_ERR_AGENT_DEVICE_IN_USE: 'The device belongs to another port. Unbind that one first, or name another device.',
   WEFT_ERR_AGENT_DEVICE_RESERVED: 'The device is in the host’s own use: as underlay, with addresses, or in a bridge. Name another.',
   WEFT_ERR_AGENT_DEVICE_NAME: 'A device name must have 1 to 15 characters, without space, slash or colon, and not be "." or "..".',
-  WEFT_ERR_AGENT_DEVICE_SETUP: 'The device could not be made ready. Nothing was claimed; the message has the cause.',
+  WEFT_ERR_AGENT_DEVICE_SETUP: 'The device could not be made ready. No claim stands, or it is being released; the message has the cause.',
   WEFT_ERR_AGENT_NOT_BOUND_HERE: 'The port is not bound on this host.',
   WEFT_ERR_AGENT_NOT_ADMITTED: 'This host is no principal of the installation, so others refuse what it writes. An admin adds it.',
   WEFT_ERR_AGENT_VSID_CLAIM: 'The VSID is not claimed by this network; the host denies it. Apply the network again.',

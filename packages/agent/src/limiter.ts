@@ -47,3 +47,8 @@ export function backoffMs(attempt: number, baseMs: number, maxMs: number, random
   const whole = Math.min(maxMs, baseMs * 2 ** Math.min(attempt, 30));
   return whole * (0.5 + random() / 2);
 }
+
+/** What waits for I/O has its turn first. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

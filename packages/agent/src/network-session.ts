@@ -32,7 +32,7 @@ import { type Alarm, ClaimChecker } from './claims.ts';
 import type { AgentClock, AgentLogger, HostAgentInit } from './components.ts';
 import type { Conditions } from './conditions.ts';
 import { messageOf } from './errors.ts';
-import { backoffMs, type Limiter } from './limiter.ts';
+import { backoffMs, type Limiter, nextTurn } from './limiter.ts';
 import type { TrustFeed } from './trust-feed.ts';
 import { judge } from './verify.ts';
 
@@ -609,10 +609,6 @@ export class NetworkSession {
 
 function signerOf(held: CommittedRecord | undefined): string {
   return held === undefined ? 'an unknown key' : openChange(held.envelope).signer;
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -14,16 +14,18 @@ import {
   type UnbindPortRequest,
 } from '@weft/model';
 import type { LocalDevice } from '@weft/tables';
-import type { AgentClock, AgentDatapath, AgentLogger, Devices, HostAgentInit } from './components.ts';
+import type { AgentClock, AgentDatapath, AgentLogger, DeviceInfo, Devices, HostAgentInit } from './components.ts';
 import type { Conditions } from './conditions.ts';
 import { AgentError, messageOf } from './errors.ts';
-import { KeyedMutex } from './limiter.ts';
+import { KeyedMutex, nextTurn } from './limiter.ts';
 import type { NetworkSession } from './network-session.ts';
 import type { OwnPort } from './state-store.ts';
 
 // The ports of this host: their devices, and the claims on them.
 //
-//   bind:     device ready and guarded ─► program attached ─► port entry without READY ─► claim by CAS ─► READY, rows of the port
+//   bind:     device there and guarded ─┬─► program attached ─► up, port entry ─┬─► both: READY, rows of the port
+//                                       └─► claim by CAS ──────────────────────┘
+//   move:     device there and guarded ─► program attached ─► up, port entry without READY ─► claim by CAS ─► READY: no frame is lost between
 //   unbind:   port entry away ─► program detached ─► TAP removed ─► binding released
 //   lost:     a higher generation of another host ─► REDIRECT (the fold does that) ─► port entry away ─► TAP removed once no VM holds it
 //
@@ -69,6 +71,12 @@ interface Held extends OwnPort {
   readonly attached: LocalDevice | undefined;
 }
 
+/** A device on its way to be a port's. */
+interface Equipment {
+  /** The program is attached and the device up. A failure is also heard by whoever begins to wait later. */
+  readonly ready: Promise<Held>;
+}
+
 type DeviceWish = Pick<OwnPort, 'routingDomainId' | 'portId' | 'vsid' | 'device' | 'deviceKind'>;
 
 const MAX_CONFLICTS = 5;
@@ -82,6 +90,8 @@ export class Ports {
   readonly #on: PortsComponents;
   readonly #mutex = new KeyedMutex();
   readonly #ports = new Map<string, Held>();
+  /** Devices that a program is being attached to. */
+  readonly #attaching = new Set<number>();
 
   constructor(components: PortsComponents) {
     this.#on = components;
@@ -104,9 +114,9 @@ export class Ports {
     return undefined;
   }
 
-  /** Indexes of all devices that are, or just were, a port's. */
+  /** Indexes of all devices that are, are about to be, or just were, a port's. */
   ifindexes(): Set<number> {
-    return new Set([...this.#ports.values()].flatMap((port) => port.attached?.ifindex ?? []));
+    return new Set([...this.#attaching, ...[...this.#ports.values()].flatMap((port) => port.attached?.ifindex ?? [])]);
   }
 
   /** Indexes of devices that are there and whose port is bound, but which could not be taken up (yet): the last run's work goes on on them. */
@@ -214,16 +224,19 @@ export class Ports {
     checkDeviceName(request.device);
     const store = this.#on.requireStore();
     const wasHeld = this.#ports.get(request.portId);
-    let equipped = false;
+    let equipment: Equipment | undefined;
+    let claimed: PortBinding | undefined;
     try {
       for (let conflicts = 0; conflicts < MAX_CONFLICTS; conflicts++) {
         const { session, port, current } = await this.#look(request, store);
         const binding = session.view.binding(request.portId);
         this.#checkPlacement(port, session);
         this.#checkClaim(request, port, binding);
-        const held = await this.#equip({ ...request, vsid: port.vsid }, wasHeld?.state === 'bound' ? 'bound' : 'prepared');
-        equipped = true;
-        const equippedMs = clock.now();
+        equipment ??= await this.#beginToEquip({ ...request, vsid: port.vsid }, wasHeld?.state === 'bound' ? 'bound' : 'prepared');
+        // Nobody sends to a port that nobody has: only then others may hear of the claim before the device is ready.
+        // What the kernel refuses, it refuses at once: then nothing is claimed.
+        if (wasHeld !== undefined || binding?.state === 'bound') await equipment.ready;
+        else await Promise.race([equipment.ready, nextTurn()]);
         const here = binding?.state === 'bound' && binding.hostId === init.hostId;
         if (
           here &&
@@ -231,7 +244,7 @@ export class Ports {
           binding.deviceKind === request.deviceKind &&
           binding.providerAddress === init.providerAddress
         ) {
-          this.#become(held, 'bound', binding.generation);
+          this.#become(await equipment.ready, 'bound', binding.generation);
           return { binding, revision: current?.revision ?? 0, mtuBytes: init.underlayMtu - 50 };
         }
         const moved = binding?.state === 'bound' && !here;
@@ -250,7 +263,11 @@ export class Ports {
         };
         const revision = await this.#write(store, session, { port, current, binding: next, author });
         if (revision === undefined) continue;
-        this.#become(held, 'bound', next.generation);
+        claimed = next;
+        const claimedMs = clock.now();
+        // Saved while the kernel still attaches.
+        this.#become(this.#ports.get(request.portId)!, 'bound', next.generation);
+        await equipment.ready;
         this.#on.logger.info(
           {
             rdid: next.routingDomainId,
@@ -258,24 +275,25 @@ export class Ports {
             device: next.device,
             generation: next.generation,
             revision,
-            deviceMs: Math.round(equippedMs - startedMs),
+            claimMs: Math.round(claimedMs - startedMs),
             durationMs: Math.round(clock.now() - startedMs),
           },
           moved ? 'port moved here' : 'port bound',
         );
         return { binding: next, revision, mtuBytes: init.underlayMtu - 50 };
       }
+      throw new AgentError(
+        'WEFT_ERR_AGENT_CONFLICT',
+        `Cannot bind port ${request.portId}: its binding was changed by others ${MAX_CONFLICTS} times in a row; try again`,
+        { resource: `Port ${request.portId}` },
+      );
     } catch (error) {
+      await equipment?.ready.catch(() => undefined);
       const unknown = error instanceof AgentError && error.code === 'WEFT_ERR_AGENT_UNKNOWN_OUTCOME';
-      if (equipped && wasHeld === undefined && !unknown) await this.#undo(request.portId);
+      if (claimed !== undefined) await this.#giveBack(request.portId, author);
+      else if (equipment !== undefined && wasHeld === undefined && !unknown) await this.#undo(request.portId);
       throw error;
     }
-    if (wasHeld === undefined) await this.#undo(request.portId);
-    throw new AgentError(
-      'WEFT_ERR_AGENT_CONFLICT',
-      `Cannot bind port ${request.portId}: its binding was changed by others ${MAX_CONFLICTS} times in a row; try again`,
-      { resource: `Port ${request.portId}` },
-    );
   }
 
   /** Writes a binding. @returns Its revision; undefined when another write came first. */
@@ -457,22 +475,27 @@ export class Ports {
 
   /** Device there and guarded, program attached, port entry without READY. Idempotent. */
   async #equip(wish: DeviceWish, state: 'prepared' | 'bound'): Promise<Held> {
-    const { devices, datapath, clock, init } = this.#on;
-    for (const other of this.#ports.values()) {
-      if (other.portId === wish.portId || other.device !== wish.device) continue;
-      throw new AgentError(
-        'WEFT_ERR_AGENT_DEVICE_IN_USE',
-        `Cannot use device ${wish.device} for port ${wish.portId}: it belongs to port ${other.portId} (${other.state}); unbind that one, or name another device`,
-        { path: 'device', value: wish.device },
-      );
+    const wasHeld = this.#ports.has(wish.portId);
+    const { ready } = await this.#beginToEquip(wish, state);
+    try {
+      return await ready;
+    } catch (error) {
+      if (!wasHeld) await this.#undo(wish.portId);
+      throw error;
     }
+  }
+
+  /** As `#equip`; what the kernel takes its time for is only begun. From here on the port is held, with no device yet. */
+  async #beginToEquip(wish: DeviceWish, state: 'prepared' | 'bound'): Promise<Equipment> {
+    const { devices, clock, init } = this.#on;
+    this.#checkDeviceFree(wish);
     const before = this.#ports.get(wish.portId);
     if (before !== undefined && before.device !== wish.device) await this.#takeDown(before);
     const same = before?.device === wish.device ? before : undefined;
     let made = same?.ownsDevice ?? false;
     if (same?.attached !== undefined && devices.ifindex(wish.device) === same.attached.ifindex) {
       this.#on.session(wish.routingDomainId)?.setDevice(wish.portId, same.attached, clock.now());
-      return this.#put({ ...same, ...pick(wish), state: same.state === 'bound' ? 'bound' : state });
+      return { ready: Promise.resolve(this.#put({ ...same, ...pick(wish), state: same.state === 'bound' ? 'bound' : state })) };
     }
     let info = await devices.inspect(wish.device);
     const ownUse = init.reservedDevices?.includes(wish.device) ? 'the tunnels use it' : info?.ownUse;
@@ -505,25 +528,52 @@ export class Ports {
         );
       }
       await devices.protect(wish.device);
-      datapath.attachDevice({ name: wish.device, ifindex: info.ifindex, kind: info.kind });
-      if (made || !info.isUp) await devices.bringUp(wish.device, made ? init.underlayMtu - 50 : undefined);
     } catch (error) {
-      if (made && same === undefined) await Promise.resolve(devices.removeTap(wish.device)).catch(() => undefined);
-      if (error instanceof AgentError) throw error;
+      if (made && same === undefined) await this.#removeQuietly(wish.device);
+      throw setupError(wish.device, error);
+    }
+    this.#checkDeviceFree(wish);
+    this.#put({ generation: 0, attached: undefined, ...same, ...pick(wish), state, ownsDevice: made });
+    const ready = this.#attach(wish, info, made, made && same === undefined);
+    ready.catch(() => undefined);
+    return { ready };
+  }
+
+  #checkDeviceFree({ portId, device }: DeviceWish): void {
+    for (const other of this.#ports.values()) {
+      if (other.portId === portId || other.device !== device) continue;
       throw new AgentError(
-        'WEFT_ERR_AGENT_DEVICE_SETUP',
-        `Cannot make device ${wish.device} ready: ${messageOf(error)}`,
-        { path: 'device', value: wish.device },
-        { cause: error },
+        'WEFT_ERR_AGENT_DEVICE_IN_USE',
+        `Cannot use device ${device} for port ${portId}: it belongs to port ${other.portId} (${other.state}); unbind that one, or name another device`,
+        { path: 'device', value: device },
       );
     }
-    if (same?.attached !== undefined) datapath.detachDevice(same.attached.ifindex);
-    const attached = { ifindex: info.ifindex, kind: info.kind };
-    const held = this.#put({ ...pick(wish), generation: same?.generation ?? 0, ownsDevice: made, state, attached });
-    const session = this.#on.session(wish.routingDomainId);
-    session?.setDevice(wish.portId, attached, clock.now());
+  }
+
+  /** Attaches, then brings up: the first frame meets the program. @param fresh Made for this port just now: removed again on failure. */
+  async #attach(wish: DeviceWish, info: DeviceInfo, made: boolean, fresh: boolean): Promise<Held> {
+    const { devices, datapath, init } = this.#on;
+    const { ifindex, kind } = info;
+    this.#attaching.add(ifindex);
+    try {
+      await datapath.attachDeviceAsync({ name: wish.device, ifindex, kind });
+      if (made || !info.isUp) await devices.bringUp(wish.device, made ? init.underlayMtu - 50 : undefined);
+    } catch (error) {
+      if (fresh) await this.#removeQuietly(wish.device);
+      throw setupError(wish.device, error);
+    } finally {
+      this.#attaching.delete(ifindex);
+    }
+    const now = this.#ports.get(wish.portId)!;
+    if (now.attached !== undefined && now.attached.ifindex !== ifindex) datapath.detachDevice(now.attached.ifindex);
+    const held = this.#put({ ...now, attached: { ifindex, kind } });
+    this.#on.session(wish.routingDomainId)?.setDevice(wish.portId, { ifindex, kind }, this.#on.clock.now());
     this.#on.conditions.clear('DEVICE_MISSING', wish.portId);
     return held;
+  }
+
+  async #removeQuietly(device: string): Promise<void> {
+    await Promise.resolve(this.#on.devices.removeTap(device)).catch(() => undefined);
   }
 
   async #equipQuietly(portId: string): Promise<void> {
@@ -673,6 +723,17 @@ export class Ports {
     return false;
   }
 
+  /** The claim stands, but the device can't serve it. What the store can't be told now is told by `poll`. */
+  async #giveBack(portId: string, author: Author): Promise<void> {
+    const held = this.#ports.get(portId);
+    if (held === undefined) return;
+    this.#become(held, 'releasing');
+    await this.#detach(held);
+    await this.#finishRelease(this.#ports.get(portId)!, author).catch((error: unknown) =>
+      this.#on.logger.warn({ rdid: held.routingDomainId, port: portId, reason: messageOf(error) }, 'port not released yet; tried again'),
+    );
+  }
+
   /** Takes back what a bind that failed has made. */
   async #undo(portId: string): Promise<void> {
     const held = this.#ports.get(portId);
@@ -704,6 +765,16 @@ function generationOf(entry: RecordEntry | undefined): number {
   const record = entry?.record ?? entry?.change.before;
   const generation = record?.kind === 'binding' ? record.value.generation : 0;
   return generation < MAX_BELIEVED_GENERATION ? generation : 0;
+}
+
+function setupError(device: string, error: unknown): AgentError {
+  if (error instanceof AgentError) return error;
+  return new AgentError(
+    'WEFT_ERR_AGENT_DEVICE_SETUP',
+    `Cannot make device ${device} ready: ${messageOf(error)}`,
+    { path: 'device', value: device },
+    { cause: error },
+  );
 }
 
 function name(port: Port): string {

@@ -30,7 +30,7 @@ export const portId = (n: number): string => `00000000-0000-4000-8000-${n.toStri
 export const paOf = (host: string): string => `198.51.100.${host.charCodeAt(host.length - 1) - 96}`;
 
 export class MemoryDatapath
-  implements Pick<Datapath, 'apply' | 'entries' | 'attachDevice' | 'detachDevice' | 'attachedDevices' | 'drops' | 'close' | 'destroy'>
+  implements Pick<Datapath, 'apply' | 'entries' | 'attachDeviceAsync' | 'detachDevice' | 'attachedDevices' | 'drops' | 'close' | 'destroy'>
 {
   readonly tables = new MemoryTables();
   readonly attached = new Set<number>();
@@ -40,6 +40,10 @@ export class MemoryDatapath
   counters: DropCounter[] = [];
   fault: Error | undefined;
   attachFault: Error | undefined;
+  /** Attaches take until then. */
+  attachGate: Promise<void> | undefined;
+  /** Who asked for an attach hears no earlier of it. */
+  attachReportGate: Promise<void> | undefined;
   /** No port row said READY before its device had the program. */
   attachedBeforeReady = true;
   closed = false;
@@ -63,9 +67,11 @@ export class MemoryDatapath
   entries(table?: TableName): TableEntry[] {
     return [...this.tables.entries()].filter((entry) => table === undefined || entry.table === table);
   }
-  attachDevice({ ifindex }: { ifindex: number }): void {
+  async attachDeviceAsync({ ifindex }: { ifindex: number }): Promise<void> {
+    await this.attachGate;
     if (this.attachFault !== undefined) throw this.attachFault;
     this.attached.add(ifindex);
+    await this.attachReportGate;
   }
   detachDevice(ifindex: number): void {
     this.attached.delete(ifindex);

@@ -97,6 +97,8 @@ export class MemoryBus implements Bus {
   readonly #served = new Map<string, ServeInit>();
   /** What the next writes answer instead of being carried out normally. */
   writeFault: 'none' | 'lost' | 'unknown-but-written' = 'none';
+  /** Writes are carried out no earlier. */
+  writeGate: Promise<void> | undefined;
 
   constructor(store: MemoryStore, name: string, connected: boolean) {
     this.#store = store;
@@ -226,7 +228,7 @@ export class MemoryBus implements Bus {
     const bucket = this.#store.buckets[name];
     const put = async (key: string, value: Uint8Array, expected: number): Promise<WriteOutcome> => {
       this.#check();
-      await Promise.resolve();
+      await this.writeGate;
       if (this.writeFault === 'lost') return { status: 'unknown', reason: 'lost by the test' };
       const outcome = bucket.put(key, value, expected);
       if (this.writeFault === 'unknown-but-written') {

@@ -74,6 +74,15 @@ export function guard<T>(action: string, call: () => T): T {
   }
 }
 
+/** The same for a call that ends later. */
+export async function guardAsync<T>(action: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw isNativeError(error) ? explain(action, error) : error;
+  }
+}
+
 function isNativeError(error: unknown): error is NativeError {
   return error instanceof Error && 'errnoName' in error && 'syscall' in error && !(error instanceof BpfError);
 }

@@ -18,8 +18,8 @@
  * - `probeFeatures`: tcx, BTF and helper flags of this kernel.
  *
  * Every refusal is a {@link BpfError} with a code, the errno, the verifier's log where there is one, and advice. The addon is built by
- * `npm run build:native -w @weft/bpf` (needs libbpf-dev) and loaded at first use; Linux only. Calls are synchronous; interfaces are those of the
- * calling thread's network namespace.
+ * `npm run build:native -w @weft/bpf` (needs libbpf-dev) and loaded at first use; Linux only. Calls are synchronous, but for
+ * `attachTcxAsync`; interfaces are those of the calling thread's network namespace.
  */
 export { isBpffs, mountBpffs, unmountBpffs } from './bpffs.ts';
 export { type CreateMapOptions, createMap } from './create-map.ts';

@@ -36,6 +36,8 @@ export interface Native {
   detachClsact(ifindex: number, isIngress: boolean, handle: number, priority: number): boolean;
   queryClsact(ifindex: number, isIngress: boolean, handle: number, priority: number): number;
   createLink(programFd: number, ifindex: number, attachType: number, flags: number): number;
+  /** Rejects with errors like those that the others throw. */
+  createLinkAsync(programFd: number, ifindex: number, attachType: number, flags: number): Promise<number>;
   updateLink(linkFd: number, programFd: number): void;
   detachLink(linkFd: number): void;
   linkInfo(fd: number): { type: number; id: number; programId: number; ifindex: number; attachType: number };

@@ -1,5 +1,5 @@
 import { Descriptor } from './descriptor.ts';
-import { guard } from './errors.ts';
+import { guard, guardAsync } from './errors.ts';
 import { BpfLink, tcxAttachTypes } from './link.ts';
 import { type NativeProgramInfo, native } from './native.ts';
 import { openPinned } from './pins.ts';
@@ -86,6 +86,19 @@ export class BpfProgram extends Descriptor {
     const flags = options.position === undefined ? 0 : tcxPositions[options.position];
     const fd = guard(`attach ${this.label} to tcx ${direction} of interface ${ifindex}`, () =>
       native().createLink(this.fd, ifindex, tcxAttachTypes[direction], flags),
+    );
+    return BpfLink.fromFd(fd);
+  }
+
+  /**
+   * As {@link attachTcx}, on a thread of libuv's pool: the kernel waits some 10 ms for packets on their way, which the caller need not. The
+   * interface is one of the network namespace of the thread at the time of the call; the program may be closed meanwhile. A process that ends
+   * first leaves nothing attached.
+   */
+  async attachTcxAsync(ifindex: number, direction: TcDirection, options: TcxOptions = {}): Promise<BpfLink> {
+    const flags = options.position === undefined ? 0 : tcxPositions[options.position];
+    const fd = await guardAsync(`attach ${this.label} to tcx ${direction} of interface ${ifindex}`, () =>
+      native().createLinkAsync(this.fd, ifindex, tcxAttachTypes[direction], flags),
     );
     return BpfLink.fromFd(fd);
   }

@@ -35,7 +35,7 @@ export interface DatapathStatistics {
 
 /**
  * What moves frames between the ports of this host and the tunnels: tables in, verdicts by docs/datapath-contract.md. Two engines have this
- * interface; calls are synchronous.
+ * interface; calls are synchronous, but for `attachDeviceAsync`.
  */
 export interface Datapath {
   readonly engine: 'kernel' | 'user';
@@ -56,6 +56,13 @@ export interface Datapath {
    * @throws {DatapathError} `WEFT_ERR_DATAPATH_NO_DEVICE`.
    */
   attachDevice(device: PortDevice): void;
+  /**
+   * The same beside the caller: the kernel may take 10 ms and more. In force once the promise is resolved. A device that is detached, or an
+   * engine that is closed meanwhile, ends it with nothing attached.
+   *
+   * @throws {DatapathError} `WEFT_ERR_DATAPATH_NO_DEVICE` (also: detached meanwhile), `WEFT_ERR_DATAPATH_CLOSED`.
+   */
+  attachDeviceAsync(device: PortDevice): Promise<void>;
   /** Stops taking frames from a device. Idempotent; the device may be gone. */
   detachDevice(ifindex: number): void;
   /** Device indexes, ascending. Devices that are gone are not among them. */

@@ -11,6 +11,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   weft::RegisterProgram(env, exports);
   weft::RegisterAttach(env, exports);
   weft::RegisterLink(env, exports);
+  weft::RegisterLinkAsync(env, exports);
   weft::RegisterRingBuffer(env, exports);
   weft::RegisterBpffs(env, exports);
   weft::RegisterProbe(env, exports);

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { BpfError, BpfLink, type BpfProgram, detachClsact, probeTcx, queryClsact } from '@weft/bpf';
+import { DatapathError } from '../errors.ts';
 import { deviceIndexes } from '../host/devices.ts';
 
 // How a program stays on a device when the agent is gone: a tcx link, pinned as link_<program>_<ifindex>. An upgrade replaces the program in
@@ -13,10 +14,18 @@ const CLSACT_PLACE = { handle: 0x5746, priority: 1 } as const;
 /** The programs that are attached, by name. */
 export type ProgramName = 'from_port' | 'from_underlay' | 'from_tunnel';
 
+interface UnderWay {
+  /** Tells it to give up. */
+  readonly cancel: AbortController;
+  readonly done: Promise<void>;
+}
+
 /** Attaches the programs of one datapath and finds them again. */
 export class Attachments {
   readonly #directory: string;
   readonly #usesTcx: boolean;
+  /** Attaches under way, by the path of their pin. */
+  readonly #underWay = new Map<string, UnderWay>();
 
   /** @param directory Where links are pinned. */
   constructor(directory: string, usesTcx: boolean = probeTcx()) {
@@ -43,6 +52,40 @@ export class Attachments {
     }
   }
 
+  /**
+   * As `attach`, without waiting for the kernel. What is attached is pinned, or closed and so detached: when it was detached or all was
+   * closed meanwhile, and when the process ends first.
+   */
+  async attachAsync(name: ProgramName, program: BpfProgram, ifindex: number): Promise<void> {
+    const path = this.#path(name, ifindex);
+    const running = this.#underWay.get(path);
+    if (running !== undefined) {
+      if (!running.cancel.signal.aborted) return await running.done;
+      await running.done.catch(() => undefined);
+    }
+    if (!this.#usesTcx || this.#isLinked(path, ifindex)) {
+      this.attach(name, program, ifindex);
+      return;
+    }
+    const cancel = new AbortController();
+    const underWay: UnderWay = { cancel, done: this.#link(path, program, ifindex, cancel.signal) };
+    this.#underWay.set(path, underWay);
+    try {
+      await underWay.done;
+    } finally {
+      if (this.#underWay.get(path) === underWay) this.#underWay.delete(path);
+    }
+  }
+
+  /** Ends attaches under way; what is attached stays. */
+  close(): void {
+    const error = new DatapathError(
+      'WEFT_ERR_DATAPATH_CLOSED',
+      'Cannot attach to a device: the datapath was closed meanwhile; create it anew',
+    );
+    for (const { cancel } of this.#underWay.values()) cancel.abort(error);
+  }
+
   /** Idempotent; the device may be gone. */
   detach(name: ProgramName, ifindex: number): void {
     if (!this.#usesTcx) {
@@ -50,6 +93,11 @@ export class Attachments {
       return;
     }
     const path = this.#path(name, ifindex);
+    this.#underWay
+      .get(path)
+      ?.cancel.abort(
+        new DatapathError('WEFT_ERR_DATAPATH_NO_DEVICE', `Cannot attach to device ${ifindex}: it was detached meanwhile; attach again`),
+      );
     if (!existsSync(path)) return;
     const link = BpfLink.fromPin(path);
     try {
@@ -69,7 +117,7 @@ export class Attachments {
         .sort(ascending);
     }
     return this.#pinned(name)
-      .filter((ifindex) => this.#isLive(name, ifindex))
+      .filter((ifindex) => this.#isLinked(this.#path(name, ifindex), ifindex))
       .sort(ascending);
   }
 
@@ -78,13 +126,32 @@ export class Attachments {
     for (const ifindex of this.attached(name, candidates)) this.attach(name, program, ifindex);
   }
 
-  #isLive(name: ProgramName, ifindex: number): boolean {
-    const path = this.#path(name, ifindex);
+  async #link(path: string, program: BpfProgram, ifindex: number, cancelled: AbortSignal): Promise<void> {
+    let link: BpfLink;
+    try {
+      link = await program.attachTcxAsync(ifindex, 'ingress', { position: 'first' });
+    } catch (error) {
+      // Someone who did not want to wait was first: the kernel takes a program once a device.
+      if (error instanceof BpfError && error.code === 'WEFT_ERR_BPF_EXISTS' && existsSync(path)) return;
+      throw error;
+    }
+    try {
+      cancelled.throwIfAborted();
+      link.pin(path);
+    } finally {
+      // Not pinned, it is detached by this.
+      link.close();
+    }
+  }
+
+  /** Whether the pin is of a link to this device. One of a device that is gone is removed. */
+  #isLinked(path: string, ifindex: number): boolean {
+    if (!existsSync(path)) return false;
     const link = BpfLink.fromPin(path);
-    const isLive = link.info().ifindex === ifindex;
+    const isLinked = link.info().ifindex === ifindex;
     link.close();
-    if (!isLive) unlinkSync(path);
-    return isLive;
+    if (!isLinked) unlinkSync(path);
+    return isLinked;
   }
 
   /** @returns False if there is no link to this device (any more). */

@@ -136,6 +136,16 @@ export class KernelDatapath implements Datapath {
   }
 
   attachDevice(device: PortDevice): void {
+    const ifindex = this.#checkDevice(device);
+    this.#attachments.attach('from_port', this.#object.program('from_port'), ifindex);
+  }
+
+  async attachDeviceAsync(device: PortDevice): Promise<void> {
+    const ifindex = this.#checkDevice(device);
+    await this.#attachments.attachAsync('from_port', this.#object.program('from_port'), ifindex);
+  }
+
+  #checkDevice(device: PortDevice): number {
     this.#check('attach to');
     const ifindex = interfaceIndex(device.name);
     if (ifindex === undefined) throw noDevice(device.name);
@@ -145,7 +155,7 @@ export class KernelDatapath implements Datapath {
         `Cannot attach to "${device.name}": its index is ${ifindex}, not ${device.ifindex}; it was made anew, look again`,
       );
     }
-    this.#attachments.attach('from_port', this.#object.program('from_port'), ifindex);
+    return ifindex;
   }
 
   detachDevice(ifindex: number): void {
@@ -201,6 +211,7 @@ export class KernelDatapath implements Datapath {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#attachments.close();
     this.#object.close();
   }
 

@@ -157,6 +157,11 @@ export class UserDatapath implements Datapath {
     });
   }
 
+  /** Nothing to wait for here. */
+  async attachDeviceAsync(device: PortDevice): Promise<void> {
+    this.attachDevice(device);
+  }
+
   detachDevice(ifindex: number): void {
     this.#check('detach from');
     this.#ports.get(ifindex)?.close();
