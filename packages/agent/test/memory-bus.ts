@@ -44,6 +44,7 @@ export class MemoryStore {
       config: new MemoryBucket('config', createdUnixMs),
       mapping: new MemoryBucket('mapping', createdUnixMs),
       hosts: new MemoryBucket('hosts', createdUnixMs),
+      gateways: new MemoryBucket('gateways', createdUnixMs),
     };
   }
 
@@ -139,6 +140,7 @@ export class MemoryBus implements Bus {
       config: bucket('config'),
       mapping: bucket('mapping'),
       hosts: bucket('hosts'),
+      gateways: bucket('gateways'),
       bucket,
       audit: undefined as unknown as AuditStream,
     };

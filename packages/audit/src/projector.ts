@@ -16,7 +16,7 @@ export interface AuditProjector {
 export function startAuditProjector(init: { readonly store: Store; readonly logger: BusLogger }): AuditProjector {
   const { store, logger } = init;
   const stopping = new AbortController();
-  const projected: Record<BucketName, number> = { config: 0, mapping: 0, hosts: 0 };
+  const projected: Record<BucketName, number> = { config: 0, mapping: 0, hosts: 0, gateways: 0 };
   const running = BUCKETS.map((name) => project(name));
 
   async function project(name: BucketName): Promise<void> {

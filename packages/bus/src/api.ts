@@ -111,6 +111,7 @@ export interface Store {
   readonly config: Bucket;
   readonly mapping: Bucket;
   readonly hosts: Bucket;
+  readonly gateways: Bucket;
   bucket(name: BucketName): Bucket;
   readonly audit: AuditStream;
 }

@@ -77,7 +77,7 @@ export async function openStore(link: Link, options: OpenOptions): Promise<Store
     }
     wasConnected = connected;
   });
-  return { config: bucket('config'), mapping: bucket('mapping'), hosts: bucket('hosts'), bucket, audit };
+  return { config: bucket('config'), mapping: bucket('mapping'), hosts: bucket('hosts'), gateways: bucket('gateways'), bucket, audit };
 }
 
 async function openStream(link: Link, wanted: StreamConfig, create: boolean, what: string): Promise<StreamInfo> {

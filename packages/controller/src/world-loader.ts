@@ -45,6 +45,7 @@ export class WorldLoader {
     const names = new Scope();
     for (const resource of resources) {
       if (resource.kind === 'tenant') names.tenant(resource.value.name);
+      else if (resource.kind === 'gateway') continue;
       else names.network(resource.value.tenant, resource.kind === 'network' ? resource.value.name : resource.value.network);
     }
     const vsids = resources.flatMap((resource) =>

@@ -235,7 +235,7 @@ describe('NATS stops and starts', () => {
 describe('audit', () => {
   const committed = async (): Promise<string[]> => {
     const ids: string[] = [];
-    for (const name of ['config', 'mapping', 'hosts'] as const) {
+    for (const name of ['config', 'mapping', 'hosts', 'gateways'] as const) {
       const bucket = weft.store.bucket(name);
       const abort = new AbortController();
       const { lastSequence, count } = await bucket.status();

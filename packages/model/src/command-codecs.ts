@@ -3,6 +3,7 @@ import {
   bool,
   bytes,
   enumeration,
+  type Field,
   list,
   type Message,
   message,
@@ -16,6 +17,18 @@ import {
   wrapped,
 } from './codec.ts';
 import type * as C from './commands.ts';
+import {
+  accessCodec,
+  assignmentCodec,
+  connectionMode,
+  externalUse,
+  gatewayCodec,
+  ipv6Mode,
+  memberCodec,
+  natRuleCodec,
+  quotaCodec,
+  segmentCodec,
+} from './gateway-codecs.ts';
 import {
   bindingCodec,
   deviceKindNumbers,
@@ -43,6 +56,27 @@ export const problemCodec: Message<C.Problem> = message('Problem', pb.Problem, {
   hint: text,
 });
 
+/** False and absent are the same. */
+const boolIfAny: Field<boolean | undefined> = {
+  toWire: (value) => bool.toWire(value ?? false),
+  fromWire: (raw) => bool.fromWire(raw) || undefined,
+};
+
+/** Absent and empty are two things. */
+const prefixList: Field<readonly string[] | undefined> = {
+  toWire: (value) => (value === undefined ? undefined : { prefixes: list(text).toWire(value) }),
+  fromWire: (raw) => (raw === undefined || raw === null ? undefined : list(text).fromWire((raw as { prefixes?: unknown }).prefixes)),
+};
+
+const poolSpec: Message<C.PoolSpec> = message('PoolSpec', pb.PoolSpec, {
+  name: text,
+  segment: text,
+  addresses: list(text),
+  prefixes: list(text),
+  shared: optional(u32),
+  access: accessCodec,
+});
+
 export const resourceCodec: Message<C.Resource> = wrapped<C.Resource>('Resource', pb.Resource, {
   tenant: message<C.TenantSpec>('TenantSpec', pb.TenantSpec, { name: text }),
   network: message<C.NetworkSpec>('NetworkSpec', pb.NetworkSpec, {
@@ -68,6 +102,43 @@ export const resourceCodec: Message<C.Resource> = wrapped<C.Resource>('Resource'
     addresses: list(text),
     placement: optional(placementCodec),
   }),
+  gateway: message<C.GatewaySpec>('GatewaySpec', pb.GatewaySpec, {
+    name: text,
+    members: list(memberCodec),
+    witnesses: list(text),
+    segments: list(segmentCodec),
+    pools: list(poolSpec),
+    shards: u32,
+  }),
+  connection: message<C.ConnectionSpec>('ConnectionSpec', pb.ConnectionSpec, {
+    tenant: text,
+    network: text,
+    name: text,
+    gateway: text,
+    mode: connectionMode,
+    gatewaySubnet: list(text),
+    routes: prefixList,
+    pool: text,
+    segment: text,
+    ipv6: ipv6Mode,
+    ipv6Inside: text,
+    ipv6Prefix: text,
+    peerTenant: text,
+    peerNetwork: text,
+    offers: list(text),
+    accepts: list(text),
+    quota: quotaCodec,
+  }),
+  externalAddress: message<C.ExternalAddressSpec>('ExternalAddressSpec', pb.ExternalAddressSpec, {
+    tenant: text,
+    network: text,
+    name: text,
+    pool: text,
+    address: text,
+    use: externalUse,
+  }),
+  natRule: message<C.NatRuleSpec>('NatRuleSpec', pb.NatRuleSpec, { tenant: text, network: text, rule: natRuleCodec }),
+  route: message<C.RouteSpec>('RouteSpec', pb.RouteSpec, { tenant: text, network: text, route: routeCodec }),
 });
 
 const resourceRef: Message<C.ResourceRef> = message('ResourceRef', pb.ResourceRef, { kind: text, tenant: text, network: text, name: text });
@@ -92,6 +163,8 @@ const listed: Message<C.ListedRecord> = message('ListedRecord', pb.ListedRecord,
     binding: bindingCodec,
     host: hostCodec,
     principal: principalCodec,
+    gateway: gatewayCodec,
+    assignment: assignmentCodec,
   }),
 });
 
@@ -138,7 +211,11 @@ export const requestCodec: Message<C.Request> = message('Request', pb.Request, {
   timeUnixMs: u64,
   target: text,
   command: requiredOneof<C.Command>({
-    apply: message<C.ApplyRequest>('ApplyRequest', pb.ApplyRequest, { resources: list(resourceCodec), dryRun: bool }),
+    apply: message<C.ApplyRequest>('ApplyRequest', pb.ApplyRequest, {
+      resources: list(resourceCodec),
+      dryRun: bool,
+      force: boolIfAny,
+    }),
     delete: message<C.DeleteRequest>('DeleteRequest', pb.DeleteRequest, { refs: list(resourceRef), dryRun: bool }),
     list: message<C.ListRequest>('ListRequest', pb.ListRequest, {
       kinds: list(text),

@@ -1,3 +1,15 @@
+import type {
+  Assignment,
+  ConnectionMode,
+  ExternalUse,
+  Gateway,
+  GatewayMember,
+  GatewayQuota,
+  GatewaySegment,
+  Ipv6Mode,
+  NatRule,
+  TenantAccess,
+} from './gateway-records.ts';
 import type { CustomerRoute, DeviceKind, Host, Placement, Port, PortBinding, Principal, Tenant, VirtualNetwork } from './records.ts';
 
 // Requests and responses (proto/weft/v1/command.proto), as the program sees them.
@@ -58,6 +70,8 @@ export interface Problem {
 export interface ApplyRequest {
   readonly resources: readonly Resource[];
   readonly dryRun: boolean;
+  /** Also what a live gateway needs first: remove members that were not drained, change voters while a change is under way. */
+  readonly force?: boolean | undefined;
 }
 
 /** A resource as a manifest has it: names instead of ids. */
@@ -65,7 +79,12 @@ export type Resource =
   | { readonly kind: 'tenant'; readonly value: TenantSpec }
   | { readonly kind: 'network'; readonly value: NetworkSpec }
   | { readonly kind: 'subnet'; readonly value: SubnetSpec }
-  | { readonly kind: 'port'; readonly value: PortSpec };
+  | { readonly kind: 'port'; readonly value: PortSpec }
+  | { readonly kind: 'gateway'; readonly value: GatewaySpec }
+  | { readonly kind: 'connection'; readonly value: ConnectionSpec }
+  | { readonly kind: 'externalAddress'; readonly value: ExternalAddressSpec }
+  | { readonly kind: 'natRule'; readonly value: NatRuleSpec }
+  | { readonly kind: 'route'; readonly value: RouteSpec };
 
 export interface TenantSpec {
   readonly name: string;
@@ -99,6 +118,71 @@ export interface PortSpec {
   readonly placement: Placement | undefined;
 }
 
+export interface GatewaySpec {
+  readonly name: string;
+  /** An interface whose segment is empty: that of the only segment. */
+  readonly members: readonly GatewayMember[];
+  readonly witnesses: readonly string[];
+  /** Without numbers (0). `mtu` 0: 1500. */
+  readonly segments: readonly GatewaySegment[];
+  readonly pools: readonly PoolSpec[];
+  /** 0: 4 x members, or as they are. */
+  readonly shards: number;
+}
+export interface PoolSpec {
+  readonly name: string;
+  /** Empty: the only one. */
+  readonly segment: string;
+  readonly addresses: readonly string[];
+  readonly prefixes: readonly string[];
+  /** Absent: half of them rounded up, at most one a shard; or as it is. */
+  readonly shared: number | undefined;
+  readonly access: TenantAccess;
+}
+export interface ConnectionSpec {
+  readonly tenant: string;
+  readonly network: string;
+  readonly name: string;
+  readonly gateway: string;
+  readonly mode: ConnectionMode;
+  /** Empty: the default, or as it is. */
+  readonly gatewaySubnet: readonly string[];
+  /** Absent: the default route of each family that the connection carries. */
+  readonly routes: readonly string[] | undefined;
+  readonly pool: string;
+  readonly segment: string;
+  readonly ipv6: Ipv6Mode;
+  readonly ipv6Inside: string;
+  readonly ipv6Prefix: string;
+  readonly peerTenant: string;
+  readonly peerNetwork: string;
+  readonly offers: readonly string[];
+  readonly accepts: readonly string[];
+  /** 0: the default. */
+  readonly quota: GatewayQuota;
+}
+export interface ExternalAddressSpec {
+  readonly tenant: string;
+  readonly network: string;
+  readonly name: string;
+  readonly pool: string;
+  /** Empty: allocated, or as it is. */
+  readonly address: string;
+  readonly use: ExternalUse;
+}
+export interface NatRuleSpec {
+  readonly tenant: string;
+  readonly network: string;
+  /** Without `poolId` (0). */
+  readonly rule: NatRule;
+}
+export interface RouteSpec {
+  readonly tenant: string;
+  readonly network: string;
+  /** Its `name` is there. */
+  readonly route: CustomerRoute;
+}
+
 export type ChangeAction = 'unchanged' | 'created' | 'updated' | 'deleted';
 export interface ResourceChange {
   readonly action: ChangeAction;
@@ -117,7 +201,16 @@ export interface ApplyResult {
   readonly changes: readonly ResourceChange[];
 }
 
-export type ResourceKind = 'Tenant' | 'VirtualNetwork' | 'VirtualSubnet' | 'Port';
+export type ResourceKind =
+  | 'Tenant'
+  | 'VirtualNetwork'
+  | 'VirtualSubnet'
+  | 'Port'
+  | 'Gateway'
+  | 'GatewayConnection'
+  | 'ExternalAddress'
+  | 'NatRule'
+  | 'CustomerRoute';
 export interface DeleteRequest {
   readonly refs: readonly ResourceRef[];
   readonly dryRun: boolean;
@@ -125,7 +218,7 @@ export interface DeleteRequest {
 export interface ResourceRef {
   /** `ResourceKind`. */
   readonly kind: string;
-  /** For a Tenant: empty. */
+  /** For a Tenant and a Gateway: empty. */
   readonly tenant: string;
   /** For a VirtualNetwork: empty. */
   readonly network: string;
@@ -133,7 +226,7 @@ export interface ResourceRef {
 }
 
 export interface ListRequest {
-  /** Empty: all. `Tenant`, `VirtualNetwork`, `VirtualSubnet` (lists its network), `Port`, `PortBinding`, `Host`, `Principal`. */
+  /** Empty: all. `Tenant`, `VirtualNetwork`, `VirtualSubnet` (lists its network), `Port`, `PortBinding`, `Host`, `Principal`, `Gateway`, `Assignment`. */
   readonly kinds: readonly string[];
   /** Names; empty: any. */
   readonly tenant: string;
@@ -161,7 +254,9 @@ export type ListedValue =
   | { readonly kind: 'port'; readonly value: Port }
   | { readonly kind: 'binding'; readonly value: PortBinding }
   | { readonly kind: 'host'; readonly value: Host }
-  | { readonly kind: 'principal'; readonly value: Principal };
+  | { readonly kind: 'principal'; readonly value: Principal }
+  | { readonly kind: 'gateway'; readonly value: Gateway }
+  | { readonly kind: 'assignment'; readonly value: Assignment };
 
 export interface BindPortRequest {
   readonly routingDomainId: string;

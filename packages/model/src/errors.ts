@@ -40,7 +40,7 @@ export const WEFT_ERRORS = {
   WEFT_ERR_RULE_ADDRESS_OUTSIDE: 'A customer address must lie in a prefix of its subnet.',
   WEFT_ERR_RULE_ADDRESS_RESERVED: "A customer address can't be the gateway's, the network's or the broadcast address.",
   WEFT_ERR_RULE_ADDRESS_USED: 'The customer address belongs to another port of the network.',
-  WEFT_ERR_RULE_MAC: 'A MAC must be lower case with colons, unicast, not zero, and not begin with 02:57:46 (the gateways).',
+  WEFT_ERR_RULE_MAC: 'A MAC must be lower case with colons, unicast, not zero, and not begin with 02:57:46 or 02:57:47 (the gateways).',
   WEFT_ERR_RULE_MAC_USED: 'The MAC belongs to another port of the same subnet.',
   WEFT_ERR_RULE_ROUTE: "A route's prefix must be canonical, not a subnet's own, and once; its kind known.",
   WEFT_ERR_RULE_NEXT_HOP: "A route's next hop must be a customer address of the network, of the prefix's family.",

@@ -8,6 +8,8 @@ export * from './commands.ts';
 export * from './diff.ts';
 export * from './drop-reason.ts';
 export * from './errors.ts';
+export * from './gateway-codecs.ts';
+export * from './gateway-records.ts';
 export * from './keys.ts';
 export * from './manifest.ts';
 export * from './nearest.ts';

@@ -1,4 +1,4 @@
-import { parseIp, parseMac } from '@weft/packet';
+import { parseIp, parseMac, parsePrefix } from '@weft/packet';
 import { WeftError } from './errors.ts';
 import type { BucketName, WeftRecord } from './records.ts';
 
@@ -25,6 +25,11 @@ export function isRequestId(text: string): boolean {
 export function addressToken(address: string): string {
   return hex(parseIp(address));
 }
+/** The address's 32 hex digits, `-`, and the length in bits of the 16-byte form. */
+export function prefixToken(prefix: string): string {
+  const { address, length } = parsePrefix(prefix);
+  return `${hex(address)}-${length}`;
+}
 /** 12 hex digits. */
 export function macToken(mac: string): string {
   return hex(parseMac(mac));
@@ -43,6 +48,15 @@ export const configKey = {
   networkNameClaim: (tenantId: string, nameId: string): string => `claim.network-name.${guid(tenantId)}.${guid(nameId)}`,
   addressClaim: (rdid: string, address: string): string => `claim.ca.${guid(rdid)}.${addressToken(address)}`,
   macClaim: (vsid: number, mac: string): string => `claim.mac.${uint(vsid)}.${macToken(mac)}`,
+  gateway: (id: string): string => `gateway.${guid(id)}`,
+  /** A number of a segment, pool or shard. */
+  numberClaim: (number: number): string => `claim.number.${uint(number)}`,
+  externalClaim: (segment: number, address: string): string => `claim.external.${uint(segment)}.${addressToken(address)}`,
+  externalPrefixClaim: (segment: number, prefix: string): string => `claim.external-prefix.${uint(segment)}.${prefixToken(prefix)}`,
+  /** The network that a segment is forwarded to. */
+  forwardClaim: (segment: number): string => `claim.forward.${uint(segment)}`,
+  /** That a shard serves a network. */
+  shardClaim: (shard: number, rdid: string): string => `claim.shard.${uint(shard)}.${guid(rdid)}`,
 } as const;
 
 /** Prefixes for snapshots of bucket `config`. */
@@ -58,7 +72,18 @@ export const configPrefix = {
   networkNameClaims: (tenantId: string): string => `claim.network-name.${guid(tenantId)}`,
   addressClaims: (rdid: string): string => `claim.ca.${guid(rdid)}`,
   macClaims: (vsid: number): string => `claim.mac.${uint(vsid)}`,
+  gateways: 'gateway',
+  numberClaims: 'claim.number',
+  externalClaims: (segment: number): string => `claim.external.${uint(segment)}`,
+  externalPrefixClaims: (segment: number): string => `claim.external-prefix.${uint(segment)}`,
+  shardClaims: (shard: number): string => `claim.shard.${uint(shard)}`,
+  allShardClaims: 'claim.shard',
 } as const;
+
+/** Key of bucket `gateways`. */
+export function assignmentKey(gatewayId: string): string {
+  return `assignment.${guid(gatewayId)}`;
+}
 
 /** Key of bucket `mapping`. */
 export function mappingKey(rdid: string, vsid: number, portId: string): string {
@@ -79,6 +104,8 @@ export const subjects = {
   /** config records of no network: tenants, principals. */
   installationEvents: 'weft.v1.event.installation',
   hostEvents: 'weft.v1.event.hosts',
+  /** A gateway and its assignment. */
+  gatewayEvents: (gatewayId: string): string => `weft.v1.event.gateway.${guid(gatewayId)}`,
   digest: (rdid: string): string => `weft.v1.event.digest.${guid(rdid)}`,
   /** Between the voters and members of a gateway group: ballots, votes. */
   ballots: (gatewayId: string): string => `weft.v1.ownership.ballot.${guid(gatewayId)}`,
@@ -98,9 +125,21 @@ export type ParsedKey =
   | { readonly kind: 'intent'; readonly requestId: string }
   | { readonly kind: 'claim'; readonly what: ClaimKind; readonly tokens: readonly string[] }
   | { readonly kind: 'binding'; readonly routingDomainId: string; readonly vsid: number; readonly portId: string }
-  | { readonly kind: 'host'; readonly hostId: string };
+  | { readonly kind: 'host'; readonly hostId: string }
+  | { readonly kind: 'gateway'; readonly gatewayId: string }
+  | { readonly kind: 'assignment'; readonly gatewayId: string };
 
-export type ClaimKind = 'vsid' | 'network-id' | 'network-name' | 'ca' | 'mac';
+export type ClaimKind =
+  | 'vsid'
+  | 'network-id'
+  | 'network-name'
+  | 'ca'
+  | 'mac'
+  | 'number'
+  | 'external'
+  | 'external-prefix'
+  | 'forward'
+  | 'shard';
 
 const CLAIM_TOKENS: Record<ClaimKind, readonly RegExp[]> = {
   vsid: [/^[1-9]\d{0,7}$/],
@@ -108,6 +147,11 @@ const CLAIM_TOKENS: Record<ClaimKind, readonly RegExp[]> = {
   'network-name': [GUID, GUID],
   ca: [GUID, /^[0-9a-f]{32}$/],
   mac: [/^[1-9]\d{0,7}$/, /^[0-9a-f]{12}$/],
+  number: [/^[1-9]\d{0,9}$/],
+  external: [/^[1-9]\d{0,9}$/, /^[0-9a-f]{32}$/],
+  'external-prefix': [/^[1-9]\d{0,9}$/, /^[0-9a-f]{32}-\d{1,3}$/],
+  forward: [/^[1-9]\d{0,9}$/],
+  shard: [/^[1-9]\d{0,9}$/, GUID],
 };
 
 /** Takes a key apart. Undefined for a key that no record of that bucket has. */
@@ -120,6 +164,8 @@ export function parseKey(bucket: BucketName, key: string): ParsedKey | undefined
     return { kind: 'binding', routingDomainId: first, vsid: Number(second), portId: third! };
   }
   if (second === undefined) return undefined;
+  if (bucket === 'gateways')
+    return tokens.length === 2 && first === 'assignment' && GUID.test(second) ? { kind: 'assignment', gatewayId: second } : undefined;
   if (first === 'claim') {
     const rules = Object.hasOwn(CLAIM_TOKENS, second) ? CLAIM_TOKENS[second as ClaimKind] : undefined;
     const rest = tokens.slice(2);
@@ -133,6 +179,7 @@ export function parseKey(bucket: BucketName, key: string): ParsedKey | undefined
   if (tokens.length !== 2) return undefined;
   if (first === 'tenant') return GUID.test(second) ? { kind: 'tenant', id: second } : undefined;
   if (first === 'network') return GUID.test(second) ? { kind: 'network', routingDomainId: second } : undefined;
+  if (first === 'gateway') return GUID.test(second) ? { kind: 'gateway', gatewayId: second } : undefined;
   if (first === 'principal') return PUBLIC_KEY.test(second) ? { kind: 'principal', publicKey: second } : undefined;
   if (first === 'intent') return REQUEST_ID.test(second) ? { kind: 'intent', requestId: second } : undefined;
   return undefined;
@@ -161,6 +208,10 @@ export function keyFits(bucket: BucketName, key: string, record: WeftRecord): bo
       return (parsed as { publicKey: string }).publicKey === record.value.key;
     case 'intent':
       return (parsed as { requestId: string }).requestId === record.value.requestId;
+    case 'gateway':
+      return (parsed as { gatewayId: string }).gatewayId === record.value.id;
+    case 'assignment':
+      return (parsed as { gatewayId: string }).gatewayId === record.value.gatewayId;
     case 'claim':
       return true;
   }
@@ -177,6 +228,9 @@ export function eventSubject(bucket: BucketName, key: string): string | undefine
       return subjects.mappingEvents(parsed.routingDomainId);
     case 'host':
       return subjects.hostEvents;
+    case 'gateway':
+    case 'assignment':
+      return subjects.gatewayEvents(parsed.gatewayId);
     case 'tenant':
     case 'principal':
       return subjects.installationEvents;
@@ -204,6 +258,10 @@ export function resourceName(record: WeftRecord): string {
       return `Claim ${record.value.ownerKey}`;
     case 'intent':
       return `Intent ${record.value.requestId}`;
+    case 'gateway':
+      return `Gateway ${record.value.name}`;
+    case 'assignment':
+      return `Assignment ${record.value.gateway}`;
   }
 }
 

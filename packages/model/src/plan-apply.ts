@@ -45,11 +45,34 @@ export function nameOfResource(resource: Resource): string {
       return `VirtualSubnet ${resource.value.tenant}/${resource.value.network}/${resource.value.name}`;
     case 'port':
       return `Port ${resource.value.tenant}/${resource.value.network}/${resource.value.name}`;
+    case 'gateway':
+      return `Gateway ${resource.value.name}`;
+    case 'connection':
+      return `GatewayConnection ${resource.value.tenant}/${resource.value.network}/${resource.value.name}`;
+    case 'externalAddress':
+      return `ExternalAddress ${resource.value.tenant}/${resource.value.network}/${resource.value.name}`;
+    case 'natRule':
+      return `NatRule ${resource.value.tenant}/${resource.value.network}/${resource.value.rule.name}`;
+    case 'route':
+      return `CustomerRoute ${resource.value.tenant}/${resource.value.network}/${resource.value.route.name ?? ''}`;
   }
 }
 
-/** Tenant a resource belongs to. */
+/** Its own name, without tenant and network. */
+export function lastNameOf(resource: Resource): string {
+  switch (resource.kind) {
+    case 'natRule':
+      return resource.value.rule.name;
+    case 'route':
+      return resource.value.route.name ?? '';
+    default:
+      return resource.value.name;
+  }
+}
+
+/** Tenant a resource belongs to; empty for those of the installation. */
 export function tenantOfResource(resource: Resource): string {
+  if (resource.kind === 'gateway') return '';
   return resource.kind === 'tenant' ? resource.value.name : resource.value.tenant;
 }
 
@@ -126,7 +149,7 @@ class Planner {
       }
       this.#problems
         .of(name)
-        .add('WEFT_ERR_RULE_DUPLICATE', 'metadata.name', resource.value.name, 'must be there once', 'remove one of the two');
+        .add('WEFT_ERR_RULE_DUPLICATE', 'metadata.name', lastNameOf(resource), 'must be there once', 'remove one of the two');
       return undefined;
     });
   }

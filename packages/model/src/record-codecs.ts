@@ -1,5 +1,21 @@
 import { weft } from '@weft/proto';
-import { bool, bytes, choice, enumeration, list, type Message, message, optional, text, u32, u64, wrapped } from './codec.ts';
+import {
+  bool,
+  bytes,
+  choice,
+  enumeration,
+  type Field,
+  list,
+  type Message,
+  message,
+  optional,
+  text,
+  textIfAny,
+  u32,
+  u64,
+  wrapped,
+} from './codec.ts';
+import { assignmentCodec, gatewayCodec, networkGatewayCodec } from './gateway-codecs.ts';
 import type * as R from './records.ts';
 import { BUCKETS } from './records.ts';
 
@@ -14,15 +30,24 @@ export const tenantCodec: Message<R.Tenant> = message('Tenant', pb.Tenant, { id:
 
 export const routeCodec: Message<R.CustomerRoute> = message('CustomerRoute', pb.CustomerRoute, {
   prefix: text,
-  kind: enumeration<R.RouteKind>({ 'next-hop': 1, blackhole: 2 }),
+  kind: enumeration<R.RouteKind>({ 'next-hop': 1, blackhole: 2, gateway: 3 }),
   nextHop: text,
+  name: textIfAny,
 });
+
+const subnetRoles = enumeration<R.SubnetRole>({ ports: 0, gateway: 1 });
+/** The common one is left out, as on the wire. */
+const subnetRole: Field<R.SubnetRole | undefined> = {
+  toWire: (role) => subnetRoles.toWire(role ?? 'ports'),
+  fromWire: (raw) => (raw === 0 ? undefined : subnetRoles.fromWire(raw)),
+};
 
 export const subnetCodec: Message<R.VirtualSubnet> = message('VirtualSubnet', pb.VirtualSubnet, {
   name: text,
   vsid: u32,
   prefixes: list(text),
   gateways: list(text),
+  role: subnetRole,
 });
 
 export const networkCodec: Message<R.VirtualNetwork> = message('VirtualNetwork', pb.VirtualNetwork, {
@@ -32,6 +57,7 @@ export const networkCodec: Message<R.VirtualNetwork> = message('VirtualNetwork',
   networkId: u32,
   subnets: list(subnetCodec),
   routes: list(routeCodec),
+  gateway: optional(networkGatewayCodec),
 });
 
 export const placementCodec: Message<R.Placement> = message('Placement', pb.Placement, {
@@ -102,6 +128,8 @@ export const recordCodec: Message<R.WeftRecord> = wrapped<R.WeftRecord>('Record'
   host: hostCodec,
   intent: intentCodec,
   principal: principalCodec,
+  gateway: gatewayCodec,
+  assignment: assignmentCodec,
 });
 
 const bucket = choice(BUCKETS);

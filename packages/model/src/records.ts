@@ -1,6 +1,8 @@
 // The records of the buckets, as the program sees them. Field names are those of proto/weft/v1/records.proto in camel case; addresses,
 // prefixes and MACs are canonical text; u64 are plain numbers up to 2^53 - 1 (the codecs refuse more); `undefined` stands for absent.
 
+import type { Assignment, Gateway, NetworkGateway } from './gateway-records.ts';
+
 /** config `tenant.<id>` */
 export interface Tenant {
   readonly id: string;
@@ -18,7 +20,12 @@ export interface VirtualNetwork {
   readonly networkId: number;
   readonly subnets: readonly VirtualSubnet[];
   readonly routes: readonly CustomerRoute[];
+  /** Absent: no connection to a gateway. */
+  readonly gateway?: NetworkGateway | undefined;
 }
+
+/** `gateway`: Weft's own, for the network's gateway; no port may be put there. */
+export type SubnetRole = 'ports' | 'gateway';
 
 export interface VirtualSubnet {
   readonly name: string;
@@ -28,15 +35,20 @@ export interface VirtualSubnet {
   readonly prefixes: readonly string[];
   /** `gateways[i]` belongs to `prefixes[i]`. */
   readonly gateways: readonly string[];
+  /** Absent: `ports`. */
+  readonly role?: SubnetRole | undefined;
 }
 
-export type RouteKind = 'next-hop' | 'blackhole';
+/** `gateway`: to the network's gateway. */
+export type RouteKind = 'next-hop' | 'blackhole' | 'gateway';
 
 export interface CustomerRoute {
   readonly prefix: string;
   readonly kind: RouteKind;
-  /** A customer address of the same network; empty for a blackhole. */
+  /** A customer address of the same network; empty unless `kind` is `next-hop`. */
   readonly nextHop: string;
+  /** Of the CustomerRoute that made it; absent: the VirtualNetwork itself. */
+  readonly name?: string | undefined;
 }
 
 /** config `port.<rdid>.<port id>` */
@@ -65,7 +77,7 @@ export interface Placement {
 
 /** config `claim.<what>.…`: made by `create` before use, so that two controllers can't both have the value. */
 export interface Claim {
-  /** Routing domain id, or port id. */
+  /** Routing domain id, port id, or gateway id. */
   readonly owner: string;
   readonly requestId: string;
   /** Config key of the document that holds the value: tells a leftover from a claim in use. */
@@ -135,12 +147,14 @@ export type WeftRecord =
   | { readonly kind: 'binding'; readonly value: PortBinding }
   | { readonly kind: 'host'; readonly value: Host }
   | { readonly kind: 'intent'; readonly value: ApplyIntent }
-  | { readonly kind: 'principal'; readonly value: Principal };
+  | { readonly kind: 'principal'; readonly value: Principal }
+  | { readonly kind: 'gateway'; readonly value: Gateway }
+  | { readonly kind: 'assignment'; readonly value: Assignment };
 
 export type RecordKind = WeftRecord['kind'];
 export type RecordOf<K extends RecordKind> = Extract<WeftRecord, { kind: K }>['value'];
 
-export const BUCKETS = ['config', 'mapping', 'hosts'] as const;
+export const BUCKETS = ['config', 'mapping', 'hosts', 'gateways'] as const;
 export type BucketName = (typeof BUCKETS)[number];
 
 /** One record as committed: author, request and before-value are inside what is signed. */

@@ -29,8 +29,8 @@ import type { CustomerRoute, Placement, VirtualSubnet } from './records.ts';
 
 export const MIN_VSID = 4096;
 export const MAX_VSID = 16_777_214;
-/** Prefix of the gateways' own MACs; a port may not have one. */
-export const GATEWAY_MAC_PREFIX = '02:57:46';
+/** Prefixes of Weft's own MACs, those of subnets' gateway addresses and of gateways' ports; a port may not have one. */
+export const RESERVED_MAC_PREFIXES = ['02:57:46', '02:57:47'] as const;
 /** First byte of MACs derived from port ids: locally administered, unicast. */
 const DERIVED_MAC_FIRST = '06';
 export const MAX_SUBNETS = 512;
@@ -76,8 +76,8 @@ export function checkMac(problems: ResourceProblems, path: string, mac: string):
     ? 'must be unicast: its first byte must be even'
     : isZeroMac(bytes)
       ? 'must not be all zeros'
-      : mac.startsWith(GATEWAY_MAC_PREFIX)
-        ? `must not begin with ${GATEWAY_MAC_PREFIX}, which the gateways have`
+      : RESERVED_MAC_PREFIXES.some((prefix) => mac.startsWith(prefix))
+        ? `must not begin with ${RESERVED_MAC_PREFIXES.join(' or ')}, which the gateways have`
         : undefined;
   if (broken === undefined) return true;
   problems.add('WEFT_ERR_RULE_MAC', path, mac, broken, 'take another, or leave it out');

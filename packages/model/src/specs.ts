@@ -2,15 +2,29 @@ import type { CustomerRoute, Placement, Port, VirtualNetwork, VirtualSubnet } fr
 
 // What a manifest's `spec` says of a record, complete: for diffs and for manifests made from records.
 
+export interface RouteSpecView {
+  readonly prefix: string;
+  readonly nextHop?: string;
+  readonly blackhole?: true;
+  readonly gateway?: true;
+}
 export interface NetworkSpecView {
   readonly routingDomainId: string;
-  readonly routes: readonly { readonly prefix: string; readonly nextHop?: string; readonly blackhole?: true }[];
+  readonly routes: readonly RouteSpecView[];
 }
+/** Routes of CustomerRoutes are left out: they have manifests of their own. */
 export function networkSpecView(network: Pick<VirtualNetwork, 'id' | 'routes'>): NetworkSpecView {
-  return { routingDomainId: network.id, routes: network.routes.map(routeView) };
+  return { routingDomainId: network.id, routes: network.routes.filter((route) => route.name === undefined).map(routeSpecView) };
 }
-function routeView(route: CustomerRoute): NetworkSpecView['routes'][number] {
-  return route.kind === 'blackhole' ? { prefix: route.prefix, blackhole: true } : { prefix: route.prefix, nextHop: route.nextHop };
+export function routeSpecView(route: CustomerRoute): RouteSpecView {
+  switch (route.kind) {
+    case 'blackhole':
+      return { prefix: route.prefix, blackhole: true };
+    case 'gateway':
+      return { prefix: route.prefix, gateway: true };
+    default:
+      return { prefix: route.prefix, nextHop: route.nextHop };
+  }
 }
 
 export interface SubnetSpecView {

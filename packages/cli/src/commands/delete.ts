@@ -1,4 +1,4 @@
-import type { Resource, ResourceRef } from '@weft/model';
+import { lastNameOf, type Resource, type ResourceRef } from '@weft/model';
 import type { Command } from 'commander';
 import { CliError, CliErrorCode } from '../core/errors.ts';
 import { ask } from '../core/session.ts';
@@ -18,6 +18,16 @@ export function refOf(resource: Resource): ResourceRef {
       return { kind: 'VirtualSubnet', tenant: resource.value.tenant, network: resource.value.network, name: resource.value.name };
     case 'port':
       return { kind: 'Port', tenant: resource.value.tenant, network: resource.value.network, name: resource.value.name };
+    case 'gateway':
+      return { kind: 'Gateway', tenant: '', network: '', name: resource.value.name };
+    case 'connection':
+      return { kind: 'GatewayConnection', tenant: resource.value.tenant, network: resource.value.network, name: resource.value.name };
+    case 'externalAddress':
+      return { kind: 'ExternalAddress', tenant: resource.value.tenant, network: resource.value.network, name: resource.value.name };
+    case 'natRule':
+      return { kind: 'NatRule', tenant: resource.value.tenant, network: resource.value.network, name: resource.value.rule.name };
+    case 'route':
+      return { kind: 'CustomerRoute', tenant: resource.value.tenant, network: resource.value.network, name: lastNameOf(resource) };
   }
 }
 
