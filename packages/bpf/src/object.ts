@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { BpfError, guard } from './errors.ts';
 import { BpfMap } from './map.ts';
@@ -17,6 +18,8 @@ export interface BpfObjectOptions {
   readonly reuseMaps?: Readonly<Record<string, string | BpfMap>>;
   /** Folder on a bpffs: every map that is not named in `reuseMaps` is reused from or pinned at `<folder>/<map name>`. Not the data sections. */
   readonly pinMapsUnder?: string;
+  /** Of the maps that are pinned under `pinMapsUnder` already those keep their size that `maxEntries` doesn't name. Default: a pin of another size is refused. */
+  readonly keepPinnedSizes?: boolean;
   /** By map name. */
   readonly maxEntries?: Readonly<Record<string, number>>;
   /** The programs to load. Default all. */
@@ -146,7 +149,10 @@ export class BpfObject {
     for (const [name, source] of Object.entries(options.reuseMaps ?? {})) this.#reuse(this.#definition(name), source);
     if (options.pinMapsUnder === undefined) return;
     for (const map of this.#definitions()) {
-      if (options.reuseMaps?.[map.name] === undefined) this.#reuse(map, join(options.pinMapsUnder, map.name));
+      if (options.reuseMaps?.[map.name] !== undefined) continue;
+      const path = join(options.pinMapsUnder, map.name);
+      if (options.keepPinnedSizes && options.maxEntries?.[map.name] === undefined && existsSync(path)) this.#keepSize(map.name, path);
+      this.#reuse(this.#definition(map.name), path);
     }
   }
 
@@ -165,6 +171,13 @@ export class BpfObject {
         throw new BpfError('WEFT_ERR_BPF_NOT_FOUND', `Cannot load program "${name}": "${this.name}" has ${all.join(', ')}`);
     }
     for (const name of all) this.#native.setAutoload(name, wanted.includes(name));
+  }
+
+  #keepSize(name: string, path: string): void {
+    const pinned = BpfMap.fromPin(path);
+    const { maxEntries } = pinned;
+    pinned.close();
+    guard(`set maxEntries of map "${name}" to ${maxEntries}`, () => this.#native.setMaxEntries(name, maxEntries));
   }
 
   #reuse(map: MapDefinition, source: string | BpfMap): void {

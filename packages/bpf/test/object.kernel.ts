@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BpfError, BpfObject, type BpfObjectOptions } from '../src/index.ts';
+import { BpfError, BpfObject, type BpfObjectOptions, createMap } from '../src/index.ts';
 import { cbOffset, skBuffSize, u32Offsets, u64Offsets } from '../src/sk-buff.ts';
 import { configured, unsafe } from './programs.ts';
 import { readU64, Sandbox } from './sandbox.ts';
@@ -136,6 +136,30 @@ describe('load()', () => {
       expect(new DataView(object.map('.bss').lookup(new Uint8Array(4))!.buffer).getUint32(0, true)).toBe(5);
       expect(readU64(object.map('counters').lookup(new Uint8Array(4))!)).toBe(5n);
     });
+  });
+});
+
+describe('keepPinnedSizes', () => {
+  const under = (name: string, options: BpfObjectOptions = {}): BpfObjectOptions => ({
+    pinMapsUnder: `${sandbox.pins}/${name}`,
+    ...options,
+  });
+  const sizes = (options: BpfObjectOptions): number[] =>
+    loaded(options, (object) => ['table', 'counters'].map((name) => object.map(name).maxEntries));
+
+  test('takes the sizes of pinned maps, of those that are asked for too only if equal', () => {
+    loaded(under('sizes', { maxEntries: { table: 10 } }), () => {});
+    expect(codeOf(() => loaded(under('sizes'), () => {}))).toBe('WEFT_ERR_BPF_PIN_MISMATCH');
+    expect(sizes(under('sizes', { keepPinnedSizes: true }))).toEqual([10, 8]);
+    expect(sizes(under('sizes', { keepPinnedSizes: true, maxEntries: { table: 10 } }))).toEqual([10, 8]);
+    const other = under('sizes', { keepPinnedSizes: true, maxEntries: { table: 20 } });
+    expect(codeOf(() => loaded(other, () => {}))).toBe('WEFT_ERR_BPF_PIN_MISMATCH');
+  });
+
+  test('lets pins be that are no maps of the object', () => {
+    createMap({ name: 'later', type: 'hash', keySize: 1, valueSize: 1, maxEntries: 3 }).pin(`${sandbox.pins}/strange/later`);
+    expect(sizes(under('strange', { keepPinnedSizes: true }))).toEqual([1000, 8]);
+    expect(readdirSync(`${sandbox.pins}/strange`).sort()).toEqual(['counters', 'later', 'table']);
   });
 });
 

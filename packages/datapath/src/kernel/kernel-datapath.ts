@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BpfMap, BpfObject, mountBpffs, probeFeatures, type TestRunOptions, type TestRunResult } from '@weft/bpf';
+import { type BpfMap, BpfObject, mountBpffs, probeFeatures, type TestRunOptions, type TestRunResult } from '@weft/bpf';
 import type { TableChange, TableEntry, TableName } from '@weft/forwarding';
 import { formatIp, isIpv4Mapped } from '@weft/packet';
 import { interfaceIndex } from '@weft/tuntap';
@@ -271,21 +271,9 @@ function openPrograms(
       `Cannot load the programs from ${file}: no such file; build it by "npm run build:bpf -w @weft/datapath" (needs clang and libbpf-dev)`,
     );
   }
-  const wanted = Object.entries(options.maxEntries ?? {}).map(([table, count]) => [`map_${table}`, count] as const);
-  const maxEntries = { ...pinnedSizes(pinDirectory), ...Object.fromEntries(wanted) };
-  return BpfObject.open(file, { rodata, pinMapsUnder: pinDirectory, maxEntries });
-}
-
-/** Sizes of the maps that are there: another version's defaults are no reason to refuse them. */
-function pinnedSizes(directory: string): Record<string, number> {
-  const sizes: Record<string, number> = {};
-  for (const name of existsSync(directory) ? readdirSync(directory) : []) {
-    if (!name.startsWith('map_')) continue;
-    const map = BpfMap.fromPin(join(directory, name));
-    sizes[name] = map.maxEntries;
-    map.close();
-  }
-  return sizes;
+  const maxEntries = Object.fromEntries(Object.entries(options.maxEntries ?? {}).map(([table, count]) => [`map_${table}`, count]));
+  // Another version's sizes are no reason to refuse its maps; and a later one's maps, which this one doesn't know, stay as they are.
+  return BpfObject.open(file, { rodata, pinMapsUnder: pinDirectory, keepPinnedSizes: true, maxEntries });
 }
 
 function checkOptions({ instance, pa, udpPort }: KernelDatapathOptions): void {

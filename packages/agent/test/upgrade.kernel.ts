@@ -1,0 +1,191 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { BpfLink, BpfMap } from '@weft/bpf';
+import { buildUdpFrame } from '@weft/packet';
+import { run, waitFor } from '@weft/testkit';
+import { type Generator, inNetns, openTap, type Sink, startGenerator, startSink, type TapDevice } from '@weft/tuntap';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { port } from './harness.ts';
+import { AgentLab, MAIN } from './support/agent-lab.ts';
+import { makeNextVersion, type OtherVersion } from './support/other-version.ts';
+
+// One agent after the other is stopped, and another version of it starts on its pins, while 5,000 frames a second pass both hosts each way:
+//
+//   generator ─┐                                                                        ┌─ generator
+//              TAP vm1 [ host a: version N or N+1 ] ══ underlay ══ [ host b: N or N+1 ] vm2 TAP
+//        sink ─┘                                                                        └─ sink
+
+const RATE = 5_000;
+const VNET_HEADER_BYTES = 10;
+/** Of the UDP payload, from the Ethernet header on. */
+const SEQUENCE_OFFSET = 42;
+const HOSTS = ['a', 'b'] as const;
+/** Some 4 s of traffic, should this process's reader have to wait for a CPU. */
+const QUEUE_FRAMES = 20_000;
+
+let lab: AgentLab;
+let next: OtherVersion;
+const taps = new Map<string, TapDevice>();
+beforeAll(async () => {
+  next = makeNextVersion('99.0.0');
+  lab = await AgentLab.create();
+  await Promise.all(HOSTS.map((host) => lab.start(host)));
+  for (const [i, host] of HOSTS.entries()) {
+    expect((await lab.bind(host, i + 1, `vm${i + 1}`)).problems).toEqual([]);
+    const { netns } = lab.net.host(host);
+    await run('ip', ['link', 'set', `vm${i + 1}`, 'txqueuelen', String(QUEUE_FRAMES)], { netns });
+    taps.set(
+      host,
+      inNetns(`/run/netns/${netns}`, () => openTap({ name: `vm${i + 1}`, vnetHdr: true })),
+    );
+  }
+});
+afterAll(async () => {
+  for (const tap of taps.values()) tap.close();
+  await lab?.close();
+  next?.remove();
+});
+
+/** A UDP frame with a virtio-net header; without a UDP checksum, as the sequence number in it changes. */
+function frame(from: number, to: number): Uint8Array {
+  const [source, destination] = [port(from), port(to)];
+  const addresses = {
+    sourceMac: source.mac,
+    destinationMac: destination.mac,
+    source: source.addresses[0]!,
+    destination: destination.addresses[0]!,
+  };
+  const bytes = buildUdpFrame({ ...addresses, sourcePort: 5_000, destinationPort: 7_777 }, new Uint8Array(64));
+  bytes.fill(0, 40, 42);
+  const whole = new Uint8Array(VNET_HEADER_BYTES + bytes.length);
+  whole.set(bytes, VNET_HEADER_BYTES);
+  return whole;
+}
+
+interface Flow {
+  readonly name: string;
+  readonly generator: Generator;
+  readonly sink: Sink;
+}
+
+function startFlow(from: 'a' | 'b', to: 'a' | 'b'): Flow {
+  const bytes = frame(HOSTS.indexOf(from) + 1, HOSTS.indexOf(to) + 1);
+  const match = { offset: 36, bytes: Uint8Array.of(7_777 >> 8, 7_777 & 0xff) };
+  const sink = startSink({ fd: taps.get(to)!.fd, vnetHdr: true, match, sequenceOffset: SEQUENCE_OFFSET });
+  const generator = startGenerator({
+    fd: taps.get(from)!.fd,
+    frames: [bytes],
+    ratePerSecond: RATE,
+    vnetHeaderBytes: VNET_HEADER_BYTES,
+    sequenceOffset: SEQUENCE_OFFSET,
+  });
+  return { name: `${from} to ${to}`, generator, sink };
+}
+
+/** Waits for what is under way, and tells what never came. */
+async function endFlow({ name, generator, sink }: Flow): Promise<{ sent: number; lost: number; duplicates: number }> {
+  generator.stop();
+  const { sent, errors } = await generator.result();
+  expect(errors).toEqual({});
+  await waitFor(() => sink.stats().matched >= sent, { what: `the last frame from ${name}`, deadlineMs: 5_000 }).catch(() => undefined);
+  const { matched, sequence } = await sink.stop();
+  return { sent, lost: sent - matched + (sequence?.duplicates ?? 0), duplicates: sequence?.duplicates ?? 0 };
+}
+
+/** Tags of the programs that are attached, by the name of their pin. The kernel makes them of the instructions. */
+function tags(host: string): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const version of readdirSync(lab.pins(host))) {
+    for (const pin of readdirSync(join(lab.pins(host), version))) {
+      if (!pin.startsWith('link_')) continue;
+      const link = BpfLink.fromPin(join(lab.pins(host), version, pin));
+      found[pin] = /^prog_tag:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${link.fd}`, 'utf8'))?.[1] ?? '';
+      link.close();
+    }
+  }
+  return found;
+}
+
+/** Frames that the later version's programs have counted; undefined while the map is not there. */
+function counted(host: string): number | undefined {
+  const [version] = readdirSync(lab.pins(host));
+  const path = join(lab.pins(host), version!, 'map_next');
+  if (!readdirSync(join(lab.pins(host), version!)).includes('map_next')) return undefined;
+  const map = BpfMap.fromPin(path);
+  const value = map.lookup(new Uint8Array(4))!;
+  map.close();
+  return Number(new DataView(value.buffer, value.byteOffset).getBigUint64(0, true));
+}
+
+async function replaceAgent(host: 'a' | 'b', main: string, version: string): Promise<void> {
+  const [before, frames] = [tags(host), await forwarded(host)];
+  await lab.agents.get(host)!.stop();
+  // Without any agent the kernel goes on.
+  await waitFor(async () => (await forwarded(host)) > frames + 500, { what: `host ${host} to forward without its agent` });
+  await lab.start(host, main);
+  expect((await lab.status(host)).version).toBe(version);
+  const after = tags(host);
+  expect(Object.keys(after).sort()).toEqual(Object.keys(before).sort());
+  for (const [pin, tag] of Object.entries(after)) expect([pin, tag]).not.toEqual([pin, before[pin]]);
+  for (const each of HOSTS) expect(await lab.differences(each)).toEqual([]);
+}
+
+/** Frames that the underlay device has sent. */
+async function forwarded(host: string): Promise<number> {
+  const { netns } = lab.net.host(host);
+  const { stdout } = await run('ip', ['-json', '-s', 'link', 'show', 'dev', 'underlay0'], { netns });
+  return (JSON.parse(stdout) as { stats64: { tx: { packets: number } } }[])[0]!.stats64.tx.packets;
+}
+
+describe('an upgrade under load, one agent after the other', () => {
+  const whileTraffic = async (work: () => Promise<void>): Promise<void> => {
+    const flows = [startFlow('a', 'b'), startFlow('b', 'a')];
+    try {
+      await waitFor(() => flows.every(({ sink }) => sink.stats().matched > 100), { what: 'the first frames' });
+      await work();
+    } finally {
+      for (const { generator } of flows) generator.stop();
+    }
+    for (const flow of flows) {
+      const { sent, ...rest } = await endFlow(flow);
+      expect(sent).toBeGreaterThan(RATE);
+      expect([flow.name, rest]).toEqual([flow.name, { lost: 0, duplicates: 0 }]);
+    }
+  };
+
+  it('to a later version loses no frame, replaces the programs, and makes the map that the pins lack', async () => {
+    const ours = (await lab.status('a')).version;
+    expect(HOSTS.map(counted)).toEqual([undefined, undefined]);
+    await whileTraffic(async () => {
+      await replaceAgent('a', next.main, next.version);
+      expect([await lab.status('a'), await lab.status('b')].map(({ version }) => version)).toEqual([next.version, ours]);
+      await replaceAgent('b', next.main, next.version);
+      for (const host of HOSTS) {
+        const before = counted(host)!;
+        await waitFor(() => counted(host)! > before + 1_000, { what: `host ${host} to use the later version's map` });
+      }
+    });
+  });
+
+  it('and back loses no frame, and leaves the map that the earlier version does not know', async () => {
+    const version = /AGENT_VERSION = '([^']+)'/.exec(readFileSync(join(MAIN, '../run-agent.js'), 'utf8'))![1]!;
+    await whileTraffic(async () => {
+      for (const host of HOSTS) await replaceAgent(host, MAIN, version);
+    });
+    const before = HOSTS.map(counted);
+    expect(before.every((count) => count! > 1_000)).toBe(true);
+    await whileTraffic(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 1_100));
+    });
+    expect(HOSTS.map(counted)).toEqual(before);
+  });
+
+  it('and once more forward takes the map up again', async () => {
+    const before = HOSTS.map((host) => counted(host)!);
+    await whileTraffic(async () => {
+      await replaceAgent('a', next.main, next.version);
+      await waitFor(() => counted('a')! > before[0]! + 1_000, { what: 'host a to use its map again' });
+      await replaceAgent('a', MAIN, (await lab.status('b')).version);
+    });
+  });
+});
