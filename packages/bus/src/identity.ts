@@ -1,10 +1,10 @@
-import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign, verify } from 'node:crypto';
 import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, statSync, unlinkSync, writeSync } from 'node:fs';
-import { createPair, fromPublic, fromSeed, Prefix } from '@nats-io/nkeys';
 import { WeftError } from '@weft/model';
+import { decodePublicKey, decodeSeed, encodePublicKey, encodeSeed, NkeyRole } from './nkey-text.ts';
 
-// Keys are NATS nkeys (so the same key can log in to NATS), the arithmetic is node:crypto's: OpenSSL signs in about 30 µs, the
-// JavaScript of nkeys needs milliseconds.
+// Keys are NATS nkeys (so the same key can log in to NATS), the arithmetic is node:crypto's: OpenSSL derives and signs in about 30 µs,
+// the JavaScript of NATS's own package needs milliseconds for a signature and tens of them for a public key.
 
 /** What a key is for. Only the first letter of its text follows from it; what a key may do stands in principal records. */
 export type IdentityKind = 'user' | 'host' | 'controller';
@@ -19,34 +19,28 @@ export interface Identity {
   seed(): string;
 }
 
-const PREFIXES: Record<IdentityKind, Prefix> = { user: Prefix.User, host: Prefix.Server, controller: Prefix.Cluster };
-const PUBLIC_KEY = /^[UNC][A-Z2-7]{55}$/;
 /** DER of an Ed25519 key up to its 32 bytes (RFC 8410 sections 4 and 7). */
 const SPKI_HEADER = Buffer.from('302a300506032b6570032100', 'hex');
 const PKCS8_HEADER = Buffer.from('302e020100300506032b657004220420', 'hex');
 
 export function createIdentity(kind: IdentityKind): Identity {
-  return identityFromSeed(new TextDecoder().decode(createPair(PREFIXES[kind]).getSeed()));
+  return identityFromSeed(encodeSeed(NkeyRole[kind], randomBytes(32)));
 }
 
 /** @throws {WeftError} `WEFT_ERR_IDENTITY_FILE` if the text is no user, host or controller seed. */
 export function identityFromSeed(seedText: string): Identity {
   const text = seedText.trim();
-  let publicKey: string;
-  let raw: Uint8Array;
-  try {
-    const pair = fromSeed(new TextEncoder().encode(text)) as ReturnType<typeof fromSeed> & { getRawSeed(): Uint8Array };
-    publicKey = pair.getPublicKey();
-    raw = pair.getRawSeed();
-  } catch (error) {
-    throw new WeftError('WEFT_ERR_IDENTITY_FILE', 'Cannot read an nkey seed: the text is none (SU…, SN… or SC…)', {}, { cause: error });
+  const decoded = decodeSeed(text);
+  if (decoded === undefined) {
+    throw new WeftError(
+      'WEFT_ERR_IDENTITY_FILE',
+      'Cannot read an nkey seed: must be that of a user, host or controller key (SU…, SN… or SC…), whole',
+    );
   }
-  if (!PUBLIC_KEY.test(publicKey)) {
-    throw new WeftError('WEFT_ERR_IDENTITY_FILE', `Cannot use the key ${publicKey}: must be a user, host or controller key (U…, N…, C…)`);
-  }
-  const key = createPrivateKey({ key: Buffer.concat([PKCS8_HEADER, raw]), format: 'der', type: 'pkcs8' });
+  const key = createPrivateKey({ key: Buffer.concat([PKCS8_HEADER, decoded.seed]), format: 'der', type: 'pkcs8' });
+  const spki = createPublicKey(key).export({ format: 'der', type: 'spki' });
   return {
-    publicKey,
+    publicKey: encodePublicKey(decoded.role, spki.subarray(SPKI_HEADER.length)),
     sign: (bytes) => new Uint8Array(sign(null, bytes, key)),
     seed: () => text,
   };
@@ -134,33 +128,10 @@ const keyCache = new Map<string, KeyObject>();
 function publicKeyObject(text: string): KeyObject | undefined {
   const cached = keyCache.get(text);
   if (cached !== undefined) return cached;
-  if (!PUBLIC_KEY.test(text)) return undefined;
-  let raw: Uint8Array;
-  try {
-    fromPublic(text);
-    raw = rawPublicKey(text);
-  } catch {
-    return undefined;
-  }
+  const raw = decodePublicKey(text);
+  if (raw === undefined) return undefined;
   const key = createPublicKey({ key: Buffer.concat([SPKI_HEADER, raw]), format: 'der', type: 'spki' });
   if (keyCache.size >= KEY_CACHE_SIZE) keyCache.clear();
   keyCache.set(text, key);
   return key;
-}
-
-/** The 32 bytes between the prefix byte and the checksum of an nkey's base32 text; `fromPublic` has checked both. */
-function rawPublicKey(text: string): Uint8Array {
-  const bytes = new Uint8Array(35);
-  let bits = 0;
-  let value = 0;
-  let at = 0;
-  for (const letter of text) {
-    value = ((value << 5) | 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter)) & 0xffff;
-    bits += 5;
-    if (bits >= 8) {
-      bits -= 8;
-      bytes[at++] = value >>> bits;
-    }
-  }
-  return bytes.subarray(1, 33);
 }

@@ -1,16 +1,9 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  type ConnectionOptions,
-  connect,
-  type Msg,
-  type MsgHdrs,
-  type NatsConnection,
-  nkeyAuthenticator,
-  RequestError,
-} from '@nats-io/transport-node';
+import { type ConnectionOptions, connect, type Msg, type MsgHdrs, type NatsConnection, RequestError } from '@nats-io/transport-node';
 import { WeftError } from '@weft/model';
 import type { BusInit, BusLogger, BusState } from './api.ts';
+import type { Identity } from './identity.ts';
 
 // One connection to NATS that is tried for ever, from the first moment on. Callers see three things: the state, subscriptions that
 // outlive every reconnect, and requests that fail at once when there is no connection, so that "nothing was sent" is certain.
@@ -320,9 +313,7 @@ export class Link {
       noAsyncTraces: true,
       inboxPrefix: '_INBOX.weft',
       ...(tls === undefined ? {} : { tls: { ...tls } }),
-      ...(authentication?.kind === 'nkey'
-        ? { authenticator: nkeyAuthenticator(new TextEncoder().encode(authentication.identity.seed())) }
-        : {}),
+      ...(authentication?.kind === 'nkey' ? { authenticator: (nonce?: string) => logIn(authentication.identity, nonce ?? '') } : {}),
       ...(authentication?.kind === 'password' ? { user: authentication.user, pass: authentication.password } : {}),
       ...(authentication?.kind === 'token' ? { token: authentication.token } : {}),
     };
@@ -331,4 +322,9 @@ export class Link {
 
 export function closedError(): WeftError {
   return new WeftError('WEFT_ERR_BUS_CLOSED', 'The bus is closed');
+}
+
+/** What an nkey log-in sends: the key and its signature of the server's nonce. */
+function logIn(identity: Identity, nonce: string): { nkey: string; sig: string } {
+  return { nkey: identity.publicKey, sig: Buffer.from(identity.sign(new TextEncoder().encode(nonce))).toString('base64') };
 }

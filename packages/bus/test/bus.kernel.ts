@@ -423,3 +423,25 @@ describe('ownership messages', () => {
     expect(listener.publishOwnership('grants', one, bytes('too late'))).toBe(false);
   });
 });
+
+describe('log-in', () => {
+  it('with an nkey the server knows succeeds, with another it is refused', async () => {
+    const [known, stranger] = [createIdentity('user'), createIdentity('user')];
+    const own = tempDir('weft-bus-login-');
+    const guarded = await NatsServer.start({ dir: own.path, extraConfig: `authorization { users: [ { nkey: ${known.publicKey} } ] }` });
+    const connect = (identity: typeof known): Bus => {
+      const made = connectBus({ servers: guarded.url, name: 'login', reconnectWaitMs: 50, authentication: { kind: 'nkey', identity } });
+      buses.push(made);
+      return made;
+    };
+    try {
+      await connect(known).whenConnected();
+      const refused = connect(stranger);
+      await waitFor(() => /authoriz/i.test(refused.state.reason), { what: 'the refusal', show: () => JSON.stringify(refused.state) });
+      expect(refused.state.state).toBe('disconnected');
+    } finally {
+      await guarded.close();
+      own.remove();
+    }
+  });
+});

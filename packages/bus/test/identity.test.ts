@@ -1,7 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fromPublic, fromSeed } from '@nats-io/nkeys';
+import { createPair, fromPublic, fromSeed, Prefix } from '@nats-io/nkeys';
 import { envelopeCodec, hasCode } from '@weft/model';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -16,6 +16,7 @@ import {
   signEnvelope,
   verifySignature,
 } from '../src/index.ts';
+import { decodePublicKey, decodeSeed, encodePublicKey, encodeSeed, NkeyRole } from '../src/nkey-text.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'weft-identity-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -44,6 +45,58 @@ describe('identity', () => {
       expect(fromPublic(identity.publicKey).verify(bytes('x'), identity.sign(bytes('x')))).toBe(true);
       expect(verifySignature(identity.publicKey, bytes('x'), theirs.sign(bytes('x')))).toBe(true);
     }
+  });
+
+  it('of any seed is what nkeys makes of it', () => {
+    const text = new TextDecoder();
+    for (const prefix of [Prefix.User, Prefix.Server, Prefix.Cluster]) {
+      for (let i = 0; i < 30; i++) {
+        const theirs = createPair(prefix);
+        const seed = text.decode(theirs.getSeed());
+        const ours = identityFromSeed(seed);
+        expect(ours.publicKey).toBe(theirs.getPublicKey());
+        expect(ours.seed()).toBe(seed);
+        expect(isPublicKey(ours.publicKey)).toBe(true);
+      }
+    }
+    for (const prefix of [Prefix.Account, Prefix.Operator]) {
+      const theirs = createPair(prefix);
+      expect(refused(() => identityFromSeed(text.decode(theirs.getSeed())))).toBe('WEFT_ERR_IDENTITY_FILE');
+      expect(isPublicKey(theirs.getPublicKey())).toBe(false);
+    }
+  });
+
+  it("text is nkeys' for any 32 bytes, and is refused with any letter changed", () => {
+    const bytes32 = fc.uint8Array({ minLength: 32, maxLength: 32 });
+    fc.assert(
+      fc.property(bytes32, fc.constantFrom(...Object.values(NkeyRole)), (raw, role) => {
+        const key = encodePublicKey(role, raw);
+        const seed = encodeSeed(role, raw);
+        const theirs = fromSeed(bytes(seed)) as ReturnType<typeof fromSeed> & { getRawSeed(): Uint8Array };
+        expect(new Uint8Array(theirs.getRawSeed())).toEqual(raw);
+        fromPublic(key);
+        expect(decodePublicKey(key)).toEqual(raw);
+        expect(decodeSeed(seed)).toEqual({ role, seed: raw });
+        expect(decodePublicKey(seed)).toBeUndefined();
+        expect(decodeSeed(key)).toBeUndefined();
+      }),
+    );
+    fc.assert(
+      fc.property(bytes32, fc.nat({ max: 57 }), fc.constantFrom(...'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567a0='), (raw, at, letter) => {
+        const seed = encodeSeed(NkeyRole.host, raw);
+        const key = encodePublicKey(NkeyRole.host, raw);
+        const change = (whole: string): string => whole.slice(0, at) + letter + whole.slice(at + 1);
+        if (change(seed) !== seed) expect(decodeSeed(change(seed))).toBeUndefined();
+        if (at < 56 && change(key) !== key) expect(decodePublicKey(change(key))).toBeUndefined();
+        expect(decodeSeed(seed.slice(0, at))).toBeUndefined();
+        expect(decodePublicKey(key.slice(0, Math.min(at, 55)))).toBeUndefined();
+      }),
+    );
+    fc.assert(
+      fc.property(fc.string(), (noise) => {
+        expect(decodeSeed(noise) ?? decodePublicKey(noise)).toBeUndefined();
+      }),
+    );
   });
 
   it('is kept in a file of mode 600, and refused from one that others may read', () => {
