@@ -5,7 +5,10 @@ const root = fileURLToPath(new URL('.', import.meta.url));
 
 // Tests read the sources of every package, so that a stale dist can't make one pass. Processes that a test starts (the agent, the
 // CLI) run from dist.
-const alias = [{ find: /^@weft\/(?!proto)([a-z]+)$/, replacement: `${root}packages/$1/src/index.ts` }];
+const alias = [
+  { find: /^@weft\/(?!proto)([a-z]+)$/, replacement: `${root}packages/$1/src/index.ts` },
+  { find: /^@weft\/([a-z]+)\/testing$/, replacement: `${root}packages/$1/src/testing/index.ts` },
+];
 const project = (name: string, include: string[], rest: Record<string, unknown> = {}): object => ({
   resolve: { alias },
   test: { name, include, ...rest },

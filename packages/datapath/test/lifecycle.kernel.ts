@@ -1,10 +1,10 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { type TableChange, type TableEntry, TargetKind } from '@weft/forwarding';
+import { createWorld } from '@weft/forwarding/testing';
 import { DropReason } from '@weft/model';
 import { parseIp, parseMac } from '@weft/packet';
 import { inNetns } from '@weft/tuntap';
 import { afterEach, describe, expect, it } from 'vitest';
-import { createWorld } from '../../forwarding/testing/index.ts';
 import { findOnLinkPrefix } from '../src/host/underlay.ts';
 import { createKernelDatapath, ensureGuard, hasGuard, type KernelDatapath, removeGuard } from '../src/index.ts';
 import { dropCount, Lab, netnsPath, RUN, sh, shIn, until } from './support/lab.ts';

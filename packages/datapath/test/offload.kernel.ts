@@ -1,3 +1,4 @@
+import { fromPort, MemoryTables } from '@weft/forwarding';
 import { DropReason } from '@weft/model';
 import {
   buildTcpFrame,
@@ -12,8 +13,6 @@ import {
 } from '@weft/packet';
 import type { FrameSource } from '@weft/tuntap';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fromPort } from '../../forwarding/src/index.ts';
-import { MemoryTables } from '../../forwarding/src/memory-tables.ts';
 import { dropCount, dropsOf, GSO_TYPE, Lab, type LabPort, until, VNET_HEADER_BYTES, withVnetHeader } from './support/lab.ts';
 
 // What BPF_PROG_TEST_RUN can't carry: GSO frames, unfinished checksums, short frames. Written to a TAP as a hypervisor does, with a

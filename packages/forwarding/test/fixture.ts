@@ -16,7 +16,7 @@ import {
   type UnderlayInput,
   type Verdict,
 } from '../src/index.ts';
-import { tunnelFrame } from '../testing/index.ts';
+import { tunnelFrame } from '../src/testing/index.ts';
 
 // What this host, 192.0.2.1, knows. Red (network 7) and blue (network 8) have the same addresses and MACs in their first subnets.
 //

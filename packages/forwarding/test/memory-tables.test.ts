@@ -2,7 +2,7 @@ import { parseIp } from '@weft/packet';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MemoryTables, type RouteEntry, RouteKind, rowKey, type TableChange } from '../src/index.ts';
-import { createWorld, tablesOf } from '../testing/index.ts';
+import { createWorld, tablesOf } from '../src/testing/index.ts';
 import { A, BASE, BLUE, C, RED, route, tables, X } from './fixture.ts';
 
 describe('MemoryTables', () => {

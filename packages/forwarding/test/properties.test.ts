@@ -14,7 +14,7 @@ import {
   tablesOf,
   validFrames,
   type World,
-} from '../testing/index.ts';
+} from '../src/testing/index.ts';
 import { expectSame } from './same.ts';
 
 const DEVICES = { portIfindexes: [11, 12, 13, 14, 15, 16], underlayIfindex: 10 };

@@ -1,5 +1,5 @@
 import { type Verdict, verdictCb } from '../src/index.ts';
-import type { GeneratedFrame } from '../testing/index.ts';
+import type { GeneratedFrame } from '../src/testing/index.ts';
 
 /** Asserts that two verdicts are the same, bytes included. Much faster than `toEqual`, which matters for 100,000 frames. */
 export function expectSame(frame: GeneratedFrame, a: Verdict, b: Verdict): void {

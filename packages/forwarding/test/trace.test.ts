@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { fromPort, fromTunnel, fromUnderlay, Trace } from '../src/index.ts';
-import { createWorld, generateFrame, judge, Rng, tablesOf, tunnelFrame } from '../testing/index.ts';
+import { createWorld, generateFrame, judge, Rng, tablesOf, tunnelFrame } from '../src/testing/index.ts';
 import { udpTo } from './cases/port-forward.ts';
 import { inner } from './cases/underlay.ts';
 import { A, C, CONTEXT, HOST_C, HOST_D, PA, tables } from './fixture.ts';

@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
+import { Action, actionName, fromPort, fromUnderlay, type MemoryTables, type Verdict, verdictCb } from '@weft/forwarding';
+import { createWorld, type GeneratedFrame, generateFrame, Rng, tablesOf, type World } from '@weft/forwarding/testing';
 import { dropReasonName } from '@weft/model';
 import { inNetns } from '@weft/tuntap';
-import { Action, actionName, fromPort, fromUnderlay, type MemoryTables, type Verdict, verdictCb } from '../../../forwarding/src/index.ts';
-import { createWorld, type GeneratedFrame, generateFrame, Rng, tablesOf, type World } from '../../../forwarding/testing/index.ts';
 import type { DropCounter, KernelDatapath } from '../../src/index.ts';
 import { createKernelDatapath } from '../../src/index.ts';
 import { netnsPath, RUN, sh } from './lab.ts';

@@ -11,7 +11,7 @@ import {
   parseMac,
 } from '@weft/packet';
 import { Action, gatewayMac, TargetKind } from '../../src/index.ts';
-import { tunnelFrame } from '../../testing/index.ts';
+import { tunnelFrame } from '../../src/testing/index.ts';
 import {
   A,
   B,
