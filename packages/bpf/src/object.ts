@@ -18,6 +18,8 @@ export interface BpfObjectOptions {
   readonly reuseMaps?: Readonly<Record<string, string | BpfMap>>;
   /** Folder on a bpffs: every map that is not named in `reuseMaps` is reused from or pinned at `<folder>/<map name>`. Not the data sections. */
   readonly pinMapsUnder?: string;
+  /** Names of maps that `pinMapsUnder` leaves alone: each load has its own. */
+  readonly unpinnedMaps?: readonly string[];
   /** Of the maps that are pinned under `pinMapsUnder` already those keep their size that `maxEntries` doesn't name. Default: a pin of another size is refused. */
   readonly keepPinnedSizes?: boolean;
   /** By map name. */
@@ -149,7 +151,7 @@ export class BpfObject {
     for (const [name, source] of Object.entries(options.reuseMaps ?? {})) this.#reuse(this.#definition(name), source);
     if (options.pinMapsUnder === undefined) return;
     for (const map of this.#definitions()) {
-      if (options.reuseMaps?.[map.name] !== undefined) continue;
+      if (options.reuseMaps?.[map.name] !== undefined || options.unpinnedMaps?.includes(map.name)) continue;
       const path = join(options.pinMapsUnder, map.name);
       if (options.keepPinnedSizes && options.maxEntries?.[map.name] === undefined && existsSync(path)) this.#keepSize(map.name, path);
       this.#reuse(this.#definition(map.name), path);

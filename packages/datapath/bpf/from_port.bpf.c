@@ -71,7 +71,7 @@ static __always_inline int port_check_ipv6(struct __sk_buff *skb, const struct w
 	return 0;
 }
 
-/* The whole decision: fills '*v' and leaves the frame as it goes on, except for the tunnel's headers. */
+/* The whole decision, but for neighbour discovery (v->nd_offset): fills '*v' and leaves the frame as it goes on, except for the tunnel's headers. */
 static __always_inline int port_judge(struct __sk_buff *skb, struct weft_packet *p, struct weft_verdict *v)
 {
 	__u32 ifindex = skb->ifindex;
@@ -132,28 +132,82 @@ static __always_inline int port_judge(struct __sk_buff *skb, struct weft_packet 
 			if (p->is_fragment)
 				return WEFT_DROP_ND_FRAGMENTED;
 			v->action = WEFT_ACTION_REPLY;
-			return nd_answer(skb, p->l4_offset);
+			v->nd_offset = p->l4_offset;
+			return 0;
 		}
 		reason = port_check_ipv6(skb, port, p);
 	}
 	if (reason)
 		return reason;
-	reason = offload_check(skb, p);
+	reason = offload_check(skb, p->l4_offset);
 	if (reason)
 		return reason;
 	return forward(skb, port, p, v);
 }
 
+/* As port_judge, for all that is not decided already. '*outer' is filled for TUNNEL. A function of its own, since its stack is none of the fast
+ * path's, nor of the reply's to the sender. */
+static __attribute__((noinline)) int port_judge_anew(struct __sk_buff *skb, struct weft_verdict *v, struct weft_outer *outer)
+{
+	struct weft_packet p = {};
+	int reason = port_judge(skb, &p, v);
+
+	if (!reason && v->action == WEFT_ACTION_TUNNEL)
+		*outer = encap_outer(&p);
+	return reason;
+}
+
+/* The same decision as that of port_judge, if it was made before: for plain packets (brief.h) to which nothing special applies. Fills '*v' and
+ * '*outer'. False says nothing about the frame. */
+static __always_inline bool port_judge_known(struct __sk_buff *skb, struct weft_verdict *v, struct weft_outer *outer)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 present = skb->len - ETH_HLEN, gso_size = skb->gso_size;
+	const struct weft_flow *flow;
+	void *ip = data + ETH_HLEN;
+	struct weft_brief b;
+
+	if (!v->generation || ip > end || skb->vlan_present || !brief_read(ip, end, LD16(data, 12), present, &b))
+		return false;
+	if (ip + (b.is_ipv6 ? 40 : 20) > end)
+		return false;
+	flow = flow_of_port(data, b.is_ipv6, skb->ifindex, v->generation);
+	if (!flow || offload_check(skb, b.is_ipv6 ? 40 : 20))
+		return false;
+	if ((flow->routed && b.ttl <= 1) || (gso_size ? b.headers + gso_size : b.length) > flow->mtu)
+		return false;
+	if (flow->action == WEFT_ACTION_TUNNEL) {
+		if (!encap_fits(b.length))
+			return false;
+		outer->length = b.length;
+		outer->ecn = b.ecn;
+		outer->hash = flow_hash_finish(flow->hash, b.ports, b.protocol);
+		outer->is_ipv6 = b.is_ipv6;
+	}
+	if (flow->routed && forward_rewrite_flow(skb, flow, b.is_ipv6))
+		return false;
+	v->vsid = flow->vsid;
+	v->action = flow->action;
+	v->ifindex = flow->target_ifindex;
+	v->pa = flow->pa;
+	v->wire_vsid = flow->wire_vsid;
+	v->peer = flow->peer;
+	return true;
+}
+
 SEC("tc")
 int from_port(struct __sk_buff *skb)
 {
-	struct weft_verdict v = {};
-	struct weft_packet p = {};
-	int reason;
+	struct weft_verdict v = { .generation = flow_generation() };
+	struct weft_outer outer = {};
+	int reason = 0;
 
-	reason = port_judge(skb, &p, &v);
+	if (!port_judge_known(skb, &v, &outer))
+		reason = port_judge_anew(skb, &v, &outer);
+	if (unlikely(v.nd_offset))
+		reason = nd_answer(skb, v.nd_offset);
 	if (!reason && v.action == WEFT_ACTION_TUNNEL)
-		reason = encap_push(skb, &p, &v);
+		reason = encap_push_outer(skb, &outer, &v);
 	if (unlikely(reason)) {
 		drops_count(skb, v.vsid, reason);
 		v.action = WEFT_ACTION_DROP;

@@ -12,6 +12,7 @@ static __always_inline int from_tunnel_judge(struct __sk_buff *skb, struct weft_
 {
 	struct bpf_tunnel_key key = {};
 	struct weft_tunnel t = {};
+	bool is_ipv6;
 	int reason;
 
 	if ((skb->mark & WEFT_MARK_MASK) != cfg_mark)
@@ -19,6 +20,8 @@ static __always_inline int from_tunnel_judge(struct __sk_buff *skb, struct weft_
 	skb->mark &= ~WEFT_MARK_MASK;
 	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
 		return WEFT_DROP_KERNEL_REFUSED;
+	if (!skb->vlan_present && tunnel_check_known(skb, 0, bpf_htonl(key.remote_ipv4), key.tunnel_id, skb->len, v, &is_ipv6))
+		return 0;
 	reason = weft_pull(skb, WEFT_HEADERS_LEN);
 	if (reason)
 		return reason;
@@ -41,7 +44,7 @@ static __always_inline int from_tunnel_judge(struct __sk_buff *skb, struct weft_
 SEC("tc")
 int from_tunnel(struct __sk_buff *skb)
 {
-	struct weft_verdict v = {};
+	struct weft_verdict v = { .generation = flow_generation() };
 	struct weft_packet p = {};
 	int reason;
 

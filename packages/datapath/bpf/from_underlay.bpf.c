@@ -77,8 +77,37 @@ static __always_inline int underlay_send_on(struct __sk_buff *skb, const struct 
 	return 0;
 }
 
-static __always_inline int underlay_judge(struct __sk_buff *skb, struct weft_packet *p, struct weft_verdict *v)
+/* The same as underlay_judge for the frames that it has most of: from a peer's Weft, with nothing wrong about the outer headers and, if not GSO, a decision
+ * made before. Fills '*v' and, for LOCAL, '*is_ipv6'; changes nothing. False says nothing about the frame. */
+static __always_inline bool underlay_judge_known(struct __sk_buff *skb, struct weft_verdict *v, bool *is_ipv6)
 {
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 total = skb->len - ETH_HLEN;
+	const __u8 *ip = data + OUTER_IP;
+
+	if (data + OUTER_LEN > end || skb->protocol != bpf_htons(ETH_P_IP) || LD16(data, 12) != bpf_htons(ETH_P_IP))
+		return false;
+	if (ip[0] != 0x45 || ip[9] != IPPROTO_UDP || LD32(ip, 16) != cfg_pa4 || LD16(ip, 6) & bpf_htons(0x3fff))
+		return false;
+	if (LD16(data, OUTER_UDP + 2) != bpf_htons(cfg_udp_port) || skb->vlan_present || skb->pkt_type != PACKET_HOST)
+		return false;
+	if (bpf_ntohs(LD16(ip, 2)) != total || total < OUTER_HEADERS_LEN + ETH_HLEN || bpf_ntohs(LD16(data, OUTER_UDP + 4)) != total - 20)
+		return false;
+	if (!(*(__u8 *)(data + OUTER_VXLAN) & VXLAN_FLAG_VNI))
+		return false;
+	if (skb->gso_size) {
+		v->action = WEFT_ACTION_CLIMB;
+		return true;
+	}
+	if ((ip[1] & 3) == ECN_CE)
+		return false;
+	return tunnel_check_known(skb, OUTER_LEN, LD32(ip, 12), bpf_ntohl(LD32(data, OUTER_VXLAN + 4)) >> 8, total - OUTER_HEADERS_LEN, v, is_ipv6);
+}
+
+/* The whole decision. For LOCAL, the frame is still to be stripped. A function of its own: its registers are none of the fast path's. */
+static __attribute__((noinline)) int underlay_judge(struct __sk_buff *skb, struct weft_verdict *v, bool *is_ipv6)
+{
+	struct weft_packet packet = {}, *p = &packet;
 	struct weft_tunnel t = {};
 	int reason;
 
@@ -100,19 +129,25 @@ static __always_inline int underlay_judge(struct __sk_buff *skb, struct weft_pac
 		if (reason)
 			return reason;
 	}
-	return v->action == WEFT_ACTION_TUNNEL ? underlay_send_on(skb, p, v) : decap_strip(skb, p);
+	if (v->action == WEFT_ACTION_TUNNEL)
+		return underlay_send_on(skb, p, v);
+	*is_ipv6 = p->is_ipv6;
+	return 0;
 }
 
 SEC("tc")
 int from_underlay(struct __sk_buff *skb)
 {
-	struct weft_verdict v = {};
-	struct weft_packet p = {};
-	int reason;
+	struct weft_verdict v = { .generation = flow_generation() };
+	bool is_ipv6 = false;
+	int reason = 0;
 
 	if (unlikely((skb->mark & WEFT_MARK_MASK) == cfg_mark))
 		skb->mark &= ~WEFT_MARK_MASK;
-	reason = underlay_judge(skb, &p, &v);
+	if (!underlay_judge_known(skb, &v, &is_ipv6))
+		reason = underlay_judge(skb, &v, &is_ipv6);
+	if (!reason && v.action == WEFT_ACTION_LOCAL)
+		reason = decap_strip(skb, is_ipv6);
 	if (reason == UNDERLAY_PASS) {
 		v.action = WEFT_ACTION_PASS;
 		reason = 0;

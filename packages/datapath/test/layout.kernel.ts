@@ -58,7 +58,16 @@ describe('layout', () => {
   });
 
   it('names and sizes the maps as the programs do', () => {
-    expect(object.mapNames().sort()).toEqual([...Object.values(MAP_LAYOUT).map(({ map }) => map), 'map_clock', 'map_drops'].sort());
+    expect(object.mapNames().sort()).toEqual(
+      [
+        ...Object.values(MAP_LAYOUT).map(({ map }) => map),
+        'map_clock',
+        'map_drops',
+        'map_flow',
+        'map_generation',
+        'map_tunnel_flow',
+      ].sort(),
+    );
     const structs: Record<string, readonly [number, number]> = {
       port: [4, STRUCTS['weft_port']!.bytes],
       subnet: [4, STRUCTS['weft_subnet']!.bytes],

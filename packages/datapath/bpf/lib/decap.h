@@ -5,8 +5,10 @@
 
 #include "antispoof.h"
 #include "encap.h"
+#include "flow_cache.h"
 #include "ipv4.h"
 #include "ipv6.h"
+#include "offload.h"
 #include "vxlan.h"
 
 /* What the tunnel said: outer source, VNI, ECN; and how many bytes of inner frame there are. */
@@ -100,7 +102,36 @@ static __always_inline int tunnel_check(struct __sk_buff *skb, const __u32 offse
 	}
 	if (!target_is_of_mac(target, t->vni, eth))
 		return WEFT_DROP_NO_LOCAL_PORT;
+	/* Second hand ends by the clock: not kept. */
+	if (v->action == WEFT_ACTION_LOCAL && hand == WEFT_FIRST_HAND)
+		flow_keep_of_tunnel(eth, p, t->source, t->vni, v);
 	return t->ecn == ECN_CE && p->ecn == 0 ? WEFT_DROP_ECN_CE_ON_NOT_ECT : 0;
+}
+
+/* As tunnel_check, if what is asked for has been decided before: then fills '*v' and returns true. Only for plain packets (brief.h) that
+ * need no change; 'is_ipv6' says what came. */
+static __always_inline bool tunnel_check_known(struct __sk_buff *skb, const __u32 offset, __be32 source, __u32 vni, __u32 length,
+					       struct weft_verdict *v, bool *is_ipv6)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	const struct weft_tunnel_flow *flow;
+	void *eth = data + offset, *ip = eth + ETH_HLEN;
+	struct weft_brief b;
+
+	if (!v->generation || ip > end || !brief_read(ip, end, LD16(eth, 12), length - ETH_HLEN, &b))
+		return false;
+	if (b.is_ipv6 ? ip + 40 > end || ipv6_is_not_unicast(ip + 24) || ipv6_is_link_local(ip + 24)
+		      : ip + 20 > end || ipv4_is_not_unicast(ip + 4))
+		return false;
+	flow = flow_of_tunnel(eth, b.is_ipv6, source, vni, v->generation);
+	if (!flow)
+		return false;
+	v->vsid = vni;
+	v->action = WEFT_ACTION_LOCAL;
+	v->ifindex = flow->target_ifindex;
+	v->peer = flow->peer;
+	*is_ipv6 = b.is_ipv6;
+	return true;
 }
 
 /* RFC 6040 section 4.2: congestion met on the way is the inner packet's, too. */
@@ -156,14 +187,14 @@ static __always_inline int decap_strip_ipv6_61(struct __sk_buff *skb)
 }
 
 /* Takes the tunnel's headers off.  The inner Ethernet header goes where the outer one was. */
-static __always_inline int decap_strip(struct __sk_buff *skb, const struct weft_packet *p)
+static __always_inline int decap_strip(struct __sk_buff *skb, bool is_ipv6)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u64 flags = p->is_ipv6 ? ADJ_ROOM_DECAP_L3_IPV6 : ADJ_ROOM_DECAP_L3_IPV4;
+	__u64 flags = is_ipv6 ? ADJ_ROOM_DECAP_L3_IPV6 : ADJ_ROOM_DECAP_L3_IPV4;
 	__u32 mac0, mac1, mac2;
 
 	if (cfg_kernel_61) {
-		if (p->is_ipv6)
+		if (is_ipv6)
 			return decap_strip_ipv6_61(skb);
 		flags = 0;
 	}
@@ -173,7 +204,8 @@ static __always_inline int decap_strip(struct __sk_buff *skb, const struct weft_
 	mac1 = LD32(data, OUTER_LEN + 4);
 	mac2 = LD32(data, OUTER_LEN + 8);
 	/* A NIC that verified the inner checksum counted the outer one, too: take that one back, else the guest trusts what nobody saw. */
-	bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
+	if (offload_is_verified(skb))
+		bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
 	if (bpf_skb_adjust_room(skb, -OUTER_LEN, BPF_ADJ_ROOM_MAC, flags | BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 		return WEFT_DROP_KERNEL_REFUSED;
 	data = (void *)(long)skb->data;
@@ -182,7 +214,7 @@ static __always_inline int decap_strip(struct __sk_buff *skb, const struct weft_
 	ST32(data, 0, mac0);
 	ST32(data, 4, mac1);
 	ST32(data, 8, mac2);
-	ST16(data, 12, p->is_ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP));
+	ST16(data, 12, is_ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP));
 	return 0;
 }
 

@@ -15,6 +15,8 @@ struct weft_verdict {
 	__be32 pa; /* of TUNNEL */
 	__u32 wire_vsid; /* of TUNNEL */
 	__u32 vsid;
+	__u64 generation; /* of the tables that the verdict is made from; 0: not to be kept (flow_cache.h) */
+	__u32 nd_offset; /* a neighbour discovery message at this byte of the packet, to be answered */
 	bool peer; /* LOCAL to a veth: bpf_redirect_peer */
 	bool by_device; /* TUNNEL by way of the VXLAN device */
 };

@@ -11,7 +11,8 @@ static __always_inline __u32 flow_mix(__u32 hash, __u32 word)
 	return hash ^ hash >> 13;
 }
 
-static __always_inline __u32 flow_hash(const struct weft_packet *p)
+/* The first part: both addresses. */
+static __always_inline __u32 flow_hash_addresses(const struct weft_packet *p)
 {
 	__u32 h = 0x9e3779b9;
 	int i;
@@ -22,8 +23,19 @@ static __always_inline __u32 flow_hash(const struct weft_packet *p)
 #pragma unroll
 	for (i = 0; i < 16; i += 4)
 		h = flow_mix(h, bpf_ntohl(LD32(p->destination, i)));
-	h = flow_mix(flow_mix(h, bpf_ntohl(p->ports)), p->protocol) * 0xc2b2ae35;
+	return h;
+}
+
+/* The rest. 'h' is what flow_hash_addresses gave. */
+static __always_inline __u32 flow_hash_finish(__u32 h, __be32 ports, __u32 protocol)
+{
+	h = flow_mix(flow_mix(h, bpf_ntohl(ports)), protocol) * 0xc2b2ae35;
 	return h ^ h >> 16;
+}
+
+static __always_inline __u32 flow_hash(const struct weft_packet *p)
+{
+	return flow_hash_finish(flow_hash_addresses(p), p->ports, p->protocol);
 }
 
 /* The outer UDP source port: the dynamic range of RFC 6335. */

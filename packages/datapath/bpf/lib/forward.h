@@ -5,6 +5,7 @@
 
 #include "antispoof.h"
 #include "encap.h"
+#include "flow_cache.h"
 #include "gateway.h"
 #include "ipv4.h"
 #include "ipv6.h"
@@ -24,6 +25,45 @@ static __always_inline int forward_rewrite(struct __sk_buff *skb, const struct w
 	else
 		ipv4_decrement_ttl(data + ETH_HLEN);
 	return 0;
+}
+
+/* Between subnets, as forward_rewrite, for a flow that is known. */
+static __always_inline int forward_rewrite_flow(struct __sk_buff *skb, const struct weft_flow *flow, bool is_ipv6)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	if (data + ETH_HLEN + 20 > end)
+		return WEFT_DROP_KERNEL_REFUSED;
+	mac_copy(data, flow->next_mac);
+	mac_set_gateway(data + ETH_ALEN, flow->wire_vsid);
+	if (is_ipv6)
+		((struct ipv6hdr *)(data + ETH_HLEN))->hop_limit--;
+	else
+		ipv4_decrement_ttl(data + ETH_HLEN);
+	return 0;
+}
+
+/* Keeps the decision about the packet 'p' of the frame, which stands as it came in. */
+static __always_inline void forward_keep(struct __sk_buff *skb, const struct weft_port *port, const struct weft_packet *p,
+					 const struct weft_target *target, bool routed, const struct weft_verdict *v)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct weft_flow *flow;
+
+	if (data + ETH_HLEN > end)
+		return;
+	flow = flow_keep_of_port(data, p, skb->ifindex, v->generation);
+	if (!flow)
+		return;
+	flow->action = v->action;
+	flow->target_ifindex = v->ifindex;
+	flow->pa = v->pa;
+	flow->wire_vsid = v->wire_vsid;
+	flow->vsid = port->vsid;
+	flow->mtu = port->mtu;
+	flow->peer = v->peer;
+	flow->routed = routed;
+	mac_copy(flow->next_mac, target->mac);
 }
 
 /* Fills '*v' (LOCAL, TUNNEL, or REPLY if the gateway itself is asked); changes the frame only for replies and routed frames.  Returns 0 or
@@ -94,14 +134,19 @@ static __always_inline int forward(struct __sk_buff *skb, const struct weft_port
 		v->action = WEFT_ACTION_TUNNEL;
 		v->pa = LD32(pa, 12);
 	}
-	if (!route)
-		return target_is_of_mac(target, port->vsid, data) ? 0 : WEFT_DROP_UNKNOWN_DESTINATION_MAC;
+	if (!route) {
+		if (!target_is_of_mac(target, port->vsid, data))
+			return WEFT_DROP_UNKNOWN_DESTINATION_MAC;
+		forward_keep(skb, port, p, target, false, v);
+		return 0;
+	}
 	if (route->kind == WEFT_ROUTE_ON_LINK) {
 		if (!target_is_of_network(target, port->network_id, v->wire_vsid))
 			return WEFT_DROP_UNKNOWN_DESTINATION;
 	} else if (!target_is_of_network(target, port->network_id, 0)) {
 		return WEFT_DROP_NEXT_HOP_UNKNOWN;
 	}
+	forward_keep(skb, port, p, target, true, v);
 	return forward_rewrite(skb, p, target, v->wire_vsid);
 }
 

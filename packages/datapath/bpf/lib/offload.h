@@ -8,6 +8,7 @@
 #include "config.h"
 #include "l4.h"
 
+#define CHECKSUM_UNNECESSARY 1
 #define CHECKSUM_PARTIAL 3
 
 /* What is read of the kernel's own buffer; offsets come from its BTF when the program is loaded. */
@@ -55,11 +56,22 @@ static __always_inline bool offload_position(struct __sk_buff *skb, __s32 *start
 	return true;
 }
 
+/* Says whether a NIC vouches for a checksum of the frame; may say yes where none does. */
+static __always_inline bool offload_is_verified(struct __sk_buff *skb)
+{
+	struct sk_buff *kernel;
+
+	if (cfg_kernel_61)
+		return true;
+	kernel = bpf_cast_to_kern_ctx(skb);
+	return BPF_CORE_READ_BITFIELD(kernel, ip_summed) == CHECKSUM_UNNECESSARY;
+}
+
 /* A VM chooses where the kernel will write the checksum *after* these checks.  Only the transport header behind the ports, or what it
  * carries, is the VM's own affair; anything before would undo the checks of addresses. */
-static __always_inline int offload_check(struct __sk_buff *skb, const struct weft_packet *p)
+static __always_inline int offload_check(struct __sk_buff *skb, __u32 l4_offset)
 {
-	__s32 start, field, l4 = ETH_HLEN + p->l4_offset;
+	__s32 start, field, l4 = ETH_HLEN + l4_offset;
 
 	if (!offload_position(skb, &start, &field))
 		return 0;

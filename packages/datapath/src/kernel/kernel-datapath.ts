@@ -15,6 +15,7 @@ import { findOnLinkPrefix } from '../host/underlay.ts';
 import { Attachments, type ProgramName } from './attachments.ts';
 import { forgetDropCounters, readDropCounters, reserveDropCounters } from './drop-counters.ts';
 import { LAYOUT_VERSION, MAP_LAYOUT } from './layout.ts';
+import { TableGeneration } from './table-generation.ts';
 import { TableWriter } from './table-writer.ts';
 
 /** Options of {@link createKernelDatapath}. */
@@ -44,6 +45,11 @@ export interface KernelDatapathOptions {
   readonly tcx?: boolean;
   /** Do without what came with kernels 6.2 and 6.3: slower, the same to every frame. Default: if the kernel lacks it. */
   readonly kernel61?: boolean;
+  /**
+   * Decisions that each CPU remembers, in either direction: a power of two up to 65,536; 0 for none. Default 1024: about 160 kB a CPU. A flow that finds its
+   * place taken is judged in full, which is what happens to all without.
+   */
+  readonly flowSlots?: number;
   /** Path of the compiled programs. Default: those that belong to this package. */
   readonly objectFile?: string;
 }
@@ -52,6 +58,10 @@ const TABLES: readonly TableName[] = ['port', 'subnet', 'lookup', 'l2', 'route',
 const PROGRAMS: readonly ProgramName[] = ['from_port', 'from_underlay', 'from_tunnel'];
 const DEFAULT_TUNNEL_DEVICE = 'weft-tun0';
 const DEFAULT_UDP_PORT = 4789;
+const DEFAULT_FLOW_SLOTS = 1024;
+const FLOW_SLOTS_MAX = 65_536;
+/** What was decided before; of no worth to other programs than those that decided it, so never pinned. */
+const FLOW_MAPS = ['map_flow', 'map_tunnel_flow'] as const;
 const DEFAULT_BPFFS = '/sys/fs/bpf';
 const ADDRESS_BYTES = 16;
 /** Bit of the skb mark that says "checked at the underlay"; docs/datapath-contract.md section 6. */
@@ -111,12 +121,17 @@ export class KernelDatapath implements Datapath {
       cfg_kernel_61: (options.kernel61 ?? probeFeatures().adjustRoomDecapL3Ipv6 === undefined) ? 1 : 0,
       cfg_onlink_prefix: onLink.prefix,
       cfg_onlink_mask: onLink.mask,
+      cfg_flow_slots: options.flowSlots ?? DEFAULT_FLOW_SLOTS,
     });
     try {
       this.#object.load();
+      const generation = new TableGeneration(this.#object.map('map_generation'));
       this.#tables = new TableWriter(
         Object.fromEntries(TABLES.map((table) => [table, this.#object.map(MAP_LAYOUT[table].map)])) as Record<TableName, BpfMap>,
+        generation,
       );
+      // A former process may have been killed while it wrote.
+      generation.begin();
       reserveDropCounters(this.#object.map('map_drops'));
       this.#attachPrograms();
     } catch (error) {
@@ -271,12 +286,14 @@ function openPrograms(
       `Cannot load the programs from ${file}: no such file; build it by "npm run build:bpf -w @weft/datapath" (needs clang and libbpf-dev)`,
     );
   }
-  const maxEntries = Object.fromEntries(Object.entries(options.maxEntries ?? {}).map(([table, count]) => [`map_${table}`, count]));
+  const wanted = Object.entries(options.maxEntries ?? {}).map(([table, count]) => [`map_${table}`, count] as const);
+  const flowSizes = FLOW_MAPS.map((name) => [name, Math.max(1, options.flowSlots ?? DEFAULT_FLOW_SLOTS)] as const);
+  const maxEntries = Object.fromEntries([...wanted, ...flowSizes]);
   // Another version's sizes are no reason to refuse its maps; and a later one's maps, which this one doesn't know, stay as they are.
-  return BpfObject.open(file, { rodata, pinMapsUnder: pinDirectory, keepPinnedSizes: true, maxEntries });
+  return BpfObject.open(file, { rodata, pinMapsUnder: pinDirectory, unpinnedMaps: FLOW_MAPS, keepPinnedSizes: true, maxEntries });
 }
 
-function checkOptions({ instance, pa, udpPort }: KernelDatapathOptions): void {
+function checkOptions({ instance, pa, udpPort, flowSlots = 0 }: KernelDatapathOptions): void {
   const refuse = (message: string): never => {
     throw new DatapathError('WEFT_ERR_DATAPATH_BAD_OPTION', message);
   };
@@ -287,6 +304,8 @@ function checkOptions({ instance, pa, udpPort }: KernelDatapathOptions): void {
   }
   if (udpPort !== undefined && !(Number.isInteger(udpPort) && udpPort > 0 && udpPort < 65_536))
     refuse(`Cannot use UDP port ${udpPort}: must be an integer from 1 to 65535`);
+  if (!Number.isInteger(flowSlots) || flowSlots < 0 || flowSlots > FLOW_SLOTS_MAX || (flowSlots & (flowSlots - 1)) !== 0)
+    refuse(`Cannot remember ${flowSlots} decisions: must be 0 or a power of two up to ${FLOW_SLOTS_MAX}`);
 }
 
 function removeEmpty(folder: string): void {

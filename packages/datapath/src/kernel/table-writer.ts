@@ -4,6 +4,7 @@ import { rowKey } from '@weft/forwarding';
 import { DatapathError } from '../errors.ts';
 import { ROW_CODECS, type RowCodec } from './codec.ts';
 import { MAP_LAYOUT } from './layout.ts';
+import type { TableGeneration } from './table-generation.ts';
 
 // A change list becomes at most two batches a table: deletes and puts. The order of the batches keeps tenants apart while they are written:
 //
@@ -30,8 +31,11 @@ interface Batch {
 export class TableWriter {
   readonly #maps: Readonly<Record<TableName, BpfMap>>;
 
-  constructor(maps: Readonly<Record<TableName, BpfMap>>) {
+  readonly #generation: TableGeneration;
+
+  constructor(maps: Readonly<Record<TableName, BpfMap>>, generation: TableGeneration) {
     this.#maps = maps;
+    this.#generation = generation;
   }
 
   /** @see Datapath.apply */
@@ -40,12 +44,18 @@ export class TableWriter {
     // All is encoded before anything is written, so that a bad row changes nothing.
     const deletes = DELETE_ORDER.map((table) => encode(table, byTable[table].deletes));
     const puts = PUT_ORDER.map((table) => encode(table, byTable[table].puts));
-    DELETE_ORDER.forEach((table, i) => {
-      for (const { keys, count } of deletes[i]!) this.#maps[table].deleteBatch(keys, count);
-    });
-    PUT_ORDER.forEach((table, i) => {
-      for (const batch of puts[i]!) this.#write(table, batch);
-    });
+    this.#generation.end();
+    try {
+      DELETE_ORDER.forEach((table, i) => {
+        for (const { keys, count } of deletes[i]!) this.#maps[table].deleteBatch(keys, count);
+      });
+      PUT_ORDER.forEach((table, i) => {
+        for (const batch of puts[i]!) this.#write(table, batch);
+      });
+    } finally {
+      // Also when a table is full: the rows that were written stand.
+      this.#generation.begin();
+    }
   }
 
   entries(table: TableName): TableEntry[] {
