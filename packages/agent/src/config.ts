@@ -1,5 +1,5 @@
 import { isPublicKey } from '@weft/bus';
-import { isHostId } from '@weft/model';
+import { isHostId, nearest } from '@weft/model';
 import { isIpv4Mapped, parseIp } from '@weft/packet';
 import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
 import { AgentError } from './errors.ts';
@@ -46,6 +46,8 @@ interface KeyRule {
   /** Undefined: right. Else the rule that is broken, as "must …". */
   readonly check?: (value: never) => string | undefined;
 }
+
+export const DEFAULT_TUNNEL_DEVICE = 'weft-tun0' as const;
 
 const INTERFACE_NAME = /^[^\s/:%]{1,15}$/;
 const interfaceName = (value: string): string | undefined =>
@@ -144,7 +146,7 @@ export const AGENT_CONFIG_KEYS: Readonly<Record<AgentConfigKey, KeyRule>> = {
   tunnelDevice: {
     kind: 'text',
     explanation: 'Name of the VXLAN device that the kernel engine makes.',
-    defaultText: 'weft-tun0',
+    defaultText: DEFAULT_TUNNEL_DEVICE,
     check: interfaceName,
   },
   natsAuthentication: {
@@ -263,7 +265,10 @@ function readFile(text: string, source: string, values: Map<AgentConfigKey, { va
     const key = isScalar(pair.key) ? String(pair.key.value) : '';
     const where = at(pair.key as Node);
     if (!Object.hasOwn(AGENT_CONFIG_KEYS, key)) {
-      problems.push(`${where}: unknown key "${key}"; did you mean "${nearest(key)}"?`);
+      const meant = nearest(key, Object.keys(AGENT_CONFIG_KEYS));
+      problems.push(
+        `${where}: unknown key "${key}"${meant === undefined ? '; docs/configuration.md has all there are' : `; did you mean "${meant}"?`}`,
+      );
       continue;
     }
     values.set(key as AgentConfigKey, { value: (pair.value as Node | null)?.toJS(document) ?? undefined, where });
@@ -303,25 +308,6 @@ function ipv4Rule(text: string): string | undefined {
   } catch {
     return rule;
   }
-}
-
-function nearest(key: string): string {
-  const names = Object.keys(AGENT_CONFIG_KEYS);
-  return names.reduce((best, name) => (distance(key, name) < distance(key, best) ? name : best), names[0]!);
-}
-
-/** Levenshtein, without regard to case. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const same = a[i - 1]!.toLowerCase() === b[j - 1]!.toLowerCase() ? 0 : 1;
-      next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + same));
-    }
-    row = next;
-  }
-  return row[b.length]!;
 }
 
 function kebab(key: string): string {

@@ -1,16 +1,16 @@
-import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import {
   createKernelDatapath,
   createUserDatapath,
   type Datapath,
+  findKernelEngine,
   type KernelDatapathOptions,
+  removeKernelEngine,
   type UserDatapathOptions,
 } from '@weft/datapath';
 import { parseIp } from '@weft/packet';
 import type { AgentLogger } from './components.ts';
-import type { AgentConfig } from './config.ts';
-import { messageOf } from './errors.ts';
+import { type AgentConfig, DEFAULT_TUNNEL_DEVICE } from './config.ts';
+import { AgentError, messageOf } from './errors.ts';
 
 /** The engines there are, and where the kernel's keeps what outlives the agent. */
 export interface Engines {
@@ -24,18 +24,33 @@ const engines: Engines = { kernel: createKernelDatapath, user: createUserDatapat
 /**
  * Starts the packet path that the configuration asks for. `auto` takes the kernel's and, where the machine refuses it, the user-space engine,
  * and says so aloud: that one is slow and ends with the process. But never beside programs of the kernel's engine that are still at work:
- * they would go on forwarding by tables that nobody writes any more.
- * @throws What the engine throws.
+ * they would go on forwarding by tables that nobody writes any more, and each frame would be forwarded twice.
+ *
+ * @param removeKernel With `user`: take such programs down first. A person's decision, since the VMs are cut off until the other engine runs.
+ * @throws {AgentError} `WEFT_ERR_AGENT_KERNEL_ENGINE`. What the engine throws.
  */
-export function startEngine(config: AgentConfig, providerAddress: string, logger: AgentLogger, use: Engines = engines): Datapath {
-  const options = {
-    instance: config.instance,
-    pa: parseIp(providerAddress),
-    underlayInterface: config.underlay,
-    udpPort: config.udpPort,
-  };
-  if (config.engine === 'user') return use.user({ ...options, logger });
-  const { tunnelDevice, maxMappings } = config;
+export function startEngine(
+  config: AgentConfig,
+  providerAddress: string,
+  logger: AgentLogger,
+  use: Engines = engines,
+  removeKernel = false,
+): Datapath {
+  const { instance, underlay: underlayInterface, tunnelDevice, maxMappings } = config;
+  const options = { instance, pa: parseIp(providerAddress), underlayInterface, udpPort: config.udpPort };
+  const place = { instance, underlayInterface, tunnelDevice: tunnelDevice ?? DEFAULT_TUNNEL_DEVICE, pins: use.pins };
+  if (config.engine === 'user') {
+    const atWork = findKernelEngine(place);
+    if (atWork.length > 0 && !removeKernel) throw beside(atWork);
+    if (atWork.length > 0) {
+      logger.warn(
+        { programs: atWork.length },
+        'taking the kernel engine down: no VM of this host is reached until the user-space engine runs',
+      );
+      removeKernelEngine(place);
+    }
+    return use.user({ ...options, logger });
+  }
   try {
     return use.kernel({
       ...options,
@@ -43,7 +58,7 @@ export function startEngine(config: AgentConfig, providerAddress: string, logger
       ...(maxMappings !== undefined && { maxEntries: { lookup: maxMappings, l2: maxMappings } }),
     });
   } catch (error) {
-    if (config.engine === 'kernel' || hasPrograms(join(use.pins, config.instance))) throw error;
+    if (config.engine === 'kernel' || findKernelEngine(place).length > 0) throw error;
     logger.warn(
       { reason: messageOf(error) },
       'the kernel engine does not start here: user-space engine, slow, and forwarding ends with this process',
@@ -52,8 +67,12 @@ export function startEngine(config: AgentConfig, providerAddress: string, logger
   }
 }
 
-/** Whether an earlier run of the instance has left programs attached, of whatever layout version. */
-function hasPrograms(directory: string): boolean {
-  if (!existsSync(directory)) return false;
-  return readdirSync(directory).some((version) => readdirSync(join(directory, version)).some((pin) => pin.startsWith('link_')));
+function beside(atWork: readonly string[]): AgentError {
+  const [first, ...others] = atWork;
+  const shown = others.length === 0 ? first : `${first} and ${others.length} more`;
+  return new AgentError(
+    'WEFT_ERR_AGENT_KERNEL_ENGINE',
+    `Cannot start the user-space engine: programs of this instance's kernel engine are at work (${shown}), and each frame would be forwarded twice; start with \`weft agent --engine user --remove-kernel-engine\` and your other options to take them down first (VMs are cut off meanwhile), or set engine to kernel or auto`,
+    { path: 'engine', value: 'user' },
+  );
 }

@@ -26,6 +26,8 @@ export const AGENT_ERRORS = {
   WEFT_ERR_AGENT_COMMAND: 'The request holds no command that an agent serves.',
   WEFT_ERR_AGENT_UNDERLAY: 'The underlay interface, or the provider address on it, is not there.',
   WEFT_ERR_AGENT_CONTROL_PORT: 'The UDP port on which agents talk about gateway ownership can not be opened: 4790 on the provider address.',
+  WEFT_ERR_AGENT_KERNEL_ENGINE:
+    'The kernel engine of this instance is at work, so the user-space engine may not start. Take it down with --remove-kernel-engine, or use it.',
   WEFT_ERR_AGENT_STATE: 'The state directory can not be read or written.',
   WEFT_ERR_AGENT_INTERNAL: 'The agent failed while it worked on the request: a fault of Weft. Its log has the details; report it.',
 } as const;

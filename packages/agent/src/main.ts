@@ -14,6 +14,7 @@ async function main(): Promise<void> {
     config: { type: 'string' },
     'check-config': { type: 'boolean' },
     purge: { type: 'boolean' },
+    'remove-kernel-engine': { type: 'boolean' },
   };
   for (const [key, rule] of Object.entries(AGENT_CONFIG_KEYS)) options[kebab(key)] = { type: rule.kind === 'flag' ? 'boolean' : 'string' };
   const { values } = parseArgs({ options, strict: true });
@@ -31,7 +32,10 @@ async function main(): Promise<void> {
 
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());
-  await runAgent(config, stop.signal, { purge: values.purge === true });
+  await runAgent(config, stop.signal, {
+    purge: values.purge === true,
+    removeKernelEngine: values['remove-kernel-engine'] === true,
+  });
 }
 
 try {

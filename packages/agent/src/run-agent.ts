@@ -5,7 +5,7 @@ import { TrustStore } from '@weft/model';
 import { pino } from 'pino';
 import { createSystemClock } from './boot-clock.ts';
 import type { AgentLogger } from './components.ts';
-import type { AgentConfig } from './config.ts';
+import { type AgentConfig, DEFAULT_TUNNEL_DEVICE } from './config.ts';
 import { startEngine } from './engine.ts';
 import { createHostAgent } from './host-agent.ts';
 import { claimRunDirectory } from './run-files.ts';
@@ -19,6 +19,8 @@ export interface RunAgentOptions {
   readonly logger?: AgentLogger;
   /** Takes everything down when the signal aborts, instead of leaving the packet path as it is. */
   readonly purge?: boolean;
+  /** With the user-space engine: take down what a kernel engine of this instance left at work, instead of refusing to start beside it. */
+  readonly removeKernelEngine?: boolean;
 }
 
 /**
@@ -36,7 +38,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal, options
   try {
     ensureGuard();
     for (const warning of checkTunnelPort(config.udpPort)) logger.warn({ reason: warning }, 'the host firewall may close the tunnel port');
-    const datapath = startEngine(config, underlay.providerAddress, logger);
+    const datapath = startEngine(config, underlay.providerAddress, logger, undefined, options.removeKernelEngine);
     const bus = connectBus(busInit(config, identity, logger));
     const agent = createHostAgent(
       {
@@ -58,7 +60,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal, options
         version: AGENT_VERSION,
         stateDirectory: config.stateDirectory,
         acceptNewStore: config.acceptNewStore,
-        reservedDevices: [config.underlay, config.tunnelDevice ?? 'weft-tun0'],
+        reservedDevices: [config.underlay, config.tunnelDevice ?? DEFAULT_TUNNEL_DEVICE],
         lingerMs: config.lingerSeconds * 1_000,
       },
     );

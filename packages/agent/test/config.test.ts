@@ -92,6 +92,7 @@ describe('parseAgentConfig()', () => {
     ['acceptNewStore: perhaps', '', 'agent.yaml:6', 'true or false'],
     ['natsCertFile: /c', '', '', 'together'],
     ['providerAdress: 192.0.2.1', '', 'agent.yaml:6', 'did you mean "providerAddress"'],
+    ['zzzzzzzz: 1', '', 'agent.yaml:6', 'docs/configuration.md has all there are'],
   ])('refuses %s with line and rule', (line, replaces, where, rule) => {
     const found = problems(replaces === '' ? `${RIGHT}${line}\n` : RIGHT.replace(replaces, line));
     expect(found.length).toBe(1);

@@ -36,4 +36,17 @@ describe('startEngine', () => {
     writeFileSync(join(pins, 'one', 'v1', 'link_from_port_7'), '');
     expect(() => start('auto')).toThrow('maps of another size');
   });
+
+  it('refuses the user-space engine beside such programs, naming one and the command that removes them', () => {
+    expect(start('user').engine).toBe('user');
+    mkdirSync(join(pins, 'one', 'v1'), { recursive: true });
+    writeFileSync(join(pins, 'one', 'v1', 'map_port'), '');
+    expect(start('user').engine).toBe('user');
+    for (const link of ['link_from_port_7', 'link_from_underlay_2']) writeFileSync(join(pins, 'one', 'v1', link), '');
+    const refusal = expect.objectContaining({
+      code: 'WEFT_ERR_AGENT_KERNEL_ENGINE',
+      message: expect.stringMatching(/v1\/link_from_port_7 and 1 more.*--remove-kernel-engine/),
+    });
+    expect(() => start('user')).toThrow(refusal);
+  });
 });

@@ -1,12 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BpfLink, BpfMap } from '@weft/bpf';
-import { buildUdpFrame } from '@weft/packet';
 import { run, waitFor } from '@weft/testkit';
-import { type Generator, inNetns, openTap, type Sink, startGenerator, startSink, type TapDevice } from '@weft/tuntap';
+import type { TapDevice } from '@weft/tuntap';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { port } from './harness.ts';
 import { AgentLab, MAIN } from './support/agent-lab.ts';
+import { endFlow, type FlowEnd, holdTap, startFlow } from './support/flow.ts';
 import { makeNextVersion, type OtherVersion } from './support/other-version.ts';
 
 // One agent after the other is stopped, and another version of it starts on its pins, while 5,000 frames a second pass both hosts each way:
@@ -16,12 +16,7 @@ import { makeNextVersion, type OtherVersion } from './support/other-version.ts';
 //        sink ─┘                                                                        └─ sink
 
 const RATE = 5_000;
-const VNET_HEADER_BYTES = 10;
-/** Of the UDP payload, from the Ethernet header on. */
-const SEQUENCE_OFFSET = 42;
 const HOSTS = ['a', 'b'] as const;
-/** Some 4 s of traffic, should this process's reader have to wait for a CPU. */
-const QUEUE_FRAMES = 20_000;
 
 let lab: AgentLab;
 let next: OtherVersion;
@@ -32,12 +27,7 @@ beforeAll(async () => {
   await Promise.all(HOSTS.map((host) => lab.start(host)));
   for (const [i, host] of HOSTS.entries()) {
     expect((await lab.bind(host, i + 1, `vm${i + 1}`)).problems).toEqual([]);
-    const { netns } = lab.net.host(host);
-    await run('ip', ['link', 'set', `vm${i + 1}`, 'txqueuelen', String(QUEUE_FRAMES)], { netns });
-    taps.set(
-      host,
-      inNetns(`/run/netns/${netns}`, () => openTap({ name: `vm${i + 1}`, vnetHdr: true })),
-    );
+    taps.set(host, await holdTap(lab.net.host(host), `vm${i + 1}`));
   }
 });
 afterAll(async () => {
@@ -45,52 +35,6 @@ afterAll(async () => {
   await lab?.close();
   next?.remove();
 });
-
-/** A UDP frame with a virtio-net header; without a UDP checksum, as the sequence number in it changes. */
-function frame(from: number, to: number): Uint8Array {
-  const [source, destination] = [port(from), port(to)];
-  const addresses = {
-    sourceMac: source.mac,
-    destinationMac: destination.mac,
-    source: source.addresses[0]!,
-    destination: destination.addresses[0]!,
-  };
-  const bytes = buildUdpFrame({ ...addresses, sourcePort: 5_000, destinationPort: 7_777 }, new Uint8Array(64));
-  bytes.fill(0, 40, 42);
-  const whole = new Uint8Array(VNET_HEADER_BYTES + bytes.length);
-  whole.set(bytes, VNET_HEADER_BYTES);
-  return whole;
-}
-
-interface Flow {
-  readonly name: string;
-  readonly generator: Generator;
-  readonly sink: Sink;
-}
-
-function startFlow(from: 'a' | 'b', to: 'a' | 'b'): Flow {
-  const bytes = frame(HOSTS.indexOf(from) + 1, HOSTS.indexOf(to) + 1);
-  const match = { offset: 36, bytes: Uint8Array.of(7_777 >> 8, 7_777 & 0xff) };
-  const sink = startSink({ fd: taps.get(to)!.fd, vnetHdr: true, match, sequenceOffset: SEQUENCE_OFFSET });
-  const generator = startGenerator({
-    fd: taps.get(from)!.fd,
-    frames: [bytes],
-    ratePerSecond: RATE,
-    vnetHeaderBytes: VNET_HEADER_BYTES,
-    sequenceOffset: SEQUENCE_OFFSET,
-  });
-  return { name: `${from} to ${to}`, generator, sink };
-}
-
-/** Waits for what is under way, and tells what never came. */
-async function endFlow({ name, generator, sink }: Flow): Promise<{ sent: number; lost: number; duplicates: number }> {
-  generator.stop();
-  const { sent, errors } = await generator.result();
-  expect(errors).toEqual({});
-  await waitFor(() => sink.stats().matched >= sent, { what: `the last frame from ${name}`, deadlineMs: 5_000 }).catch(() => undefined);
-  const { matched, sequence } = await sink.stop();
-  return { sent, lost: sent - matched + (sequence?.duplicates ?? 0), duplicates: sequence?.duplicates ?? 0 };
-}
 
 /** Tags of the programs that are attached, by the name of their pin. The kernel makes them of the instructions. */
 function tags(host: string): Record<string, string> {
@@ -139,7 +83,8 @@ async function forwarded(host: string): Promise<number> {
 
 describe('an upgrade under load, one agent after the other', () => {
   const whileTraffic = async (work: () => Promise<void>): Promise<void> => {
-    const flows = [startFlow('a', 'b'), startFlow('b', 'a')];
+    const ends = HOSTS.map((host, i) => ({ tap: taps.get(host)!, port: port(i + 1) })) as [FlowEnd, FlowEnd];
+    const flows = [startFlow(ends[0], ends[1], RATE), startFlow(ends[1], ends[0], RATE)];
     try {
       await waitFor(() => flows.every(({ sink }) => sink.stats().matched > 100), { what: 'the first frames' });
       await work();

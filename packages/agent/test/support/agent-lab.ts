@@ -24,6 +24,11 @@ import { network, port, portId, RDID } from '../harness.ts';
 /** The agent as built in this repository. */
 export const MAIN: string = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
+export interface AgentOptions {
+  readonly engine?: 'kernel' | 'user' | 'auto';
+  readonly flags?: readonly string[];
+}
+
 let made = 0;
 
 export class AgentLab {
@@ -83,8 +88,8 @@ export class AgentLab {
   }
 
   /** Runs an agent until it has read everything from the store. @param main Another build's `main.js`. */
-  async start(name: string, main: string = MAIN, config: readonly string[] = []): Promise<void> {
-    await this.spawn(name, main, config);
+  async start(name: string, main: string = MAIN, options: AgentOptions = {}): Promise<void> {
+    await this.spawn(name, main, options);
     await this.answers(name);
   }
 
@@ -100,7 +105,7 @@ export class AgentLab {
     await this.agents.get(name)!.waitForLine(/tables complete/, 30_000);
   }
 
-  async spawn(name: string, main: string = MAIN, config: readonly string[] = []): Promise<ManagedProcess> {
+  async spawn(name: string, main: string = MAIN, { engine = 'kernel', flags = [] }: AgentOptions = {}): Promise<ManagedProcess> {
     const host = this.net.host(name);
     const file = join(host.dir, 'agent.yaml');
     const lines = [
@@ -113,10 +118,10 @@ export class AgentLab {
       `stateDirectory: ${join(host.dir, 'state')}`,
       `runDirectory: ${join(host.dir, 'run')}`,
       'logLevel: debug',
-      ...(config.length > 0 ? config : ['engine: kernel']),
+      `engine: ${engine}`,
     ];
     writeFileSync(file, lines.join('\n'));
-    const agent = await host.spawn([process.execPath, main, '--config', file], { what: `agent ${name}` });
+    const agent = await host.spawn([process.execPath, main, '--config', file, ...flags], { what: `agent ${name}` });
     this.agents.set(name, agent);
     return agent;
   }

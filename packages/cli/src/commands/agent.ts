@@ -16,6 +16,7 @@ interface AgentOptions extends GlobalOptions {
   readonly role: string;
   readonly checkConfig?: boolean;
   readonly purge?: boolean;
+  readonly removeKernelEngine?: boolean;
   readonly [key: string]: unknown;
 }
 
@@ -34,6 +35,7 @@ export function registerAgent(program: Command, deps: Deps): void {
     .option('--bundle <file>', 'bundle of this host, made by "weft host add"')
     .option('--check-config', 'check the configuration, print it, and stop')
     .option('--purge', 'when stopped, take programs, tables and TAP devices down, too: traffic stops')
+    .option('--remove-kernel-engine', 'with --engine user: first take down what a kernel engine of this instance left at work')
     .option('--role <role>', 'host (gateway will come)', 'host')
     .option('--state-dir <directory>', 'the same as --state-directory');
   for (const [key, { kind, explanation, defaultText }] of Object.entries(AGENT_CONFIG_KEYS)) {
@@ -71,7 +73,7 @@ export function registerAgent(program: Command, deps: Deps): void {
 
       // The line: above, settings were read and checked; below, the system is touched.
       if (bundle !== undefined) keepSeed(config.identity, bundle);
-      await runAgent(config, deps.signal, { purge: options.purge === true });
+      await runAgent(config, deps.signal, { purge: options.purge === true, removeKernelEngine: options.removeKernelEngine === true });
     });
 }
 

@@ -9,7 +9,7 @@ import { deviceIndexes } from '../host/devices.ts';
 // by itself and is replaced in one step, too; but others' tc commands can remove it.
 
 /** Place of the clsact filters: "WF", ahead of what others attach. */
-const CLSACT_PLACE = { handle: 0x5746, priority: 1 } as const;
+export const CLSACT_PLACE = { handle: 0x5746, priority: 1 } as const;
 
 /** The programs that are attached, by name. */
 export type ProgramName = 'from_port' | 'from_underlay' | 'from_tunnel';
