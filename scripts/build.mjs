@@ -45,7 +45,7 @@ if (force || newest('proto') > newest(generated)) {
 run('drop reasons', 'node', ['scripts/generate-reasons.mjs', '--check']);
 for (const name of ['tuntap', 'bpf']) {
   const at = `packages/${name}`;
-  if (force || newest(`${at}/src/native`, `${at}/binding.gyp`) > newest(`${at}/build/Release/weft_${name}.node`)) {
+  if (force || newest(`${at}/src/native`, `${at}/binding.gyp`, 'scripts/native') > newest(`${at}/build/Release/weft_${name}.node`)) {
     run(`native binding ${name}`, 'npm', ['run', '--silent', 'build:native'], { cwd: at });
   }
 }

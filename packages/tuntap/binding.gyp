@@ -15,9 +15,9 @@
         "src/native/sink.cc",
         "src/native/tap.cc",
         "src/native/tcp_probe.cc",
-        "src/native/uv_poll.cc"
+        "../../scripts/native/uv_poll.cc"
       ],
-      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      "include_dirs": ["../../scripts/native", "<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS", "_GNU_SOURCE"],
       "cflags!": ["-fno-exceptions"],
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti"],

@@ -1,12 +1,11 @@
-// Builds this package's addon with node-gyp and no network: the headers are those next to the running Node.js, else those of the npm
+// Builds the addon of the package in the working directory with node-gyp and no network: the headers are those next to the running Node.js, else those of the npm
 // package node-api-headers. The addon uses Node-API only, so one build serves every later Node.js.
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
-const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
+const root = process.cwd();
 const require = createRequire(join(root, 'package.json'));
 
 // Not `rebuild`, which removes the addon first: processes that start meanwhile would find none.
