@@ -113,6 +113,7 @@ function edited(frame: Uint8Array, edit: (frame: Uint8Array) => void): Uint8Arra
 }
 
 const REPEATS = 3;
+const DATAGRAMS = 5;
 
 export function forgeryTests(lab: () => ConformanceLab): void {
   describe('forged tunnel packets', () => {
@@ -148,12 +149,28 @@ export function forgeryTests(lab: () => ConformanceLab): void {
       await lab().expectReceived({ red3: inner });
     });
 
+    test('by a process of the host that has the sender do not leave that host', async () => {
+      const inner = datagram('red1', 'red3', 'by a process');
+      await sendByProcess(lab(), 'a', inner);
+      await lab().expectReceived();
+      expect(lab().dropsSince().b).toEqual({});
+      // Only root could: but for the guard, they are what the engine sends.
+      const { netns } = lab().a;
+      const rule = ['add', 'rule', 'ip', 'forge', 'out', 'udp', 'dport', '4789', 'meta', 'mark', 'set', '0x5746'];
+      await run('nft', ['add', 'table', 'ip', 'forge'], { netns });
+      try {
+        await run('nft', ['add', 'chain', 'ip', 'forge', 'out', '{ type filter hook output priority 0; }'], { netns });
+        await run('nft', rule, { netns });
+        await sendByProcess(lab(), 'a', inner);
+        await lab().expectReceived({ red3: Array.from({ length: DATAGRAMS }, () => inner) });
+      } finally {
+        await run('nft', ['delete', 'table', 'ip', 'forge'], { netns });
+      }
+    });
+
     test('over the loopback device, from this very host', async () => {
       const inner = datagram('red1', 'red3', 'from within');
-      const payload = tunnelled(lab().outer(), inner).subarray(42);
-      const script =
-        'const s=require("dgram").createSocket("udp4");const b=Buffer.from(process.argv[1],"hex");let n=0;const f=()=>n++<5?s.send(b,4789,process.argv[2],f):s.close();f()';
-      await run(process.execPath, ['-e', script, Buffer.from(payload).toString('hex'), '192.0.2.2'], { netns: lab().b.netns });
+      await sendByProcess(lab(), 'b', inner);
       const lo = lab().b.in(() => openPacketSocket({ interfaceName: 'lo' }));
       try {
         lo.write(edited(lab().tunnelFrame({}, inner), (frame) => frame.fill(0, 0, 12)));
@@ -237,6 +254,15 @@ export function forgeryTests(lab: () => ConformanceLab): void {
       await lab().expectReceived();
     });
   });
+}
+
+/** Sends tunnel datagrams to host B from a socket of a process on one of the hosts. */
+async function sendByProcess(lab: ConformanceLab, from: 'a' | 'b', inner: Uint8Array): Promise<void> {
+  const payload = tunnelled(lab.outer(), inner).subarray(42);
+  // What the firewall refuses is an error to the socket.
+  const script = `const s=require("dgram").createSocket("udp4");const b=Buffer.from(process.argv[1],"hex");let n=0;
+    const f=()=>n++<${DATAGRAMS}?s.send(b,4789,process.argv[2],f):s.close();f()`;
+  await run(process.execPath, ['-e', script, Buffer.from(payload).toString('hex'), '192.0.2.2'], { netns: lab[from].netns });
 }
 
 /** Tunnel packets of one flow and one size as a single UDP super-frame, with its virtio-net header. */

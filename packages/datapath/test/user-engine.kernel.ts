@@ -160,6 +160,30 @@ describe('user-space engine', () => {
   });
 });
 
+describe('the tunnel guard of the user-space engine', () => {
+  test('stays when the engine is closed, is renewed by the next one, and goes when it is destroyed', async () => {
+    const lab = await ConformanceLab.create({ a: user, b: user });
+    try {
+      const tables = async (): Promise<number> => {
+        const { stdout } = await run('nft', ['list', 'tables', 'ip'], { netns: lab.a.netns });
+        return (stdout.match(/weft_tunnel_/g) ?? []).length;
+      };
+      expect(await tables()).toBe(1);
+      lab.a.in(() => lab.a.datapath.close());
+      expect(await tables()).toBe(1);
+      lab.a.makeAnew();
+      expect(await tables()).toBe(1);
+      lab.a.in(() => lab.a.datapath.destroy());
+      expect(await tables()).toBe(0);
+      // In the right namespace, wherever it is called.
+      lab.b.datapath.destroy();
+      expect((await run('nft', ['list', 'tables', 'ip'], { netns: lab.b.netns })).stdout).not.toContain('weft_tunnel_');
+    } finally {
+      await lab.close();
+    }
+  });
+});
+
 describe('user-space engine under VMs with stacks of their own', () => {
   let lab: ConformanceLab;
   const stacks: WorldPort[] = (['a', 'b'] as const).map((host, i) => ({

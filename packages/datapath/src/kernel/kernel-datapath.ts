@@ -10,7 +10,7 @@ import { DatapathError } from '../errors.ts';
 import { noDevice, requireDevice } from '../host/devices.ts';
 import { protectTenantDevice } from '../host/guard.ts';
 import { ensureTunnelDevice, removeTunnelDevice } from '../host/tunnel-device.ts';
-import { ensureTunnelGuard, removeTunnelGuard } from '../host/tunnel-guard.ts';
+import { ensureTunnelGuard, removeTunnelGuard, TUNNEL_MARK } from '../host/tunnel-guard.ts';
 import { findOnLinkPrefix } from '../host/underlay.ts';
 import { Attachments, type ProgramName } from './attachments.ts';
 import { forgetDropCounters, readDropCounters, reserveDropCounters } from './drop-counters.ts';
@@ -64,8 +64,6 @@ const FLOW_SLOTS_MAX = 65_536;
 const FLOW_MAPS = ['map_flow', 'map_tunnel_flow'] as const;
 const DEFAULT_BPFFS = '/sys/fs/bpf';
 const ADDRESS_BYTES = 16;
-/** Bit of the skb mark that says "checked at the underlay"; docs/datapath-contract.md section 6. */
-const CLIMB_MARK = 0x5746;
 
 /** The compiled programs of this package: beside `src` and `dist` alike. */
 export const DEFAULT_OBJECT_FILE: string = fileURLToPath(new URL('../../dist-bpf/weft.bpf.o', import.meta.url));
@@ -107,7 +105,7 @@ export class KernelDatapath implements Datapath {
     this.#tunnelDevice = tunnelDevice;
     this.tunnelIfindex = ensureTunnelDevice(tunnelDevice, udpPort).ifindex;
     protectTenantDevice(tunnelDevice);
-    ensureTunnelGuard(tunnelDevice, pa, udpPort, CLIMB_MARK);
+    ensureTunnelGuard(tunnelDevice, pa, udpPort);
     const onLink = options.alwaysRoute ? { prefix: 0, mask: 0 } : findOnLinkPrefix(options.underlayInterface, pa);
     this.#attachments = new Attachments(this.pinDirectory, options.tcx);
     this.#object = openPrograms(options, this.pinDirectory, {
@@ -116,7 +114,7 @@ export class KernelDatapath implements Datapath {
       cfg_tunnel_ifindex: this.tunnelIfindex,
       cfg_test_clock: options.testClock ? 1 : 0,
       cfg_udp_port: udpPort,
-      cfg_mark: CLIMB_MARK,
+      cfg_mark: TUNNEL_MARK,
       // Its flags came one release after its bpf_cast_to_kern_ctx, so one question answers for both.
       cfg_kernel_61: (options.kernel61 ?? probeFeatures().adjustRoomDecapL3Ipv6 === undefined) ? 1 : 0,
       cfg_onlink_prefix: onLink.prefix,

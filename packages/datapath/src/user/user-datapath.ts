@@ -6,6 +6,7 @@ import type { Datapath, DatapathStatistics, DropCounter, PortDevice } from '../d
 import { DatapathError } from '../errors.ts';
 import { deviceIndexes, requireDevice } from '../host/devices.ts';
 import { ensureGuard, protectTenantDevice } from '../host/guard.ts';
+import { ensureTunnelGuard, removeTunnelGuard } from '../host/tunnel-guard.ts';
 import { bootClock } from './boot-clock.ts';
 import { DropTable } from './drop-table.ts';
 import { Forwarder } from './forwarder.ts';
@@ -82,6 +83,7 @@ export class UserDatapath implements Datapath {
   readonly #ports = new Map<number, FramePort>();
   readonly #home: HomeNamespace;
   readonly #tunnelPort: Socket;
+  readonly #guardName: string;
   readonly #underlay: FramePort;
   readonly #forwarder: Forwarder;
   readonly #nextHops: NextHops;
@@ -100,7 +102,9 @@ export class UserDatapath implements Datapath {
     const { ifindex, address } = requireDevice(name);
     this.#underlayMac = parseMac(address);
     ensureGuard();
+    // Only who has the port guards it: before, it may be another engine's.
     this.#tunnelPort = holdTunnelPort(formatIp(pa), this.#udpPort);
+    this.#guardName = `${formatIp(pa)}:${this.#udpPort}`;
     this.#home = new HomeNamespace();
     this.#nextHops = new NextHops(neighborCommands(this.#home, name, formatIp(pa)), {
       send: (mac, frame) => this.#sendToUnderlay(mac, frame),
@@ -108,6 +112,7 @@ export class UserDatapath implements Datapath {
     });
     this.#forwarder = this.#makeForwarder(ifindex);
     try {
+      ensureTunnelGuard(this.#guardName, pa, this.#udpPort);
       this.#underlay = new FramePort(
         { name, ifindex, receiveBufferBytes: UNDERLAY_BUFFER_BYTES, filter: tunnelFilter(this.#udpPort) },
         {
@@ -200,7 +205,7 @@ export class UserDatapath implements Datapath {
     };
   }
 
-  /** Stops. The tenants' devices stay closed towards the host's stack. */
+  /** Stops. The tenants' devices stay closed towards the host's stack, and the tunnel's port to its processes: peers still believe this address. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -213,8 +218,11 @@ export class UserDatapath implements Datapath {
     this.#home.close();
   }
 
-  /** As {@link close}: there is nothing else. The guard is the host's and stays. */
+  /** As {@link close}, and opens the tunnel's port to the host's processes. The guard of tenants' devices is the host's and stays. */
   destroy(): void {
+    const home = this.#closed ? undefined : this.#home;
+    if (home === undefined) removeTunnelGuard(this.#guardName);
+    else home.run(() => removeTunnelGuard(this.#guardName));
     this.close();
   }
 
