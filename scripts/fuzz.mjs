@@ -1,21 +1,37 @@
-// `npm run fuzz [-- --frames N] [--seed S]`: generated frames and tables, decided by the kernel's programs (BPF_PROG_TEST_RUN) and by the oracle
-// (packages/forwarding); action, reason, target and bytes must be equal. Goes on after a difference, so that one run tells all seeds that fail; they
-// belong into packages/datapath/test/seeds.json, which the tests replay first. Exit status 0: no difference; 1: some; 2: a mistake in the call.
+// `npm run fuzz [-- --frames N] [--tap-frames N] [--seed S]`: generated frames and tables, decided by the kernel's programs and by the oracle
+// (packages/forwarding), which must agree: by BPF_PROG_TEST_RUN on action, reason, target and bytes; and through real TAPs, for what test runs can't
+// carry, on device, counter, bytes and size. Goes on after a difference, so that one run tells all seeds that fail; they belong into
+// packages/datapath/test/seeds.json and tap-seeds.json, which the tests replay first. Exit status 0: no difference; 1: some; 2: a mistake in the call.
 import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const FRAMES_PER_SEED = 500;
-const FRAMES_PER_RUN = 50_000;
 const MOST_FAILURES = 20;
 const root = fileURLToPath(new URL('..', import.meta.url));
-
-const { frames, seed: firstSeed } = parse(process.argv.slice(2));
-console.log(
-  `${frames.toLocaleString('en-US')} frames from seed ${firstSeed}; the same again: npm run fuzz -- --frames ${frames} --seed ${firstSeed}`,
-);
+const options = parse(process.argv.slice(2));
+const stages = [
+  {
+    what: 'by test run',
+    frames: options.frames,
+    test: 'packages/datapath/test/oracle',
+    variable: 'WEFT_FUZZ_FRAMES',
+    framesPerSeed: 500,
+    framesPerRun: 50_000,
+    seeds: 'packages/datapath/test/seeds.json',
+  },
+  {
+    what: 'by TAP',
+    frames: options.tapFrames,
+    test: 'packages/datapath/test/tap-oracle',
+    variable: 'WEFT_TAP_FUZZ_FRAMES',
+    framesPerSeed: 150,
+    framesPerRun: 15_000,
+    seeds: 'packages/datapath/test/tap-seeds.json',
+  },
+];
 
 let running;
+let stopping = false;
 for (const [signal, status] of [
   ['SIGINT', 130],
   ['SIGTERM', 143],
@@ -26,64 +42,75 @@ for (const [signal, status] of [
     stopping = true;
   });
 }
+for (const stage of stages) if (stage.frames > 0 && !stopping) await fuzz(stage);
 
-let stopping = false;
-let tried = 0;
-let generated = 0;
-let seed = firstSeed;
-let broken = '';
-const failures = [];
-const started = performance.now();
-while (tried < frames && !stopping && broken === '' && failures.length < MOST_FAILURES) {
-  // What the kernel refuses to test run (a frame too short for it) counts for nothing; a few of each hundred.
-  const wanted = Math.min(FRAMES_PER_RUN, Math.ceil((frames - tried) / FRAMES_PER_SEED + 1) * FRAMES_PER_SEED);
-  const { status, output } = await runTest(seed, wanted);
-  if (stopping) break;
-  const difference = /seed (\d+), frame (\d+) \([^\n]*\):\n[\s\S]*?(?=\n\s*(?:❯|⎯))/.exec(output);
-  const counted = /fuzz: (\d+) of (\d+) frames by test run/.exec(output);
-  if (difference !== null) {
-    const [text, failedSeed, frame] = difference;
-    failures.push({ seed: Number(failedSeed), frame: Number(frame) });
-    console.log(`\nDIFFERENCE ${text}\n`);
-    const done = (Number(failedSeed) - seed) * FRAMES_PER_SEED + Number(frame);
-    generated += done;
-    tried += done;
-    seed = Number(failedSeed) + 1;
-  } else if (status === 0 && counted !== null) {
-    tried += Number(counted[1]);
-    generated += Number(counted[2]);
-    seed += Math.ceil(wanted / FRAMES_PER_SEED);
-  } else broken = output.split('\n').slice(-40).join('\n');
-  const seconds = (performance.now() - started) / 1000;
-  console.log(
-    `${tried.toLocaleString('en-US')} of ${frames.toLocaleString('en-US')} frames, seeds ${firstSeed} to ${seed - 1}, ${Math.round(tried / seconds).toLocaleString('en-US')}/s, ${failures.length} differences`,
-  );
+async function fuzz({ what, frames, test, variable, framesPerSeed, framesPerRun, seeds }) {
+  console.log(`${count(frames)} frames ${what} from seed ${options.seed}; the same again: npm run fuzz -- ${repeat()}`);
+  let tried = 0;
+  let generated = 0;
+  let seed = options.seed;
+  let broken = '';
+  const failures = [];
+  const started = performance.now();
+  while (tried < frames && !stopping && broken === '' && failures.length < MOST_FAILURES) {
+    // What the kernel refuses to run (a frame too short for it, a header without sense) counts for nothing; a few of each hundred.
+    const wanted = Math.min(framesPerRun, Math.ceil((frames - tried) / framesPerSeed + 1) * framesPerSeed);
+    const { status, output } = await runTest(test, { [variable]: String(wanted), WEFT_FUZZ_SEED: String(seed) });
+    if (stopping) break;
+    const difference = /seed (\d+), frame (\d+) \([^\n]*\):\n[\s\S]*?(?=\n\s*(?:❯|⎯))/.exec(output);
+    const counted = /fuzz: (\d+) of (\d+) frames/.exec(output);
+    if (difference !== null) {
+      const [text, failedSeed, frame] = difference;
+      failures.push({ seed: Number(failedSeed), frame: Number(frame) });
+      console.log(`\nDIFFERENCE ${text}\n`);
+      const done = (Number(failedSeed) - seed) * framesPerSeed + Number(frame);
+      generated += done;
+      tried += done;
+      seed = Number(failedSeed) + 1;
+    } else if (status === 0 && counted !== null) {
+      tried += Number(counted[1]);
+      generated += Number(counted[2]);
+      seed += Math.ceil(wanted / framesPerSeed);
+    } else broken = output.split('\n').slice(-40).join('\n');
+    const rate = Math.round(tried / ((performance.now() - started) / 1000));
+    console.log(
+      `${count(tried)} of ${count(frames)} frames ${what}, seeds ${options.seed} to ${seed - 1}, ${count(rate)}/s, ${failures.length} differences`,
+    );
+  }
+
+  if (broken !== '') {
+    console.error(`The run from seed ${seed} ended without a result:\n${broken}`);
+    process.exitCode = 1;
+  } else if (failures.length > 0) {
+    console.error(`Kernel and oracle differ; failing seeds (for ${seeds}):`);
+    for (const failure of failures)
+      console.error(`  ${JSON.stringify({ seed: failure.seed, frames: framesPerSeed, why: `frame ${failure.frame}` })}`);
+    if (failures.length >= MOST_FAILURES) console.error(`Stopped after ${MOST_FAILURES} differences.`);
+    process.exitCode = 1;
+  } else if (stopping) {
+    console.error(`Interrupted after ${count(tried)} frames ${what} without a difference.`);
+  } else {
+    console.log(
+      `Kernel and oracle agree on ${count(tried)} frames ${what} (${count(generated)} generated), seeds ${options.seed} to ${seed - 1}.`,
+    );
+  }
 }
 
-if (broken !== '') {
-  console.error(`The run from seed ${seed} ended without a result:\n${broken}`);
-  process.exitCode = 1;
-} else if (failures.length > 0) {
-  console.error(`Kernel and oracle differ; failing seeds (for packages/datapath/test/seeds.json):`);
-  for (const failure of failures)
-    console.error(`  ${JSON.stringify({ seed: failure.seed, frames: FRAMES_PER_SEED, why: `frame ${failure.frame}` })}`);
-  if (failures.length >= MOST_FAILURES) console.error(`Stopped after ${MOST_FAILURES} differences.`);
-  process.exitCode = 1;
-} else if (stopping) {
-  console.error(`Interrupted after ${tried.toLocaleString('en-US')} frames without a difference.`);
-} else {
-  console.log(
-    `Kernel and oracle agree on ${tried.toLocaleString('en-US')} frames (${generated.toLocaleString('en-US')} generated), seeds ${firstSeed} to ${seed - 1}.`,
-  );
+function count(number) {
+  return number.toLocaleString('en-US');
 }
 
-function runTest(fromSeed, count) {
+function repeat() {
+  return `--frames ${options.frames} --tap-frames ${options.tapFrames} --seed ${options.seed}`;
+}
+
+function runTest(test, environment) {
   return new Promise((done) => {
-    const argv = ['run', '--project', 'kernel', 'packages/datapath/test/oracle', '-t', 'generated frames', '--no-color'];
+    const argv = ['run', '--project', 'kernel', test, '-t', 'generated frames', '--no-color'];
     running = spawn(process.execPath, [resolve(root, 'node_modules/vitest/vitest.mjs'), ...argv], {
       cwd: root,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, WEFT_FUZZ_FRAMES: String(count), WEFT_FUZZ_SEED: String(fromSeed), NO_COLOR: '1' },
+      env: { ...process.env, ...environment, NO_COLOR: '1' },
     });
     let output = '';
     for (const stream of [running.stdout, running.stderr]) {
@@ -98,19 +125,23 @@ function runTest(fromSeed, count) {
 }
 
 function parse(argv) {
-  const options = { frames: 1_000_000, seed: Math.floor(Date.now() / 1000) % 100_000_000 };
+  const found = { frames: 1_000_000, tapFrames: undefined, seed: Math.floor(Date.now() / 1000) % 100_000_000 };
+  const flags = { '--frames': 'frames', '--tap-frames': 'tapFrames', '--seed': 'seed' };
   for (let index = 0; index < argv.length; index++) {
     const [flag, inline] = argv[index].split('=', 2);
     if (flag === '--help' || flag === '-h') {
-      console.log('Usage: npm run fuzz -- [--frames N, default 1000000] [--seed S, default from the clock]');
+      console.log(
+        'Usage: npm run fuzz -- [--frames N, default 1000000] [--tap-frames N, default a twentieth] [--seed S, default from the clock]',
+      );
       process.exit(0);
     }
-    if (flag !== '--frames' && flag !== '--seed') fail(`unknown argument ${flag}; there are --frames N and --seed S`);
+    if (!Object.hasOwn(flags, flag)) fail(`unknown argument ${flag}; there are ${Object.keys(flags).join(', ')}, each with a number`);
     const value = Number(inline ?? argv[++index]);
-    if (!Number.isSafeInteger(value) || value < 1) fail(`${flag} must be a whole number, 1 or more`);
-    options[flag.slice(2)] = value;
+    const least = flag === '--seed' ? 1 : 0;
+    if (!Number.isSafeInteger(value) || value < least) fail(`${flag} must be a whole number, ${least} or more`);
+    found[flags[flag]] = value;
   }
-  return options;
+  return { ...found, tapFrames: found.tapFrames ?? Math.ceil(found.frames / 20) };
 }
 
 function fail(message) {

@@ -166,7 +166,7 @@ function nextTrial(rng: Rng, world: World): Trial {
   return { ...generated, gsoSize, mark, label: `${generated.label}${gsoSize > 0 ? `; GSO ${gsoSize}` : ''}` };
 }
 
-/** What BPF_PROG_TEST_RUN takes. The rest goes through real devices (short-frames.kernel.ts). */
+/** What BPF_PROG_TEST_RUN takes. The rest goes through real devices (tap-oracle.kernel.ts). */
 export function isAccepted(frame: Uint8Array): boolean {
   if (frame.length < 14 || frame.length > FRAME_BYTES_MAX) return false;
   const type = (frame[12]! << 8) | frame[13]!;
