@@ -16,8 +16,8 @@ const knownSeeds = JSON.parse(readFileSync(new URL('tap-seeds.json', import.meta
 }[];
 
 let bench: TapBench;
-beforeAll(() => {
-  bench = new TapBench();
+beforeAll(async () => {
+  bench = await TapBench.create();
 });
 afterAll(() => bench?.close());
 

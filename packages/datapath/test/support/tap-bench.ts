@@ -1,9 +1,9 @@
+import { MemoryTables, PortFlag, SpeakerFlag, type TableChange, type Target, TargetKind } from '@weft/forwarding';
+import { createWorld, Rng, type World } from '@weft/forwarding/testing';
 import { DropReason, dropReasonName } from '@weft/model';
 import { parseIp, parseMac } from '@weft/packet';
-import { setOffloads } from '@weft/testkit';
+import { cleanDeadLabs, cleanLab, Registry, setOffloads } from '@weft/testkit';
 import { type FrameSource, inNetns, openPacketSocket, openTap, type TapOffload, TunTapError } from '@weft/tuntap';
-import { MemoryTables, PortFlag, SpeakerFlag, type TableChange, type Target, TargetKind } from '../../../forwarding/src/index.ts';
-import { createWorld, Rng, type World } from '../../../forwarding/testing/index.ts';
 import { createKernelDatapath, type KernelDatapath } from '../../src/index.ts';
 import { readOffload, VNET_HEADER_BYTES } from '../../src/user/offload.ts';
 import { netnsPath, RUN, sh } from './lab.ts';
@@ -32,6 +32,7 @@ import { nextTrial, type TapTrial } from './tap-trials.ts';
  *        +------------- bridge ----------+-------------------------+
  */
 
+const NAME = 'wdpt';
 const PORTS_AT_A = 6;
 const PORTS_AT_B = 12;
 const UNDERLAY_MTU = 9200;
@@ -60,7 +61,8 @@ interface Host {
 }
 
 export class TapBench {
-  readonly #names: string[] = [];
+  /** Finds all of it again after a crash. */
+  readonly #registry: Registry;
   readonly #a: Host;
   readonly #b: Host;
   readonly #beyond: FrameSource;
@@ -68,8 +70,9 @@ export class TapBench {
   readonly #takesWhole = new Set<Place>();
   #carriage: Carriage | undefined;
 
-  constructor() {
-    const id = `wdpt${RUN}`;
+  private constructor() {
+    const id = `${NAME}${RUN}`;
+    this.#registry = Registry.create(id);
     const [a, b, beyond, bridge] = ['a', 'b', 'x', 's'].map((suffix) => this.#addNetns(`${id}${suffix}`)) as [
       string,
       string,
@@ -106,6 +109,12 @@ export class TapBench {
     this.#sources.set('underlay', this.#beyond);
   }
 
+  /** Also removes what a run before it has left. */
+  static async create(): Promise<TapBench> {
+    await cleanDeadLabs(NAME);
+    return new TapBench();
+  }
+
   /** Tries `count` writes in the world of `seed`; stops at the first difference. The seed also says how the underlay carries super-frames. */
   async run(seed: number, count: number): Promise<TapOutcome> {
     const carriage = CARRIAGES[seed % CARRIAGES.length]!;
@@ -134,15 +143,15 @@ export class TapBench {
     return { ...totals, difference: undefined };
   }
 
-  close(): void {
+  async close(): Promise<void> {
     for (const source of this.#sources.values()) source.close();
     for (const host of [this.#a, this.#b]) inNetns(netnsPath(host.netns), () => host.datapath.destroy());
-    for (const name of this.#names) sh(`ip netns del ${name}`);
+    await cleanLab(this.#registry.name);
   }
 
   #addNetns(name: string): string {
+    this.#registry.record({ kind: 'netns', name }, { kind: 'pins', path: `/sys/fs/bpf/weft/${name}` });
     sh(`ip netns add ${name}; ip -n ${name} link set lo up`);
-    this.#names.push(name);
     inNetns(netnsPath(name), () => sh('sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1'));
     return name;
   }

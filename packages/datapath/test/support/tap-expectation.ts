@@ -1,5 +1,3 @@
-import { DropReason } from '@weft/model';
-import { foldSum, getU16, internetChecksum, pseudoHeaderSum4, pseudoHeaderSum6, setU16 } from '@weft/packet';
 import {
   Action,
   ENCAPSULATION_BYTES,
@@ -9,7 +7,9 @@ import {
   fromUnderlay,
   type MemoryTables,
   type Verdict,
-} from '../../../forwarding/src/index.ts';
+} from '@weft/forwarding';
+import { DropReason } from '@weft/model';
+import { foldSum, getU16, internetChecksum, pseudoHeaderSum4, pseudoHeaderSum6, setU16 } from '@weft/packet';
 import { completeChecksum, GsoType, type Offload, readOffload, transportOffset, VNET_HEADER_BYTES } from '../../src/user/offload.ts';
 import { SEGMENTS_MAX, segmentFrame, segmentLayout } from '../../src/user/segment.ts';
 

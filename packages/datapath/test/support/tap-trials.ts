@@ -1,5 +1,5 @@
-import { gatewayMac } from '../../../forwarding/src/index.ts';
-import { generateFrame, mutate, type Rng, type World, type WorldPort } from '../../../forwarding/testing/index.ts';
+import { gatewayMac } from '@weft/forwarding';
+import { generateFrame, mutate, type Rng, type World, type WorldPort } from '@weft/forwarding/testing';
 import {
   buildEthernet,
   buildIpv4,
@@ -13,7 +13,7 @@ import {
   pseudoHeaderSum4,
   pseudoHeaderSum6,
   setU16,
-} from '../../../packet/src/index.ts';
+} from '@weft/packet';
 import { completeChecksum, GsoType, type Offload, withOffload } from '../../src/user/offload.ts';
 
 // What a hypervisor writes to a TAP: a virtio-net header and a frame, each true or a lie. Everything follows from the generator's state.
