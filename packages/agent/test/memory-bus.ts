@@ -93,6 +93,7 @@ export class MemoryBus implements Bus {
   readonly #stateHandlers = new Set<(state: BusState) => void>();
   readonly #events = new Map<string, Set<EventHandler>>();
   readonly #hostEvents = new Set<EventHandler>();
+  readonly #gatewayEvents = new Set<EventHandler>();
   readonly #digests = new Map<string, Set<(digest: NetworkDigest, signer: string) => void>>();
   readonly #ownership = new Map<string, Set<(message: Uint8Array) => void>>();
   readonly #served = new Map<string, ServeInit>();
@@ -155,6 +156,11 @@ export class MemoryBus implements Bus {
     return { stop: async () => void this.#hostEvents.delete(handler) };
   }
 
+  onGatewayEvents(handler: EventHandler): Subscription {
+    this.#gatewayEvents.add(handler);
+    return { stop: async () => void this.#gatewayEvents.delete(handler) };
+  }
+
   publishCommitted(record: CommittedRecord): void {
     if (!this.#connected) return;
     for (const bus of this.#store.connections) if (bus.#connected && this.#store.deliver(record, bus)) bus.receive(record);
@@ -166,9 +172,11 @@ export class MemoryBus implements Bus {
     const handlers =
       parsed?.kind === 'host' || parsed?.kind === 'principal'
         ? this.#hostEvents
-        : parsed !== undefined && 'routingDomainId' in parsed
-          ? this.#events.get(parsed.routingDomainId)
-          : undefined;
+        : parsed?.kind === 'gateway' || parsed?.kind === 'assignment'
+          ? this.#gatewayEvents
+          : parsed !== undefined && 'routingDomainId' in parsed
+            ? this.#events.get(parsed.routingDomainId)
+            : undefined;
     for (const handler of [...(handlers ?? [])]) queueMicrotask(() => handler(record));
   }
 

@@ -77,6 +77,8 @@ export interface Bus {
   /** Core NATS: records just committed to this network's config and mapping. Handlers see verified shape, not yet trust. */
   onEvents(routingDomainId: string, handler: EventHandler): Subscription;
   onHostEvents(handler: EventHandler): Subscription;
+  /** Gateways and their assignments, of every group. */
+  onGatewayEvents(handler: EventHandler): Subscription;
   publishCommitted(record: CommittedRecord): void;
   onDigest(routingDomainId: string, handler: (digest: NetworkDigest, signer: string) => void): Subscription;
   /** Signs and sends; dropped without error when disconnected. */

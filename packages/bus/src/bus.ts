@@ -48,6 +48,7 @@ export function connectBus(init: BusInit): Bus {
     onEvents: (rdid, handler) =>
       together(onCommitted(subjects.configEvents(rdid), handler), onCommitted(subjects.mappingEvents(rdid), handler)),
     onHostEvents: (handler) => together(onCommitted(subjects.hostEvents, handler), onCommitted(subjects.installationEvents, handler)),
+    onGatewayEvents: (handler) => together(onCommitted(subjects.allGatewayEvents, handler)),
     publishCommitted(record) {
       const event = eventOf(record);
       if (event !== undefined) link.publish(event.subject, event.bytes);

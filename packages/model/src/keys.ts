@@ -106,6 +106,7 @@ export const subjects = {
   hostEvents: 'weft.v1.event.hosts',
   /** A gateway and its assignment. */
   gatewayEvents: (gatewayId: string): string => `weft.v1.event.gateway.${guid(gatewayId)}`,
+  allGatewayEvents: 'weft.v1.event.gateway.*',
   digest: (rdid: string): string => `weft.v1.event.digest.${guid(rdid)}`,
   /** Between the voters and members of a gateway group: ballots, votes. */
   ballots: (gatewayId: string): string => `weft.v1.ownership.ballot.${guid(gatewayId)}`,

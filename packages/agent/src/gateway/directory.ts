@@ -1,0 +1,199 @@
+import { type Bus, type Entry, type RecordEntry, readEntry, type Store, type Subscription } from '@weft/bus';
+import { type Assignment, type BucketName, configPrefix, type Gateway, parseKey, type TrustStore, WeftError } from '@weft/model';
+import type { AgentClock, AgentLogger } from '../components.ts';
+import { messageOf } from '../errors.ts';
+import type { SyncedFile } from './synced-file.ts';
+
+// Which gateway groups there are, how their work is divided, and which networks each shard serves. Few and small, so they are read whole:
+// at each connection, when an event says that something changed, and every ten seconds in case an event was lost.
+
+const POLL_MS = 10_000;
+/** Events of one apply come together: one look for all of them. */
+const GATHER_MS = 20;
+
+/** A gateway group, as far as it is known. */
+export interface GatewayGroup {
+  readonly gateway: Gateway | undefined;
+  readonly assignment: Assignment | undefined;
+}
+
+export interface GatewayDirectoryInit {
+  readonly bus: Bus;
+  readonly trust: TrustStore;
+  readonly clock: AgentClock;
+  readonly random: () => number;
+  readonly logger: AgentLogger;
+  /** What was read last, as it was signed: so that a restart without NATS knows its groups. */
+  readonly file: Pick<SyncedFile, 'read' | 'write'>;
+  /** Something differs from what the last call found. */
+  readonly onChange: () => void;
+  /** Reading failed; `undefined`: it works again. What was read last stays in force. */
+  readonly onProblem: (reason: string | undefined) => void;
+}
+
+interface SavedEntry {
+  readonly bucket: BucketName;
+  readonly key: string;
+  readonly revision: number;
+  readonly value: string;
+}
+
+/** Reads gateways, assignments and the claims of shards, and keeps them. */
+export class GatewayDirectory {
+  readonly #init: GatewayDirectoryInit;
+  #events: Subscription | undefined;
+  #store: Store | undefined;
+  #timer: unknown;
+  #reading: Promise<void> | undefined;
+  #again = false;
+  #stopped = false;
+  #text = '[]';
+  #groups: ReadonlyMap<string, GatewayGroup> = new Map();
+  #networks: ReadonlyMap<number, readonly string[]> = new Map();
+
+  constructor(init: GatewayDirectoryInit) {
+    this.#init = init;
+  }
+
+  /** Takes up what the last run knew, and listens. */
+  async start(): Promise<void> {
+    try {
+      const saved = await this.#init.file.read();
+      if (saved !== undefined) this.#take(JSON.parse(new TextDecoder().decode(saved)) as SavedEntry[], false);
+    } catch (error) {
+      this.#init.logger.warn({ reason: messageOf(error) }, 'what was known of gateways can not be read back; the store is asked');
+    }
+    this.#events = this.#init.bus.onGatewayEvents(() => this.#soon(GATHER_MS));
+    this.#soon(POLL_MS);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#init.clock.clearTimeout(this.#timer);
+    await this.#events?.stop();
+    await this.#reading;
+  }
+
+  /** The store of the present connection. */
+  setStore(store: Store): void {
+    this.#store = store;
+  }
+
+  /** By gateway id. */
+  get groups(): ReadonlyMap<string, GatewayGroup> {
+    return this.#groups;
+  }
+
+  /** Routing domain ids of the networks that a shard serves. */
+  networksOf(shard: number): readonly string[] {
+    return this.#networks.get(shard) ?? [];
+  }
+
+  /** Reads everything. Failures are told, and mended by the next reading. Calls while one is under way share the one after it. */
+  async refresh(): Promise<void> {
+    if (this.#reading !== undefined) {
+      this.#again = true;
+      await this.#reading;
+      return;
+    }
+    this.#reading = this.#readUntilQuiet();
+    await this.#reading;
+  }
+
+  async #readUntilQuiet(): Promise<void> {
+    do {
+      this.#again = false;
+      try {
+        await this.#read();
+        this.#init.onProblem(undefined);
+      } catch (error) {
+        if (!this.#stopped)
+          this.#init.onProblem(`Cannot read gateways and assignments: ${messageOf(error)}; tried again, what is known stays in force`);
+      }
+    } while (this.#again && !this.#stopped);
+    this.#reading = undefined;
+    if (!this.#stopped) this.#soon(POLL_MS);
+  }
+
+  async #read(): Promise<void> {
+    const store = this.#store;
+    if (store === undefined) return;
+    const [gateways, claims, assignments] = await Promise.all([
+      store.config.snapshot(configPrefix.gateways),
+      store.config.snapshot(configPrefix.allShardClaims),
+      store.gateways.snapshot(''),
+    ]);
+    const save = (bucket: BucketName, entries: readonly Entry[]): SavedEntry[] =>
+      entries.map(({ key, revision, value }) => ({ bucket, key, revision, value: Buffer.from(value).toString('base64') }));
+    const all = [...save('config', gateways.entries), ...save('config', claims.entries), ...save('gateways', assignments.entries)];
+    if (this.#stopped) return;
+    this.#take(
+      all.sort((a, b) => (a.bucket + a.key < b.bucket + b.key ? -1 : 1)),
+      true,
+    );
+  }
+
+  #take(entries: readonly SavedEntry[], judged: boolean): void {
+    const groups = new Map<string, { gateway: Gateway | undefined; assignment: Assignment | undefined }>();
+    const networks = new Map<number, string[]>();
+    const group = (id: string) => {
+      const found = groups.get(id) ?? { gateway: undefined, assignment: undefined };
+      groups.set(id, found);
+      return found;
+    };
+    const believed: SavedEntry[] = [];
+    for (const saved of entries) {
+      const record = this.#judge(saved, judged);
+      if (record === undefined) continue;
+      believed.push(saved);
+      const parsed = parseKey(saved.bucket, saved.key);
+      if (record.record?.kind === 'gateway') group(record.record.value.id).gateway = record.record.value;
+      else if (record.record?.kind === 'assignment') group(record.record.value.gatewayId).assignment = record.record.value;
+      else if (record.record?.kind === 'claim' && parsed?.kind === 'claim' && parsed.what === 'shard') {
+        const shard = Number(parsed.tokens[0]);
+        networks.set(shard, [...(networks.get(shard) ?? []), parsed.tokens[1]!]);
+      }
+    }
+    const text = JSON.stringify(believed);
+    if (text === this.#text) return;
+    this.#text = text;
+    this.#groups = groups;
+    this.#networks = networks;
+    if (judged) {
+      this.#init.file.write(new TextEncoder().encode(text)).catch((error: unknown) => {
+        this.#init.logger.warn(
+          { reason: messageOf(error) },
+          'what is known of gateways can not be saved; a restart without NATS will not know it',
+        );
+      });
+    }
+    this.#init.onChange();
+  }
+
+  /** @param judged False: read back from this host's own disk, where it was judged before it was written. */
+  #judge(saved: SavedEntry, judged: boolean): RecordEntry | undefined {
+    try {
+      const entry = readEntry(saved.bucket, {
+        key: saved.key,
+        revision: saved.revision,
+        value: new Uint8Array(Buffer.from(saved.value, 'base64')),
+      });
+      const refusal = judged ? this.#init.trust.mayWrite(entry.change, entry.signer) : undefined;
+      if (refusal !== undefined) throw refusal;
+      return entry;
+    } catch (error) {
+      if (!(error instanceof WeftError)) throw error;
+      this.#init.logger.warn({ key: saved.key, code: error.code, reason: error.message }, 'gateway record refused');
+      return undefined;
+    }
+  }
+
+  #soon(delayMs: number): void {
+    if (this.#stopped) return;
+    this.#init.clock.clearTimeout(this.#timer);
+    this.#timer = this.#init.clock.setTimeout(
+      () => void this.refresh(),
+      delayMs === POLL_MS ? POLL_MS * (0.75 + this.#init.random() / 2) : delayMs,
+    );
+  }
+}
