@@ -214,7 +214,13 @@ export class NetworkSession {
   }
 
   async #fetch(store: Store, bucket: 'config' | 'mapping', key: string): Promise<RecordEntry | undefined> {
-    const entry = await store.bucket(bucket).get(key);
+    let entry = await store.bucket(bucket).get(key);
+    const known = this.view.position(bucket, key);
+    if (known !== undefined && known.revision > (entry?.revision ?? 0) && !this.#storeLost) {
+      // An event told of what the leader does not have: it was never there, or has come meanwhile. A snapshot tells which.
+      await this.resync('heard of more than there is');
+      entry = await store.bucket(bucket).get(key);
+    }
     if (entry === undefined) return undefined;
     const createdUnixMs = store.bucket(bucket).bucketCreatedUnixMs;
     const [judged] = await this.#judgeAll(bucket, createdUnixMs, [entry]);

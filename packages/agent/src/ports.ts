@@ -3,6 +3,7 @@ import {
   type BindPortRequest,
   type BindPortResult,
   configKey,
+  generationRefusal,
   mappingKey,
   type Port,
   type PortBinding,
@@ -81,8 +82,6 @@ type DeviceWish = Pick<OwnPort, 'routingDomainId' | 'portId' | 'vsid' | 'device'
 
 const MAX_CONFLICTS = 5;
 const MAX_UNKNOWN = 3;
-/** Half of all: no port moves that often. */
-const MAX_BELIEVED_GENERATION = 2 ** 52;
 // As the kernel judges names (dev_valid_name), and without the % that makes a pattern of one.
 const DEVICE_NAME = /^[^\s/:%]{1,15}$/;
 
@@ -240,6 +239,7 @@ export class Ports {
         const here = binding?.state === 'bound' && binding.hostId === init.hostId;
         if (
           here &&
+          stands(current, binding) &&
           binding.device === request.device &&
           binding.deviceKind === request.deviceKind &&
           binding.providerAddress === init.providerAddress
@@ -254,7 +254,7 @@ export class Ports {
           vsid: port.vsid,
           hostId: init.hostId,
           providerAddress: init.providerAddress,
-          generation: Math.max(binding?.generation ?? 0, generationOf(current), wasHeld?.generation ?? 0) + 1,
+          generation: Math.max(binding?.generation ?? 0, generationOf(current)) + 1,
           state: 'bound',
           device: request.device,
           deviceKind: request.deviceKind,
@@ -653,7 +653,8 @@ export class Ports {
     const { port, current } = await this.#look(held, store);
     const known = session.view.binding(portId);
     if (known !== undefined && known.hostId !== hostId) return;
-    const generation = Math.max(held.generation, known?.generation ?? 0, generationOf(current)) + 1;
+    // Not above what the store can have: with a store made anew the count begins anew, too.
+    const generation = Math.max(known?.generation ?? 0, generationOf(current)) + 1;
     const { routingDomainId, vsid, device, deviceKind } = held;
     const place = { hostId, providerAddress, device, deviceKind, previousHostId: '', previousProviderAddress: '' };
     const binding: PortBinding = { portId, routingDomainId, vsid, generation, state: 'bound', ...place };
@@ -759,12 +760,18 @@ function pick({ routingDomainId, portId, vsid, device, deviceKind }: DeviceWish)
 
 /**
  * The generation that a new claim must exceed, as far as it stands in the store. Whoever wrote it: others may have believed it when its
- * placement was another. But not to the end of the numbers, else a record that nobody believes would leave no higher one to its rightful host.
+ * placement was another. But not one that nobody believes, which would leave no higher one to the rightful host.
  */
 function generationOf(entry: RecordEntry | undefined): number {
-  const record = entry?.record ?? entry?.change.before;
-  const generation = record?.kind === 'binding' ? record.value.generation : 0;
-  return generation < MAX_BELIEVED_GENERATION ? generation : 0;
+  const [record, revision] =
+    entry?.record === undefined ? [entry?.change.before, entry?.change.replacesRevision ?? 0] : [entry.record, entry.revision];
+  if (record?.kind !== 'binding' || generationRefusal(record.value, revision) !== undefined) return 0;
+  return record.value.generation;
+}
+
+/** Whether the store has the binding as it is in force; else something stands there that is not believed. */
+function stands(entry: RecordEntry | undefined, binding: PortBinding): boolean {
+  return entry?.record?.kind === 'binding' && entry.record.value.hostId === binding.hostId && generationOf(entry) === binding.generation;
 }
 
 function setupError(device: string, error: unknown): AgentError {

@@ -1,5 +1,5 @@
 import { type Entry, type RecordEntry, readEntry } from '@weft/bus';
-import { type BucketName, type ParsedKey, parseKey, placementRefusal, type TrustStore, WeftError } from '@weft/model';
+import { type BucketName, generationRefusal, type ParsedKey, parseKey, placementRefusal, type TrustStore, WeftError } from '@weft/model';
 import type { NetworkRecord, NetworkView, RecordPosition } from '@weft/tables';
 
 /** A record judged: what the fold takes, or why it is refused. */
@@ -16,7 +16,7 @@ export type Judged =
 const CURABLE = new Set(['WEFT_ERR_TRUST_UNKNOWN_KEY', 'WEFT_ERR_TRUST_HOST', 'WEFT_ERR_TRUST_ROLE']);
 
 /**
- * Judges a record of one network before it is applied: shape, signature, place, signer's role, provider address, placement, replay.
+ * Judges a record of one network before it is applied: shape, signature, place, signer's role, provider address, generation, placement, replay.
  *
  * One signature verification. Never throws on what others wrote.
  *
@@ -79,6 +79,8 @@ function refuseClaim(read: RecordEntry, parsed: ParsedKey, trust: TrustStore, vi
   const known = view.binding(parsed.portId);
   const value = read.record?.kind === 'binding' ? read.record.value : undefined;
   if (value !== undefined) {
+    const impossible = generationRefusal(value, read.revision);
+    if (impossible !== undefined) return impossible;
     const port = view.port(parsed.portId);
     return port === undefined ? undefined : placementRefusal(value, port);
   }

@@ -297,6 +297,73 @@ describe('records that nobody may say', () => {
     expect(lookup(c, 1)!.generation).toBeLessThan(10n);
   });
 
+  it.each([0, 1, 'unread'] as const)(
+    'of a host that placement allows, with a generation that no claim reaches: refused, and the port goes on (its own placing: %s)',
+    async (kind) => {
+      const [a, b, c] = await three();
+      const key = bindingKey(1);
+      const { revision } = lab.store.buckets.mapping.values.get(key)!;
+      // Host c may have the port, and signs with its own key.
+      const put = (generation: number): void => {
+        const before = kind === 'unread' ? undefined : binding(1, 'host-c', generation - kind);
+        const change = {
+          bucket: 'mapping' as const,
+          key,
+          replacesRevision: lab.store.buckets.mapping.values.get(key)!.revision,
+          before: before === undefined ? undefined : { kind: 'binding' as const, value: before },
+          after: { kind: 'binding' as const, value: binding(1, 'host-c', generation) },
+        };
+        lab.store.buckets.mapping.force(key, lab.forge(change, c.identity));
+        const { value: envelope, revision: at } = lab.store.buckets.mapping.values.get(key)!;
+        for (const host of [a, b]) host.bus.receive({ bucket: 'mapping', key, revision: at, bucketCreatedUnixMs: CREATED, envelope });
+      };
+      for (const generation of [Number.MAX_SAFE_INTEGER, revision + 100]) {
+        put(generation);
+        await lab.settle(1_000);
+        for (const host of [a, b]) {
+          expect(codes(host)).toContain('RECORD_REFUSED');
+          expect(host.agent.conditions.find(({ code }) => code === 'RECORD_REFUSED')!.message).toContain('above its revision');
+        }
+        expect(lookup(a, 1)?.kind).toBe(TargetKind.LOCAL);
+        expect(lookup(b, 1)?.pa).toEqual(parseIp(paOf('host-a')));
+        // Bound again as it is, the port's record is the truth again, also for who comes later.
+        expect((await lab.bind(a, 1)).problems).toEqual([]);
+        await lab.settle(10_000);
+        expect(lookup(b, 1)?.pa).toEqual(parseIp(paOf('host-a')));
+        expect(lookup(b, 1)!.generation).toBeLessThan(10n);
+      }
+      // The highest that is believed leaves room for the next.
+      put(lab.store.buckets.mapping.sequence + 1);
+      await lab.settle(1_000);
+      expect(lookup(b, 1)?.pa).toEqual(parseIp(paOf('host-c')));
+      expect((await lab.bind(b, 1, { device: 'tapb', move: true })).problems).toEqual([]);
+      await lab.settle(1_000);
+      for (const host of [a, c]) expect(lookup(host, 1)?.pa).toEqual(parseIp(paOf('host-b')));
+      const d = await lab.host('host-d');
+      await lab.putPort(9);
+      expect((await lab.bind(d, 9)).problems).toEqual([]);
+      expect(lookup(d, 1)?.pa).toEqual(parseIp(paOf('host-b')));
+    },
+  );
+
+  it('by an event that the store never had, with the highest numbers there are: the port can be bound at once', async () => {
+    const [a, b, c] = await three();
+    const key = bindingKey(1);
+    const value = binding(1, 'host-c', Number.MAX_SAFE_INTEGER);
+    const { revision } = lab.store.buckets.mapping.values.get(key)!;
+    const envelope = lab.forge({ bucket: 'mapping', key, replacesRevision: revision, after: { kind: 'binding', value } }, c.identity);
+    for (const host of [a, b])
+      host.bus.receive({ bucket: 'mapping', key, revision: Number.MAX_SAFE_INTEGER, bucketCreatedUnixMs: CREATED, envelope });
+    await lab.settle(1);
+    expect((await lab.bind(a, 1)).problems).toEqual([]);
+    expect(lookup(a, 1)?.kind).toBe(TargetKind.LOCAL);
+    // Who heard it too forgets it at its next look.
+    b.bus.setConnected(false);
+    b.bus.setConnected(true);
+    await lab.settle(5_000);
+    for (const host of [b, c]) expect(lookup(host, 1)?.pa).toEqual(parseIp(paOf('host-a')));
+  });
+
   it("deletions of others' bindings", async () => {
     const [a, b, c] = await three();
     const { revision } = lab.store.buckets.mapping.values.get(bindingKey(2))!;
@@ -413,9 +480,9 @@ describe('a store that is another one, or lost records', () => {
     await lab.settle(2_000);
     expect(codes(a)).toEqual([]);
     expect(lookup(a, 2)).toBeUndefined();
-    // Its own port the host knows best: claimed anew.
-    expect(lookup(a, 1)).toMatchObject({ kind: TargetKind.LOCAL, generation: 2n });
-    expect((await lab.bind(a, 1)).result).toMatchObject({ value: { binding: { generation: 2 } } });
+    // Its own port the host knows best: claimed anew, and counted anew.
+    expect(lookup(a, 1)).toMatchObject({ kind: TargetKind.LOCAL, generation: 1n });
+    expect((await lab.bind(a, 1)).result).toMatchObject({ value: { binding: { generation: 1 } } });
     expect(lookup(a, 1)?.kind).toBe(TargetKind.LOCAL);
   });
 });

@@ -55,6 +55,8 @@ export const WEFT_ERRORS = {
   WEFT_ERR_TRUST_KEY: 'The key a record stands under is not the one its content asks for: a record put where it does not belong.',
   WEFT_ERR_TRUST_HOST: "The signer is not the host that the record is about, or the record's provider address is not that host's.",
   WEFT_ERR_TRUST_PLACEMENT: "The port's placement does not allow this host.",
+  WEFT_ERR_TRUST_GENERATION:
+    'A binding has a higher generation than its key can have had writes: made up by its signer, to keep the port from others. Retire that host, and bind the port again.',
   WEFT_ERR_TRUST_STALE_REQUEST: 'The request is older than 5 minutes, or from the future. Compare the clocks.',
   WEFT_ERR_TRUST_TARGET: 'The request was meant for another target.',
   WEFT_ERR_BUS_DISCONNECTED: 'NATS is not reachable. Nothing was sent; what forwards keeps forwarding. Weft keeps trying.',

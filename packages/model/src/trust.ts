@@ -212,6 +212,20 @@ export function placementRefusal(binding: PortBinding, port: Port | undefined): 
   );
 }
 
+/**
+ * Whether a binding's generation can be honest: each claim raises it by one and is one write, and a write's revision counts all writes of the
+ * bucket; so a generation is never above the revision it stands at. What obeys this leaves room for the next claim, whose revision is higher; a
+ * host that wrote the highest number there is would keep the port from all others for ever. Undefined: it can.
+ */
+export function generationRefusal(binding: PortBinding, revision: number): WeftError | undefined {
+  if (binding.generation <= revision) return undefined;
+  return new WeftError(
+    'WEFT_ERR_TRUST_GENERATION',
+    `Cannot accept the binding of port ${binding.portId} by host ${binding.hostId}: generation ${binding.generation} is above its revision ${revision}, which no honest claim reaches; find out what that host does, and bind the port again`,
+    { portId: binding.portId, hostId: binding.hostId },
+  );
+}
+
 function misplaced(change: Change): WeftError {
   return new WeftError(
     'WEFT_ERR_TRUST_KEY',
