@@ -1,13 +1,14 @@
-import type { BusState, HandlerResult } from '@weft/bus';
+import type { BusState, HandlerResult, IncomingRequest } from '@weft/bus';
 import { TargetKind } from '@weft/forwarding';
-import type { Mapping, Problem, Request, StatusResult, TrustStore } from '@weft/model';
+import type { Mapping, Problem, StatusResult, TrustStore } from '@weft/model';
 import { formatIp, formatMac } from '@weft/packet';
 import { compile, describeDifferences } from '@weft/tables';
 import type { AgentClock, AgentDatapath, HostAgentInit } from './components.ts';
 import type { Conditions } from './conditions.ts';
 import { AgentError, problemOf } from './errors.ts';
-import type { NetworkSession } from './network-session.ts';
-import type { Author, Ports } from './ports.ts';
+import type { Networks } from './networks.ts';
+import type { Role } from './role.ts';
+import type { OwnPort } from './state-store.ts';
 
 export interface CommandsComponents {
   readonly init: HostAgentInit;
@@ -15,8 +16,8 @@ export interface CommandsComponents {
   readonly datapath: AgentDatapath;
   readonly clock: AgentClock;
   readonly conditions: Conditions;
-  readonly ports: Ports;
-  readonly sessions: ReadonlyMap<string, NetworkSession>;
+  readonly roles: readonly Role[];
+  readonly networks: Networks;
   readonly startedMs: number;
   readonly busState: () => BusState;
 }
@@ -37,34 +38,22 @@ export class Commands {
     this.#on = components;
   }
 
-  async run(request: Request, signer: string): Promise<HandlerResult> {
+  async run(incoming: Pick<IncomingRequest, 'request' | 'signer'>): Promise<HandlerResult> {
     try {
-      return { problems: [], result: await this.#carryOut(request, signer) };
+      for (const role of this.#on.roles) {
+        const carriedOut = role.handle(incoming);
+        if (carriedOut !== undefined) return { problems: [], ...(await carriedOut) };
+      }
+      return { problems: [], result: this.#answer(incoming) };
     } catch (error) {
       const problems: Problem[] = [problemOf(error)];
       return { problems, result: undefined };
     }
   }
 
-  async #carryOut(request: Request, signer: string): Promise<HandlerResult['result']> {
+  #answer({ request, signer }: Pick<IncomingRequest, 'request' | 'signer'>): HandlerResult['result'] {
     const { command } = request;
-    const { ports } = this.#on;
     switch (command.kind) {
-      case 'bindPort': {
-        const author = this.#author(request, signer);
-        await this.#mayWrite(signer, command.value.routingDomainId);
-        return { kind: 'bindPort', value: await ports.bind(command.value, author) };
-      }
-      case 'preparePort':
-        await this.#mayWrite(signer, command.value.routingDomainId);
-        await ports.prepare(command.value);
-        return undefined;
-      case 'unbindPort': {
-        const author = this.#author(request, signer);
-        await this.#mayWrite(signer, command.value.routingDomainId);
-        await ports.unbind(command.value, author);
-        return undefined;
-      }
       case 'status':
         this.#mayRead(signer);
         return { kind: 'status', value: this.#status() };
@@ -88,31 +77,18 @@ export class Commands {
     }
   }
 
-  #author(request: Request, signer: string): Author {
-    return { key: signer, name: this.#on.trust.principal(signer)?.name ?? '', requestId: request.requestId };
-  }
-
-  /** A network not followed yet is looked at by the command itself; then its tenant is known. */
-  async #mayWrite(signer: string, rdid: string): Promise<void> {
-    const { trust, ports } = this.#on;
-    if (trust.mayAct(signer, '', 'write') === undefined) return;
-    const tenant = await ports.tenantOf(rdid);
-    const refusal = trust.mayAct(signer, tenant, 'write');
-    if (refusal !== undefined) throw refusal;
-  }
-
   #mayRead(signer: string, rdid = ''): void {
-    const tenant = this.#on.sessions.get(rdid)?.view.network?.tenant ?? '';
+    const tenant = this.#on.networks.get(rdid)?.view.network?.tenant ?? '';
     const refusal = this.#on.trust.mayAct(signer, tenant, 'read');
     if (refusal !== undefined) throw refusal;
   }
 
   #status(): StatusResult {
-    const { init, clock, sessions, ports, conditions } = this.#on;
+    const { init, clock, networks, roles, conditions } = this.#on;
     const { state, sinceMs } = this.#on.busState();
-    const portStatus = ports.status();
+    const portStatus = roles.flatMap((role) => role.status().ports);
     let mappings = 0;
-    for (const { view } of sessions.values()) for (const binding of view.bindings()) if (binding.state === 'bound') mappings++;
+    for (const { view } of networks.all()) for (const binding of view.bindings()) if (binding.state === 'bound') mappings++;
     return {
       hostId: init.hostId,
       providerAddress: init.providerAddress,
@@ -120,7 +96,7 @@ export class Commands {
       version: init.version,
       natsState: state,
       natsStateSinceMs: Math.max(0, Math.round(clock.unixMs() - sinceMs)),
-      networks: sessions.size,
+      networks: networks.size,
       ports: portStatus.filter((port) => port.state !== 'leaving').length,
       mappings,
       conditions: conditions.list(),
@@ -130,10 +106,10 @@ export class Commands {
   }
 
   #drops() {
-    const { datapath, clock, ports } = this.#on;
+    const { datapath, clock } = this.#on;
     const nowNs = BigInt(Math.round(clock.now() * 1e6));
     return datapath.drops().map((drop) => {
-      const port = ports.byIfindex(drop.ifindex);
+      const port = this.#portAt(drop.ifindex);
       return {
         device: port?.device ?? (drop.ifindex === 0 ? '' : `#${drop.ifindex}`),
         portId: port?.portId ?? '',
@@ -147,11 +123,18 @@ export class Commands {
     });
   }
 
+  #portAt(ifindex: number): OwnPort | undefined {
+    for (const role of this.#on.roles) {
+      const port = role.portAt(ifindex);
+      if (port !== undefined) return port;
+    }
+    return undefined;
+  }
+
   #mappings(rdid: string): Mapping[] {
-    const { sessions, ports } = this.#on;
     const mappings: Mapping[] = [];
-    for (const [id, session] of sessions) {
-      if (rdid !== '' && id !== rdid) continue;
+    for (const session of this.#on.networks.all()) {
+      if (rdid !== '' && session.rdid !== rdid) continue;
       for (const entry of session.view.entries()) {
         if (entry.table !== 'lookup') continue;
         const { key, value } = entry;
@@ -162,7 +145,7 @@ export class Commands {
           vsid: value.vsid,
           kind: KIND_NAMES[value.kind] ?? String(value.kind),
           providerAddress: formatIp(value.pa),
-          device: value.kind === TargetKind.LOCAL ? (ports.byIfindex(value.ifindexOrShard)?.device ?? `#${value.ifindexOrShard}`) : '',
+          device: value.kind === TargetKind.LOCAL ? (this.#portAt(value.ifindexOrShard)?.device ?? `#${value.ifindexOrShard}`) : '',
           generation: Number(value.generation),
         });
       }
@@ -172,10 +155,10 @@ export class Commands {
 
   /** From zero = incremental = packet path. */
   #consistency() {
-    const { sessions, clock, datapath, init } = this.#on;
+    const { networks, clock, datapath, init } = this.#on;
     const differences: string[] = [];
     const wanted = [];
-    for (const session of sessions.values()) {
+    for (const session of networks.all()) {
       session.tick();
       const zero = compile(session.view.inputs(), clock.now());
       differences.push(...describeDifferences(zero, session.view.entries(), ['tables from zero', 'incremental tables']));

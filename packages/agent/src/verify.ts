@@ -54,6 +54,15 @@ export function recall(bucket: BucketName, createdUnixMs: number, entry: Entry, 
   return toNetworkRecord(readEntry(bucket, entry), parsed, position);
 }
 
+/** As `recall`; what can't be read any more is read from the store instead. */
+export function recallQuietly(...from: Parameters<typeof recall>): NetworkRecord | undefined {
+  try {
+    return recall(...from);
+  } catch {
+    return undefined;
+  }
+}
+
 function belongs(parsed: ParsedKey, rdid: string): boolean {
   return (parsed.kind === 'network' || parsed.kind === 'port' || parsed.kind === 'binding') && parsed.routingDomainId === rdid;
 }

@@ -1,0 +1,80 @@
+import { deleteOf } from '@weft/tables';
+import type { AgentClock, AgentLogger, HostAgentInit } from './components.ts';
+import { NetworkSession, type SessionComponents } from './network-session.ts';
+
+export interface NetworksComponents {
+  readonly init: HostAgentInit;
+  readonly session: SessionComponents;
+  readonly clock: AgentClock;
+  readonly logger: AgentLogger;
+  /** A network was taken in, or one that was let go is gone: to be saved. */
+  readonly onJoin: () => void;
+  readonly onLeave: (session: NetworkSession, changes: ReturnType<typeof deleteOf>[]) => void;
+}
+
+const LINGER_MS = 600_000;
+
+/** The networks that are followed: those that a role uses, and for a while those that none uses any more. By routing domain id. */
+export class Networks {
+  readonly #on: NetworksComponents;
+  readonly #sessions = new Map<string, NetworkSession>();
+
+  constructor(components: NetworksComponents) {
+    this.#on = components;
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  get(rdid: string): NetworkSession | undefined {
+    return this.#sessions.get(rdid);
+  }
+
+  /** A copy: sessions come and go meanwhile. */
+  all(): NetworkSession[] {
+    return [...this.#sessions.values()];
+  }
+
+  /** Makes the session of a network that the last run followed; it doesn't listen yet. */
+  restore(rdid: string): NetworkSession {
+    const session = new NetworkSession(rdid, this.#on.init, this.#on.session);
+    this.#sessions.set(rdid, session);
+    return session;
+  }
+
+  /** Follows a network. Idempotent. */
+  join(rdid: string): NetworkSession {
+    const found = this.#sessions.get(rdid);
+    if (found !== undefined) return found;
+    const session = this.restore(rdid);
+    session.emptySinceMs = this.#on.clock.now();
+    session.start();
+    // On disk before anything is claimed in it: a crash in between must not make its rows look stale.
+    this.#on.onJoin();
+    this.#on.logger.info({ rdid }, 'network joined');
+    return session;
+  }
+
+  /** Notes since when networks are in use by nobody. */
+  noteUse(isUsed: (rdid: string) => boolean): void {
+    const now = this.#on.clock.now();
+    for (const session of this.#sessions.values()) {
+      if (isUsed(session.rdid)) session.emptySinceMs = undefined;
+      else session.emptySinceMs ??= now;
+    }
+  }
+
+  /** Lets go of what nobody has used for long. */
+  async leaveUnused(): Promise<void> {
+    const now = this.#on.clock.now();
+    const lingerMs = this.#on.init.lingerMs ?? LINGER_MS;
+    for (const session of this.all()) {
+      if (session.emptySinceMs === undefined || now - session.emptySinceMs < lingerMs) continue;
+      this.#sessions.delete(session.rdid);
+      await session.stop();
+      this.#on.onLeave(session, [...session.view.entries()].map(deleteOf));
+      this.#on.logger.info({ rdid: session.rdid, network: session.view.network?.name }, 'network left');
+    }
+  }
+}
