@@ -65,6 +65,7 @@ describe('layout', () => {
         'map_drops',
         'map_flow',
         'map_generation',
+        'map_icmp_error',
         'map_tunnel_flow',
       ].sort(),
     );

@@ -1,3 +1,5 @@
+import type { GatewayTables } from './gateway/gateway-tables.ts';
+import type { Nat } from './gateway/nat.ts';
 import type { Trace } from './trace.ts';
 
 /** What a decision knows besides the frame and the tables: the programs' configuration and the time. */
@@ -8,6 +10,8 @@ export interface ForwardingContext {
   readonly udpPort: number;
   /** Nanoseconds of the boot clock. */
   readonly nowBootNs: bigint;
+  /** This host's part as a gateway; absent, it has none. */
+  readonly gateway?: { readonly tables: GatewayTables; readonly nat: Nat } | undefined;
   /** Records each step when given; costs nothing when not. */
   readonly trace?: Trace | undefined;
 }

@@ -2,6 +2,7 @@ import { DropReason } from '@weft/model';
 import { Ipv4Header, Ipv6Header, ipEquals } from '@weft/packet';
 import { isNoAddress } from './address.ts';
 import { encapsulate } from './encapsulate.ts';
+import { toGateway } from './gateway/to-gateway.ts';
 import { gatewayAddress } from './gateway.ts';
 import { answerForGateway } from './gateway-echo.ts';
 import { isGatewayMac, writeGatewayMac } from './gateway-mac.ts';
@@ -72,6 +73,10 @@ function send(from: PortFrame, packet: InnerPacket, target: Target, vsid: number
     case TargetKind.SHARD: {
       const shard = from.tables.shard(target.ifindexOrShard);
       if (shard === undefined || isNoAddress(shard.pa)) return dropFor(from, DropReason.NO_GATEWAY_OWNER);
+      if (ipEquals(shard.pa, context.pa)) {
+        const { networkId } = from.port;
+        return toGateway(from.tables, { frame, gso, networkId, shard: target.ifindexOrShard, vsid, isSecondHand: false }, context);
+      }
       return encapsulate(context, shard.pa, vsid, frame, packet, packet.ecn, gso, port.vsid);
     }
     default:

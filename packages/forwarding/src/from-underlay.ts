@@ -2,6 +2,7 @@ import { DropReason } from '@weft/model';
 import { describeFrame, ETHER_TYPE, getU16, getU24, IP_PROTOCOL, Ipv4Header, Ipv6Header, mapIpv4, VXLAN_FLAG_VNI } from '@weft/packet';
 import type { ForwardingContext } from './context.ts';
 import { ENCAPSULATION_BYTES, encapsulate } from './encapsulate.ts';
+import { toGateway } from './gateway/to-gateway.ts';
 import { type ForwardingTables, TargetKind } from './tables.ts';
 import { TracedTables } from './trace.ts';
 import { type Accepted, checkTunnelFrame, type TunnelFrame } from './tunnel-check.ts';
@@ -94,9 +95,10 @@ function judgeOuter(tables: ForwardingTables, input: UnderlayInput, context: For
   const accepted = checkTunnelFrame(from);
   if (typeof accepted === 'number') return drop(accepted, countedVsid(accepted, from.vni));
   const isCongested = (frame[IP_OFFSET + 1]! & ECN_MASK) === ECN_CE;
+  const isUnmarkable = isCongested && accepted.packet.ecn === 0;
+  if (isUnmarkable && accepted.target.kind === TargetKind.GATEWAY) return drop(DropReason.ECN_CE_ON_NOT_ECT, from.vni);
   const verdict = sendIn(from, accepted, isCongested, undefined);
-  const isUnmarkable = isCongested && accepted.packet.ecn === 0 && verdict.action !== Action.DROP;
-  return isUnmarkable ? drop(DropReason.ECN_CE_ON_NOT_ECT, from.vni) : verdict;
+  return isUnmarkable && verdict.action !== Action.DROP ? drop(DropReason.ECN_CE_ON_NOT_ECT, from.vni) : verdict;
 }
 
 function judgeInner(tables: ForwardingTables, input: TunnelInput, context: ForwardingContext): Verdict {
@@ -137,10 +139,15 @@ function isOurs(input: UnderlayInput, context: ForwardingContext): 'pass' | 'fra
 
 /** Takes the tunnel's headers off, carries a congestion mark over, and sends the frame to its port or where that has moved. */
 function sendIn(from: TunnelFrame, accepted: Accepted, isCongested: boolean, gso: Gso | undefined): Verdict {
-  const { packet, target } = accepted;
+  const { packet, target, isSecondHand } = accepted;
   const inner = from.bytes.slice(from.offset, packet.ipOffset + packet.ipLength);
   if (isCongested) markCongestion(inner, packet.isIpv6);
   if (target.kind === TargetKind.LOCAL) return deliver(target.ifindexOrShard, inner, gso, from.vni);
+  if (target.kind === TargetKind.GATEWAY) {
+    const networkId = from.tables.subnet(from.vni)?.networkId ?? 0;
+    const input = { frame: inner, gso, networkId, shard: target.ifindexOrShard, vsid: from.vni, isSecondHand };
+    return toGateway(from.tables, input, from.context);
+  }
   const ecn = isCongested ? ECN_CE : packet.ecn;
   return encapsulate(from.context, target.pa, from.vni, inner, packet, ecn, gso, from.vni);
 }

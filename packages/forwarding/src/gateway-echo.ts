@@ -18,6 +18,12 @@ export function answerForGateway(from: PortFrame, packet: InnerPacket): Verdict 
   const frame = from.frame.slice(0, packet.ipOffset + packet.ipLength);
   frame.set(from.port.mac, 0);
   writeGatewayMac(frame, 6, from.port.vsid);
+  turnEcho(frame, packet);
+  return reply(from.ifindex, frame, from.port.vsid);
+}
+
+/** Makes an echo request the reply to itself; Ethernet is the caller's. */
+export function turnEcho(frame: Uint8Array, packet: InnerPacket): void {
   const { ipOffset, l4Offset } = packet;
   const before = getU16(frame, l4Offset);
   frame[l4Offset] = packet.isIpv6 ? ICMPV6_TYPE.echoReply : ICMP_TYPE.echoReply;
@@ -33,10 +39,10 @@ export function answerForGateway(from: PortFrame, packet: InnerPacket): Verdict 
     setU16(frame, ipOffset + 10, 0);
     setU16(frame, ipOffset + 10, internetChecksum(frame, ipOffset, l4Offset - ipOffset));
   }
-  return reply(from.ifindex, frame, from.port.vsid);
 }
 
-function isEchoRequest(frame: Uint8Array, packet: InnerPacket): boolean {
+/** True for a whole echo request, of code 0. */
+export function isEchoRequest(frame: Uint8Array, packet: InnerPacket): boolean {
   if (packet.isFragment || packet.protocol !== (packet.isIpv6 ? IP_PROTOCOL.icmpv6 : IP_PROTOCOL.icmp)) return false;
   const type = packet.isIpv6 ? ICMPV6_TYPE.echoRequest : ICMP_TYPE.echoRequest;
   return frame[packet.l4Offset] === type && frame[packet.l4Offset + 1] === 0;

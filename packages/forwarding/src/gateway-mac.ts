@@ -22,3 +22,13 @@ export function writeGatewayMac(bytes: Uint8Array, offset: number, vsid: number)
 export function isGatewayMac(bytes: Uint8Array, offset: number, vsid: number): boolean {
   return getU24(bytes, offset) === PREFIX && getU24(bytes, offset + 3) === vsid;
 }
+
+const PORT_PREFIX = 0x025747;
+
+/** The MAC address of the network gateway's own port in its subnet `vsid` (docs/gateway-contract.md section 1). */
+export function gatewayPortMac(vsid: number): Uint8Array {
+  const mac = new Uint8Array(6);
+  setU24(mac, 0, PORT_PREFIX);
+  setU24(mac, 3, vsid);
+  return mac;
+}

@@ -1,4 +1,5 @@
 import { getU16, getU32, ipKey } from '@weft/packet';
+import { LongestPrefixes, maskPrefix } from './longest-prefix.ts';
 import {
   type ForwardingTables,
   type PortEntry,
@@ -16,13 +17,8 @@ import {
 //
 //   lookup   network id -> ipKey(ca)  -> Target
 //   l2       VSID       -> MAC as a number below 2^48 -> Target
-//   route    network id -> prefix lengths, longest first; per length: ipKey(masked prefix) -> RouteEntry
+//   route    longest prefixes by network id
 //   speaker  network id -> ipKey(pa)  -> flags
-
-interface PrefixTable {
-  readonly prefixLength: number;
-  readonly routes: Map<string, RouteEntry>;
-}
 
 /** Forwarding tables in memory. Values are kept, not copied: whoever hands them over leaves them alone afterwards. */
 export class MemoryTables implements ForwardingTables {
@@ -31,7 +27,7 @@ export class MemoryTables implements ForwardingTables {
   readonly #subnets = new Map<number, SubnetEntry>();
   readonly #lookup = new Map<number, Map<string, Target>>();
   readonly #l2 = new Map<number, Map<number, Target>>();
-  readonly #routes = new Map<number, PrefixTable[]>();
+  readonly #routes = new LongestPrefixes<RouteEntry>();
   readonly #speakers = new Map<number, Map<string, number>>();
   readonly #shards = new Map<number, ShardEntry>();
 
@@ -76,13 +72,7 @@ export class MemoryTables implements ForwardingTables {
     return this.#l2.get(vsid)?.get(macNumber(mac));
   }
   route(networkId: number, address: Uint8Array): RouteEntry | undefined {
-    const tables = this.#routes.get(networkId);
-    if (tables === undefined) return undefined;
-    for (const { prefixLength, routes } of tables) {
-      const found = routes.get(prefixKey(address, prefixLength));
-      if (found !== undefined) return found;
-    }
-    return undefined;
+    return this.#routes.find(networkId, address);
   }
   speaker(pa: Uint8Array, networkId: number): number | undefined {
     return this.#speakers.get(networkId)?.get(ipKey(pa));
@@ -112,28 +102,9 @@ export class MemoryTables implements ForwardingTables {
         setNested(this.#speakers, change.key.networkId, ipKey(change.key.pa), valuePut(change));
         break;
       case 'route':
-        this.#indexRoute(change.key, valuePut(change));
+        this.#routes.set(change.key.networkId, change.key.prefix, change.key.prefixLength, valuePut(change));
         break;
     }
-  }
-
-  #indexRoute(key: { networkId: number; prefix: Uint8Array; prefixLength: number }, value: RouteEntry | undefined): void {
-    const tables = this.#routes.get(key.networkId) ?? [];
-    let table = tables.find((one) => one.prefixLength === key.prefixLength);
-    if (value === undefined) {
-      table?.routes.delete(prefixKey(key.prefix, key.prefixLength));
-      const kept = tables.filter((one) => one.routes.size > 0);
-      if (kept.length > 0) this.#routes.set(key.networkId, kept);
-      else this.#routes.delete(key.networkId);
-      return;
-    }
-    if (table === undefined) {
-      table = { prefixLength: key.prefixLength, routes: new Map() };
-      tables.push(table);
-      tables.sort((a, b) => b.prefixLength - a.prefixLength);
-      this.#routes.set(key.networkId, tables);
-    }
-    table.routes.set(prefixKey(key.prefix, key.prefixLength), value);
   }
 }
 
@@ -167,19 +138,5 @@ function macNumber(mac: Uint8Array): number {
 /** Bits beyond the prefix length take no part in a route's identity, as in the kernel's trie. */
 function canonicalRow(change: TableChange): TableChange {
   if (change.table !== 'route') return change;
-  return { ...change, key: { ...change.key, prefix: masked(change.key.prefix, change.key.prefixLength) } };
-}
-
-const maskBuffer = new Uint8Array(16);
-
-function prefixKey(address: Uint8Array, prefixLength: number): string {
-  return ipKey(masked(address, prefixLength, maskBuffer));
-}
-
-function masked(address: Uint8Array, prefixLength: number, target: Uint8Array = new Uint8Array(16)): Uint8Array {
-  for (let i = 0; i < 16; i++) {
-    const bits = prefixLength - i * 8;
-    target[i] = bits >= 8 ? address[i]! : bits <= 0 ? 0 : address[i]! & (0xff00 >> bits);
-  }
-  return target;
+  return { ...change, key: { ...change.key, prefix: maskPrefix(change.key.prefix, change.key.prefixLength) } };
 }

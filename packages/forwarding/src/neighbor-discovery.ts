@@ -89,7 +89,7 @@ function checkSolicitation(from: PortFrame, packet: InnerPacket): DropReason {
 }
 
 /** The answer, 86 bytes. Not made by the packet package's builder, which refuses IPv4-mapped addresses that a tenant may well send. */
-function advertisement(neighbor: Neighbor, target: Uint8Array, askerMac: Uint8Array, asker: Uint8Array): Uint8Array {
+export function advertisement(neighbor: Neighbor, target: Uint8Array, askerMac: Uint8Array, asker: Uint8Array): Uint8Array {
   const message = new Uint8Array(NEIGHBOR_DISCOVERY_BYTES + OPTION_BYTES);
   message[0] = ICMPV6_TYPE.neighborAdvertisement;
   message[4] = FLAGS_SOLICITED_OVERRIDE | (neighbor.isGateway ? FLAG_ROUTER : 0);

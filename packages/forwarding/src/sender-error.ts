@@ -23,7 +23,7 @@ const ICMPV6_ERROR_TYPES_END = 128;
 const ICMP_QUERY_TYPES: readonly number[] = [0, 8, 13, 14];
 
 /** An ICMP message, by family: type, code and the four bytes after the checksum. */
-interface ErrorMessage {
+export interface ErrorMessage {
   readonly ipv4: { readonly type: number; readonly code: number; readonly rest: number };
   readonly ipv6: { readonly type: number; readonly code: number; readonly rest: number };
 }
@@ -43,21 +43,35 @@ export function tooBig(mtuBytes: number): ErrorMessage {
 }
 
 /**
- * Drops a packet and tells its sender why, in the name of the subnet's gateway. Silent about ICMP errors, fragments other than the
- * first (RFC 1122 section 3.2.2, RFC 4443 section 2.4) and in a subnet without a gateway of that family.
+ * Drops a packet and tells its sender why, in the name of the subnet's gateway. Silent about what {@link buildSenderError} is silent about, and in
+ * a subnet without a gateway of that family.
  */
 export function tellSender(from: PortFrame, packet: InnerPacket, reason: DropReason, error: ErrorMessage): Verdict {
   const { frame, port } = from;
-  if (!packet.hasL4Header || isIcmpError(frame, packet)) return dropFor(from, reason);
   const source = gatewayAddress(from.tables, port.vsid, packet.isIpv6);
   if (source === undefined) return dropFor(from, reason);
+  const answer = buildSenderError(frame, packet, source, error, { destination: port.mac, source: gatewayMac(port.vsid) });
+  return answer === undefined ? dropFor(from, reason) : reply(from.ifindex, answer, port.vsid, reason);
+}
+
+/**
+ * The frame that tells a packet's sender of an error, from `source`. Undefined for ICMP errors and fragments other than the first (RFC 1122
+ * section 3.2.2, RFC 4443 section 2.4).
+ */
+export function buildSenderError(
+  frame: Uint8Array,
+  packet: InnerPacket,
+  source: Uint8Array,
+  error: ErrorMessage,
+  macs: { readonly destination: Uint8Array; readonly source: Uint8Array },
+): Uint8Array | undefined {
+  if (!packet.hasL4Header || isIcmpError(frame, packet)) return undefined;
   const destination = packet.source;
   const quote = frame.subarray(packet.ipOffset, packet.ipOffset + Math.min(packet.ipLength, QUOTE_BYTES_MAX));
   const ip = packet.isIpv6
     ? buildIpv6({ source, destination, nextHeader: IP_PROTOCOL.icmpv6 }, buildIcmpv6({ ...error.ipv6, source, destination }, quote))
     : buildIpv4({ source, destination, protocol: IP_PROTOCOL.icmp }, buildIcmpv4(error.ipv4, quote));
-  const type = packet.isIpv6 ? ETHER_TYPE.ipv6 : ETHER_TYPE.ipv4;
-  return reply(from.ifindex, buildEthernet({ destination: port.mac, source: gatewayMac(port.vsid), type }, ip), port.vsid, reason);
+  return buildEthernet({ ...macs, type: packet.isIpv6 ? ETHER_TYPE.ipv6 : ETHER_TYPE.ipv4 }, ip);
 }
 
 function isIcmpError(frame: Uint8Array, packet: InnerPacket): boolean {

@@ -1,3 +1,5 @@
+import { hex } from './hex.ts';
+
 /**
  * The tables a forwarding decision reads: values as docs/datapath-contract.md section 2 defines them.
  *
@@ -5,7 +7,7 @@
  */
 
 /** Kinds of {@link Target}. Zero denies. */
-export const TargetKind = { DENY: 0, LOCAL: 1, PEER: 2, SHARD: 3, REDIRECT: 4 } as const;
+export const TargetKind = { DENY: 0, LOCAL: 1, PEER: 2, SHARD: 3, REDIRECT: 4, GATEWAY: 5 } as const;
 export type TargetKind = (typeof TargetKind)[keyof typeof TargetKind];
 
 /** Bits of {@link Target.flags}. */
@@ -45,7 +47,7 @@ export interface Target {
   readonly kind: TargetKind;
   readonly flags: number;
   readonly vsid: number;
-  /** Device index for LOCAL, shard id for SHARD, else 0. */
+  /** Device index for LOCAL, shard id for SHARD and GATEWAY, else 0. */
   readonly ifindexOrShard: number;
   readonly pa: Uint8Array;
   readonly prevPa: Uint8Array;
@@ -111,10 +113,4 @@ export function rowKey(row: { readonly table: TableName; readonly key: TableRow[
   const key = row.key as Record<string, unknown>;
   const parts = Object.values(key).map((part) => (part instanceof Uint8Array ? hex(part) : String(part)));
   return `${row.table}/${parts.join('/')}`;
-}
-
-function hex(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) text += byte.toString(16).padStart(2, '0');
-  return text;
 }

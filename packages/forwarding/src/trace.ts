@@ -108,6 +108,8 @@ function describeTarget(target: Target): string {
       return `at host ${formatIp(target.pa)}, ${where}${before}`;
     case TargetKind.SHARD:
       return `behind gateway shard ${target.ifindexOrShard}, ${where}${before}`;
+    case TargetKind.GATEWAY:
+      return `the gateway here, shard ${target.ifindexOrShard}, ${where}${before}`;
     case TargetKind.REDIRECT:
       return `moved to host ${formatIp(target.pa)}, ${where}${before}`;
     case TargetKind.DENY:
@@ -144,15 +146,20 @@ function describeShard(shard: ShardEntry): string {
 function describeVerdict(verdict: Verdict): string {
   const text = dropReasonTexts.get(verdict.reason);
   const why = `${dropReasonName(verdict.reason)}: ${text?.what ?? 'a reason of a newer version.'} Operator: ${text?.operator ?? 'look at that version.'}`;
+  const told = verdict.reason === 0 ? '' : `${why} (the sender is told) `;
   switch (verdict.action) {
     case Action.DROP:
       return why;
     case Action.REPLY:
       return verdict.reason === 0 ? `answered from device ${verdict.ifindex}` : `${why} (the sender is told)`;
     case Action.LOCAL:
-      return `to device ${verdict.ifindex}`;
+      return `${told}to device ${verdict.ifindex}`;
     case Action.TUNNEL:
-      return `to host ${formatIp(verdict.pa)} with VNI ${verdict.vsid}`;
+      return `${told}to host ${formatIp(verdict.pa)} with VNI ${verdict.vsid}`;
+    case Action.EXTERNAL:
+      return `${told}out by device ${verdict.ifindex}, segment ${verdict.vsid}, next hop ${formatIp(verdict.pa)}`;
+    case Action.GATEWAY:
+      return "to the gateway's own decision";
     case Action.PASS:
       return "not Weft's: to the host's own stack";
     case Action.CLIMB:

@@ -32,10 +32,11 @@ export interface TunnelFrame {
   readonly vni: number;
 }
 
-/** A frame that may go to `target`: a `LOCAL` port, or a `REDIRECT` to where it has moved. */
+/** A frame that may go to `target`: a `LOCAL` port, a `REDIRECT` to where it has moved, or the `GATEWAY` here. */
 export interface Accepted {
   readonly packet: InnerPacket;
   readonly target: Target;
+  readonly isSecondHand: boolean;
 }
 
 type Hand = 'first' | 'second' | 'none';
@@ -70,9 +71,10 @@ export function checkTunnelFrame(from: TunnelFrame): Accepted | DropReason {
   if (!isOwnMac && !isGatewayMac(bytes, offset + 6, vni)) return DropReason.SOURCE_MAC_NOT_AT_THIS_PEER;
 
   const target = destinationOf(from);
-  if (target?.kind === TargetKind.LOCAL) return { packet, target };
+  const isSecondHand = hand === 'second';
+  if (target?.kind === TargetKind.LOCAL || target?.kind === TargetKind.GATEWAY) return { packet, target, isSecondHand };
   if (target?.kind !== TargetKind.REDIRECT) return DropReason.NO_LOCAL_PORT;
-  return hand === 'first' ? { packet, target } : DropReason.REDIRECT_LOOP;
+  return isSecondHand ? DropReason.REDIRECT_LOOP : { packet, target, isSecondHand };
 }
 
 const HAND_TEXT: Record<Hand, string> = {
@@ -86,7 +88,10 @@ function handOf(from: TunnelFrame, source: Target): Hand {
   if (isFirstHand(from, source, shard)) return 'first';
   if (wasAt(from, source) || (shard !== undefined && wasAt(from, shard))) return 'second';
   const target = destinationOf(from);
-  return target?.kind === TargetKind.LOCAL && wasAt(from, target) ? 'second' : 'none';
+  if (target?.kind === TargetKind.LOCAL) return wasAt(from, target) ? 'second' : 'none';
+  // Sent on by the shard's former owner.
+  const former = target?.kind === TargetKind.GATEWAY ? from.tables.shard(target.ifindexOrShard) : undefined;
+  return former !== undefined && wasAt(from, former) ? 'second' : 'none';
 }
 
 function isFirstHand(from: TunnelFrame, source: Target, shard: ShardEntry | undefined): boolean {

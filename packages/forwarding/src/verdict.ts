@@ -13,6 +13,10 @@ export const Action = {
   PASS: 4,
   /** A GSO frame that the VXLAN device takes apart before `fromTunnel` checks it. Only from the underlay. */
   CLIMB: 5,
+  /** To the gateway's own decision; no verdict of a whole decision has it. */
+  GATEWAY: 6,
+  /** Out to the physical network beyond a gateway. */
+  EXTERNAL: 7,
 } as const;
 export type Action = (typeof Action)[keyof typeof Action];
 
@@ -32,19 +36,19 @@ export function effectiveGso(gso: Gso | undefined): Gso | undefined {
 /** The decision about one frame. */
 export interface Verdict {
   readonly action: Action;
-  /** Why it was dropped, else `NONE`. A `REPLY` with a reason is a drop that the sender is told of. */
+  /** Why it was dropped, else `NONE`. Another action than `DROP` with a reason is a drop that the sender is told of. */
   readonly reason: DropReason;
-  /** Device for `LOCAL` and `REPLY`, else 0. */
+  /** Device for `LOCAL`, `REPLY` and `EXTERNAL`, else 0. */
   readonly ifindex: number;
-  /** Provider address for `TUNNEL` (16 bytes; shared, not to be written), else 16 zero bytes. */
+  /** Provider address for `TUNNEL`, next hop for `EXTERNAL` (16 bytes; shared, not to be written), else 16 zero bytes. */
   readonly pa: Uint8Array;
-  /** VSID on the wire for `TUNNEL`, else 0. */
+  /** VSID on the wire for `TUNNEL`, segment for `EXTERNAL`, else 0. */
   readonly vsid: number;
   /** The subnet that a drop is counted for: the port's, or the VNI's once it is known; 0 if none. */
   readonly countedVsid: number;
   /**
    * The frame as it leaves. `REPLY`, `LOCAL`: the caller's own buffer, every byte final. `TUNNEL`: outer headers included, the two
-   * outer MAC addresses zero. `PASS`, `CLIMB`: the frame that came in. `DROP`: undefined.
+   * outer MAC addresses zero. `EXTERNAL`: the two MAC addresses of no meaning. `PASS`, `CLIMB`: the frame that came in. `DROP`: undefined.
    */
   readonly frame: Uint8Array | undefined;
   /** Kept from the input for what goes on. */
@@ -72,6 +76,18 @@ export function deliver(ifindex: number, frame: Uint8Array, gso: Gso | undefined
 
 export function tunnel(pa: Uint8Array, vsid: number, frame: Uint8Array, gso: Gso | undefined, countedVsid: number): Verdict {
   return { action: Action.TUNNEL, reason: DropReason.NONE, ifindex: 0, pa, vsid, countedVsid, frame, gso };
+}
+
+/** Out to the segment by `nextHop`: the Ethernet addresses are those of the neighbour table, whatever stands there. */
+export function external(
+  ifindex: number,
+  nextHop: Uint8Array,
+  segment: number,
+  frame: Uint8Array,
+  gso: Gso | undefined,
+  countedVsid: number,
+): Verdict {
+  return { action: Action.EXTERNAL, reason: DropReason.NONE, ifindex, pa: nextHop, vsid: segment, countedVsid, frame, gso };
 }
 
 /** To the host's stack (`PASS`) or to the VXLAN device (`CLIMB`), unchanged. */

@@ -134,6 +134,56 @@ export const DropReason = {
   KERNEL_REFUSED: 64,
   /** The sender asks for its checksum to be written over addresses or ports that were checked. */
   CHECKSUM_OFFLOAD_MISPLACED: 65,
+  /** The gateway has no such network, or it belongs to another shard. */
+  GATEWAY_NETWORK_UNKNOWN: 66,
+  /** This gateway does not own the network's shard, or its ownership has run out. */
+  GATEWAY_NOT_OWNER: 67,
+  /** Sent to the gateway for an address inside the same network. */
+  GATEWAY_HAIRPIN_INSIDE: 68,
+  /** The network may not reach the outside by this address family. */
+  GATEWAY_OUTSIDE_DENIED: 69,
+  /** The other network does not peer back, or is in another shard. */
+  PEERING_NOT_ACCEPTED: 70,
+  /** The source's rule denies the outside. */
+  SOURCE_RULE_DENIED: 71,
+  /** Prefix translation has no counterpart of this address (RFC 6296 section 3.5). */
+  NPT_NOT_TRANSLATABLE: 72,
+  /** No external route of the segment covers the destination. */
+  EXTERNAL_NO_ROUTE: 73,
+  /** Another machine on the segment claims one of our external addresses. */
+  EXTERNAL_ADDRESS_CONFLICT: 74,
+  /** From the outside with a source that can't be there: a group, loopback, nothing, or one of our own external addresses. */
+  EXTERNAL_SOURCE_INVALID: 75,
+  /** To an external address that serves nothing. */
+  EXTERNAL_ADDRESS_DENIED: 76,
+  /** An ICMP error whose quoted packet is cut short, or is not one that the other side can have got. */
+  ICMP_QUOTE_INVALID: 77,
+  /** Neither TCP, UDP nor a ping; it has no port to map. */
+  NAT_PROTOCOL_NOT_SUPPORTED: 78,
+  /** A TCP segment of no known flow that does not begin one. */
+  NAT_TCP_NOT_SYN: 79,
+  /** The network has as many flows as its quota allows. */
+  NAT_FLOW_QUOTA: 80,
+  /** The network has as many port blocks as its quota allows. */
+  NAT_BLOCK_QUOTA: 81,
+  /** The network sends more new flows or packets a second than its quota allows. */
+  NAT_RATE_QUOTA: 82,
+  /** No address of the pool has a free block of ports in this member's slice. */
+  NAT_PORTS_EXHAUSTED: 83,
+  /** The source's pool is not known to this gateway. */
+  NAT_POOL_UNKNOWN: 84,
+  /** From a remote address or port that the mapping has no session with (RFC 4787 REQ-8). */
+  NAT_FILTERED: 85,
+  /** To an external port that nothing is mapped to. */
+  NAT_NO_MAPPING: 86,
+  /** A later fragment whose first one was not seen. */
+  NAT_FRAGMENT_UNKNOWN: 87,
+  /** A table of the address translation is full. */
+  NAT_TABLE_FULL: 88,
+  /** A gateway probe from a provider address that is no member of our groups. */
+  PROBE_UNKNOWN_PEER: 89,
+  /** A gateway probe cut short, or of an unknown kind. */
+  PROBE_MALFORMED: 90,
 } as const;
 
 /** A drop reason's number. */
@@ -216,6 +266,31 @@ export const dropReasonTexts: ReadonlyMap<number, DropReasonText> = new Map([
   [63, { name: 'ECN_CE_ON_NOT_ECT', what: 'Congestion was marked on a packet that can\'t carry the mark (RFC 6040).', operator: 'nothing; the underlay is congested.' }],
   [64, { name: 'KERNEL_REFUSED', what: 'The kernel refused to grow, shrink or redirect the frame.', operator: 'report it, with the sample.' }],
   [65, { name: 'CHECKSUM_OFFLOAD_MISPLACED', what: 'The sender asks for its checksum to be written over addresses or ports that were checked.', operator: 'a forger, or a guest\'s broken driver; see the sample.' }],
+  [66, { name: 'GATEWAY_NETWORK_UNKNOWN', what: 'The gateway has no such network, or it belongs to another shard.', operator: '`weft gateway status`; a host with stale tables, or the gateway\'s own.' }],
+  [67, { name: 'GATEWAY_NOT_OWNER', what: 'This gateway does not own the network\'s shard, or its ownership has run out.', operator: '`weft gateway status`; a few at each change of owner are normal.' }],
+  [68, { name: 'GATEWAY_HAIRPIN_INSIDE', what: 'Sent to the gateway for an address inside the same network.', operator: 'the network\'s customer routes send its own addresses to the gateway; correct them.' }],
+  [69, { name: 'GATEWAY_OUTSIDE_DENIED', what: 'The network may not reach the outside by this address family.', operator: 'intended, or set the network\'s gateway mode.' }],
+  [70, { name: 'PEERING_NOT_ACCEPTED', what: 'The other network does not peer back, or is in another shard.', operator: 'make the peering on both sides.' }],
+  [71, { name: 'SOURCE_RULE_DENIED', what: 'The source\'s rule denies the outside.', operator: 'intended, or change the source rule.' }],
+  [72, { name: 'NPT_NOT_TRANSLATABLE', what: 'Prefix translation has no counterpart of this address (RFC 6296 section 3.5).', operator: 'renumber the subnet or host that is all ones.' }],
+  [73, { name: 'EXTERNAL_NO_ROUTE', what: 'No external route of the segment covers the destination.', operator: 'add an external route.' }],
+  [74, { name: 'EXTERNAL_ADDRESS_CONFLICT', what: 'Another machine on the segment claims one of our external addresses.', operator: 'find it by the sample\'s MAC address.' }],
+  [75, { name: 'EXTERNAL_SOURCE_INVALID', what: 'From the outside with a source that can\'t be there: a group, loopback, nothing, or one of our own external addresses.', operator: 'a forger, or a routing loop outside.' }],
+  [76, { name: 'EXTERNAL_ADDRESS_DENIED', what: 'To an external address that serves nothing.', operator: 'intended, or give the address a use.' }],
+  [77, { name: 'ICMP_QUOTE_INVALID', what: 'An ICMP error whose quoted packet is cut short, or is not one that the other side can have got.', operator: 'nothing; a forger if many.' }],
+  [78, { name: 'NAT_PROTOCOL_NOT_SUPPORTED', what: 'Neither TCP, UDP nor a ping; it has no port to map.', operator: 'give the source a static address.' }],
+  [79, { name: 'NAT_TCP_NOT_SYN', what: 'A TCP segment of no known flow that does not begin one.', operator: 'nothing; connections older than their idle time.' }],
+  [80, { name: 'NAT_FLOW_QUOTA', what: 'The network has as many flows as its quota allows.', operator: 'raise the quota, or find the VM that scans.' }],
+  [81, { name: 'NAT_BLOCK_QUOTA', what: 'The network has as many port blocks as its quota allows.', operator: 'raise the quota.' }],
+  [82, { name: 'NAT_RATE_QUOTA', what: 'The network sends more new flows or packets a second than its quota allows.', operator: 'raise the quota, or find the VM that floods.' }],
+  [83, { name: 'NAT_PORTS_EXHAUSTED', what: 'No address of the pool has a free block of ports in this member\'s slice.', operator: 'add external addresses.' }],
+  [84, { name: 'NAT_POOL_UNKNOWN', what: 'The source\'s pool is not known to this gateway.', operator: 'give the network external addresses.' }],
+  [85, { name: 'NAT_FILTERED', what: 'From a remote address or port that the mapping has no session with (RFC 4787 REQ-8).', operator: 'nothing; scans, mostly.' }],
+  [86, { name: 'NAT_NO_MAPPING', what: 'To an external port that nothing is mapped to.', operator: 'nothing; scans, or late packets.' }],
+  [87, { name: 'NAT_FRAGMENT_UNKNOWN', what: 'A later fragment whose first one was not seen.', operator: 'nothing; fragments reordered or lost.' }],
+  [88, { name: 'NAT_TABLE_FULL', what: 'A table of the address translation is full.', operator: 'lower the quotas, or raise the datapath\'s table sizes.' }],
+  [89, { name: 'PROBE_UNKNOWN_PEER', what: 'A gateway probe from a provider address that is no member of our groups.', operator: 'a stranger, or a group\'s list that has not arrived yet.' }],
+  [90, { name: 'PROBE_MALFORMED', what: 'A gateway probe cut short, or of an unknown kind.', operator: 'agents of different versions, or a forger.' }],
 ]);
 
 /** The reason's name, or `UNKNOWN_<number>` when a newer datapath reports one this program does not know. */

@@ -42,6 +42,19 @@ static __always_inline int home_hand(const struct weft_target *home, __be32 pa)
 	return 0;
 }
 
+/* Says whether 'pa' sends frames for 'target' on: it was the port's host, or the owner of the gateway's shard, until just now. */
+static __always_inline bool sent_on_by(const struct weft_target *target, __be32 pa)
+{
+	const struct weft_shard *shard;
+
+	if (target->kind == WEFT_TARGET_LOCAL)
+		return is_previous(target->prev_pa, target->prev_until_boot_ns, pa);
+	if (target->kind != WEFT_TARGET_GATEWAY)
+		return false;
+	shard = bpf_map_lookup_elem(&map_shard, &target->ifindex_or_shard);
+	return shard && is_previous(shard->prev_pa, shard->prev_until_boot_ns, pa);
+}
+
 /* Why a frame from 'pa' with a foreign source is dropped: the peer has no business in this network, or this address is not there. */
 static __always_inline int peer_reason(__u32 network_id, __be32 pa)
 {

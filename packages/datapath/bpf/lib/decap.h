@@ -77,7 +77,7 @@ static __always_inline int tunnel_check(struct __sk_buff *skb, const __u32 offse
 	target = lookup_mac(t->vni, eth);
 	hand = home_hand(home, t->source);
 	if (unlikely(!hand)) {
-		if (!target || target->kind != WEFT_TARGET_LOCAL || !is_previous(target->prev_pa, target->prev_until_boot_ns, t->source))
+		if (!target || !sent_on_by(target, t->source))
 			return peer_reason(p->source.network_id, t->source);
 		hand = WEFT_SECOND_HAND;
 	}
@@ -88,6 +88,8 @@ static __always_inline int tunnel_check(struct __sk_buff *skb, const __u32 offse
 		v->action = WEFT_ACTION_LOCAL;
 		v->ifindex = target->ifindex_or_shard;
 		v->peer = target->flags & WEFT_TARGET_VETH;
+	} else if (target && target->kind == WEFT_TARGET_GATEWAY) {
+		return t->ecn == ECN_CE && p->ecn == 0 ? WEFT_DROP_ECN_CE_ON_NOT_ECT : WEFT_DROP_GATEWAY_NETWORK_UNKNOWN; /* until its programs are there */
 	} else if (target && target->kind == WEFT_TARGET_REDIRECT) {
 		if (hand != WEFT_FIRST_HAND)
 			return WEFT_DROP_REDIRECT_LOOP;

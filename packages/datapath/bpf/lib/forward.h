@@ -125,6 +125,10 @@ static __always_inline int forward(struct __sk_buff *skb, const struct weft_port
 			if (!shard || addr_is_zero(shard->pa))
 				return WEFT_DROP_NO_GATEWAY_OWNER;
 			pa = shard->pa;
+			if (addr_is_ipv4(pa, cfg_pa4)) {
+				v->vsid = v->wire_vsid;
+				return WEFT_DROP_GATEWAY_NETWORK_UNKNOWN; /* until its programs are there */
+			}
 		} else if (unlikely(target->kind != WEFT_TARGET_PEER && target->kind != WEFT_TARGET_REDIRECT)) {
 			return WEFT_DROP_NO_PEER; /* a kind of a later version, or a torn write: what is not known is denied */
 		}

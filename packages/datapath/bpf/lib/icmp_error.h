@@ -26,6 +26,24 @@ struct icmp_error {
 	__u8 quote[QUOTE_LEN]; /* zero-filled */
 } __attribute__((aligned(8)));
 
+/* Where the error is put together: too much for the stack beside the fast path's.  Programs don't interrupt each other on a CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct icmp_error);
+} map_icmp_error SEC(".maps");
+
+static __always_inline struct icmp_error *icmp_error_scratch(void)
+{
+	__u32 zero = 0;
+	struct icmp_error *e = bpf_map_lookup_elem(&map_icmp_error, &zero);
+
+	if (e)
+		__builtin_memset(e, 0, sizeof(*e));
+	return e;
+}
+
 /* Says whether the packet of the frame may cause an error: no ICMP error, no fragment without a transport header. */
 static __always_inline bool icmp_error_allowed(const struct icmp_error *e, bool is_ipv6)
 {
@@ -109,24 +127,24 @@ __attribute__((noinline)) int icmp_error(struct __sk_buff *skb, __u32 reason)
 	__u32 ifindex = skb->ifindex, quote = skb->len - ETH_HLEN, room, mtu;
 	const struct weft_subnet *subnet;
 	const struct weft_port *port;
-	struct icmp_error e = {};
+	struct icmp_error *e = icmp_error_scratch();
 	__s32 start, field;
 	bool is_ipv6;
 	__u64 sum = 0;
 	int i;
 
 	port = bpf_map_lookup_elem(&map_port, &ifindex);
-	if (!port || skb->len < ETH_HLEN + 20)
+	if (!port || !e || skb->len < ETH_HLEN + 20)
 		return -1;
 	subnet = bpf_map_lookup_elem(&map_subnet, &port->vsid);
-	if (!subnet || bpf_skb_load_bytes(skb, 12, &e.eth[12], 2))
+	if (!subnet || bpf_skb_load_bytes(skb, 12, &e->eth[12], 2))
 		return -1;
-	is_ipv6 = LD16(e.eth, 12) == bpf_htons(ETH_P_IPV6);
+	is_ipv6 = LD16(e->eth, 12) == bpf_htons(ETH_P_IPV6);
 	if (quote > QUOTE_LEN)
 		quote = QUOTE_LEN;
-	if (quote < 20 || bpf_skb_load_bytes(skb, ETH_HLEN, e.quote, quote))
+	if (quote < 20 || bpf_skb_load_bytes(skb, ETH_HLEN, e->quote, quote))
 		return -1;
-	if (!icmp_error_allowed(&e, is_ipv6) || addr_is_zero(is_ipv6 ? subnet->gateway6 : subnet->gateway4))
+	if (!icmp_error_allowed(e, is_ipv6) || addr_is_zero(is_ipv6 ? subnet->gateway6 : subnet->gateway4))
 		return -1;
 
 	if (bpf_skb_change_tail(skb, ETH_HLEN + quote, 0))
@@ -136,34 +154,34 @@ __attribute__((noinline)) int icmp_error(struct __sk_buff *skb, __u32 reason)
 		field -= ETH_HLEN;
 		if (start < 0 || (start | field) & 1 || field > QUOTE_LEN - 2)
 			return -1;
-		ST16(e.quote, field & (QUOTE_LEN - 2), icmp_error_fixed_point(&e, start, field));
-		if (bpf_skb_store_bytes(skb, ETH_HLEN + field, e.quote + (field & (QUOTE_LEN - 2)), 2, 0))
+		ST16(e->quote, field & (QUOTE_LEN - 2), icmp_error_fixed_point(e, start, field));
+		if (bpf_skb_store_bytes(skb, ETH_HLEN + field, e->quote + (field & (QUOTE_LEN - 2)), 2, 0))
 			return -1;
 	}
 
-	mac_copy_to_stack(e.eth, port->mac);
-	mac_set_gateway(e.eth + ETH_ALEN, port->vsid);
+	mac_copy_to_stack(e->eth, port->mac);
+	mac_set_gateway(e->eth + ETH_ALEN, port->vsid);
 	mtu = reason == WEFT_DROP_PACKET_TOO_BIG ? port->mtu : 0;
 	if (is_ipv6) {
-		sum = icmp_error_ipv6(&e, subnet->gateway6, quote, mtu ? 2 : 3, mtu);
+		sum = icmp_error_ipv6(e, subnet->gateway6, quote, mtu ? 2 : 3, mtu);
 		room = 48;
 	} else {
-		icmp_error_ipv4(&e, subnet->gateway4, quote, mtu ? 3 : 11, mtu ? 4 : 0, mtu);
+		icmp_error_ipv4(e, subnet->gateway4, quote, mtu ? 3 : 11, mtu ? 4 : 0, mtu);
 		room = 28;
 	}
 	for (i = 0; i < 8; i += 2)
-		sum += LD16(e.icmp, i);
+		sum += LD16(e->icmp, i);
 	for (i = 0; i < QUOTE_LEN; i += 2)
-		sum += LD16(e.quote, i);
-	ST16(e.icmp, 2, ~csum_fold(sum));
+		sum += LD16(e->quote, i);
+	ST16(e->icmp, 2, ~csum_fold(sum));
 
 	if (bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 		return -1;
-	if (bpf_skb_store_bytes(skb, 0, e.eth, ETH_HLEN, 0))
+	if (bpf_skb_store_bytes(skb, 0, e->eth, ETH_HLEN, 0))
 		return -1;
 	if (is_ipv6)
-		return bpf_skb_store_bytes(skb, ETH_HLEN, e.ip, 48, 0);
-	return bpf_skb_store_bytes(skb, ETH_HLEN, e.ip + 20, 28, 0);
+		return bpf_skb_store_bytes(skb, ETH_HLEN, e->ip, 48, 0);
+	return bpf_skb_store_bytes(skb, ETH_HLEN, e->ip + 20, 28, 0);
 }
 
 #endif

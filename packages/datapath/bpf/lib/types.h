@@ -17,6 +17,8 @@ enum weft_action {
 	WEFT_ACTION_TUNNEL = 3,
 	WEFT_ACTION_PASS = 4,
 	WEFT_ACTION_CLIMB = 5,
+	WEFT_ACTION_GATEWAY = 6,
+	WEFT_ACTION_EXTERNAL = 7,
 };
 
 enum weft_target_kind {
@@ -25,6 +27,7 @@ enum weft_target_kind {
 	WEFT_TARGET_PEER = 2,
 	WEFT_TARGET_SHARD = 3,
 	WEFT_TARGET_REDIRECT = 4,
+	WEFT_TARGET_GATEWAY = 5,
 };
 
 enum weft_route_kind {

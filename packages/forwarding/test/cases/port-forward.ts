@@ -112,7 +112,7 @@ export const PORT_FORWARD_CASES: readonly RuleCase[] = [
   sent('unknown shard', R.NO_GATEWAY_OWNER, udpTo('198.51.100.1'), DROP, {
     tables: tables([{ op: 'delete', table: 'shard', key: { id: 1 } }]),
   }),
-  sent('a shard of this very host', R.NO_PEER, udpTo('198.51.100.1'), DROP, { tables: tables(shard(1, PA)) }),
+  sent('a shard of this very host', R.GATEWAY_NETWORK_UNKNOWN, udpTo('198.51.100.1'), DROP, { tables: tables(shard(1, PA)) }),
   sent('a record without host', R.NO_PEER, udpTo('10.0.0.26')),
   sent('a peer that is this host', R.NO_PEER, udpTo('10.0.0.20'), DROP, {
     tables: tables(bind(RED, C, { kind: TargetKind.PEER, pa: PA })),
