@@ -62,6 +62,7 @@ const DEFAULT_FLOW_SLOTS = 1024;
 const FLOW_SLOTS_MAX = 65_536;
 /** What was decided before; of no worth to other programs than those that decided it, so never pinned. */
 const FLOW_MAPS = ['map_flow', 'map_tunnel_flow'] as const;
+const UNPINNED_MAPS: readonly string[] = [...FLOW_MAPS, 'map_icmp_error'];
 const DEFAULT_BPFFS = '/sys/fs/bpf';
 const ADDRESS_BYTES = 16;
 
@@ -288,7 +289,7 @@ function openPrograms(
   const flowSizes = FLOW_MAPS.map((name) => [name, Math.max(1, options.flowSlots ?? DEFAULT_FLOW_SLOTS)] as const);
   const maxEntries = Object.fromEntries([...wanted, ...flowSizes]);
   // Another version's sizes are no reason to refuse its maps; and a later one's maps, which this one doesn't know, stay as they are.
-  return BpfObject.open(file, { rodata, pinMapsUnder: pinDirectory, unpinnedMaps: FLOW_MAPS, keepPinnedSizes: true, maxEntries });
+  return BpfObject.open(file, { rodata, pinMapsUnder: pinDirectory, unpinnedMaps: UNPINNED_MAPS, keepPinnedSizes: true, maxEntries });
 }
 
 function checkOptions({ instance, pa, udpPort, flowSlots = 0 }: KernelDatapathOptions): void {

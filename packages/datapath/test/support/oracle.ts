@@ -15,7 +15,16 @@ const UNDERLAY_MAC = '02:00:00:00:aa:02';
 const UNDERLAY_MAC_BYTES: readonly number[] = UNDERLAY_MAC.split(':').map((byte) => Number.parseInt(byte, 16));
 const TUNNEL_COMPARED_FROM = 12;
 const OUTER_BYTES = 50;
-const TC_ACT = { [Action.DROP]: 2, [Action.REPLY]: 7, [Action.LOCAL]: 7, [Action.TUNNEL]: 7, [Action.PASS]: -1, [Action.CLIMB]: -1 };
+const TC_ACT = {
+  [Action.DROP]: 2,
+  [Action.REPLY]: 7,
+  [Action.LOCAL]: 7,
+  [Action.TUNNEL]: 7,
+  [Action.PASS]: -1,
+  [Action.CLIMB]: -1,
+  [Action.GATEWAY]: 2,
+  [Action.EXTERNAL]: 7,
+};
 const CLIMB_MARK = 0x5746;
 const FRAME_BYTES_MAX = 3600;
 
