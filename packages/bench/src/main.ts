@@ -11,9 +11,12 @@ Measures Weft beside its peers in the same run and prints a table; exit status 0
   --only ID,…   only the figures whose id begins with one of these
   --json        {"figures": [{id, value, unit, against, goal, ok, …}]} and nothing else on standard output
   --full        the long forms too
-  --rounds N    rounds behind each median (default 5)
+  --rounds N    rounds behind each median (default 5); of the packet path's figures 4 slices each
   --list        the groups of figures there are
 `;
+
+/** Runs of the packet path's figures in place of one round. */
+const SLICES_A_ROUND = 4;
 
 interface Options {
   readonly only: readonly string[];
@@ -67,6 +70,8 @@ const terminal = process.stderr.isTTY === true;
 const context: BenchContext = {
   rounds: options.rounds,
   runMs: 400,
+  slices: options.rounds * SLICES_A_ROUND,
+  sliceMs: 120,
   full: options.full,
   name: (suffix) => {
     const name = `${run}-${suffix}`.slice(0, 30);

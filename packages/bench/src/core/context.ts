@@ -6,6 +6,13 @@ export interface BenchContext {
   readonly rounds: number;
   /** Length of one measured run, in ms. */
   readonly runMs: number;
+  /**
+   * Runs of the packet path's figures: many and short, the variants in turn, since what disturbs a run (another process, a timer, the hypervisor) mostly outlasts one and
+   * so hits the neighbours in the same slice alike; and 20 ratios narrow an interval more than 5 of the same length in all.
+   */
+  readonly slices: number;
+  /** Length of one such run, in ms. */
+  readonly sliceMs: number;
   /** Long forms of the figures that have one. */
   readonly full: boolean;
   /** A lab name that no other run has. */

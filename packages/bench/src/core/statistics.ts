@@ -15,19 +15,44 @@ export interface Estimate {
 // Two-sided 95 % quantiles of Student's t, by degrees of freedom from 1.
 const T95 = [12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131];
 
+/** From this many values on the interval is one of ranks. */
+const RANKS_FROM = 20;
+
 /**
- * Median of positive values with a 95 % interval around it: that of the mean of their logarithms (Student's t), moved to the median. Ratios are what it is
- * made for: they spread evenly as logarithms, and 5 rounds give it enough, where an interval by ranks would need 6.
+ * Median of positive values with a 95 % interval around it.
+ *
+ * Few values: that of the mean of their logarithms (Student's t), moved to the median. Ratios are what it is made for: they spread evenly as logarithms, and 5 rounds give it
+ * enough, where an interval by ranks would need 6. From 20 on: by ranks, which assumes nothing about how the values spread, so that a slice in which something else had the CPU
+ * counts as one low value and no more.
  */
 export function estimate(values: readonly number[]): Estimate {
   const middle = median(values);
   if (values.length < 2 || values.some((value) => !(value > 0)))
     return { median: middle, low: Math.min(...values), high: Math.max(...values) };
+  if (values.length >= RANKS_FROM) {
+    const sorted = [...values].sort((a, b) => a - b);
+    const outside = ranksOutside(sorted.length);
+    return { median: middle, low: sorted[outside]!, high: sorted[sorted.length - 1 - outside]! };
+  }
   const logs = values.map(Math.log);
   const mean = logs.reduce((sum, value) => sum + value, 0) / logs.length;
   const variance = logs.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (logs.length - 1);
   const half = (T95[logs.length - 2] ?? 2.1) * Math.sqrt(variance / logs.length);
   return { median: middle, low: middle * Math.exp(-half), high: middle * Math.exp(half) };
+}
+
+/** How many of `count` values on each side of the median lie outside its 95 % interval: the most for which both tails of the binomial distribution stay within 2.5 %. */
+function ranksOutside(count: number): number {
+  let probability = 0.5 ** count;
+  let tail = probability;
+  let outside = 0;
+  // After k steps `tail` is the chance that at most k of `count` values are below the true median.
+  while (tail <= 0.025) {
+    outside++;
+    probability *= (count - outside + 1) / outside;
+    tail += probability;
+  }
+  return Math.max(0, outside - 1);
 }
 
 /** The `fraction`-quantile (0..1) by nearest rank. */

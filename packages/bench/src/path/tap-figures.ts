@@ -100,16 +100,14 @@ async function rounds(context: BenchContext, mode: 'veth' | 'wire', sizes: reado
     }
     const frames = new Map(sizes.map((size) => [size, tcpFrames(flow, SIZES[size], TENANT_MTU_BYTES, 16)]));
     // Rotated within each round, so that whatever else the machine does hits each variant alike.
-    for (let round = -1; round < context.rounds; round++) {
+    for (let round = -1; round < context.slices; round++) {
       for (const size of sizes) {
         for (let turn = 0; turn < paths.length; turn++) {
           const path = paths[(turn + Math.max(round, 0)) % paths.length]!;
-          context.progress(`tap ${mode} ${size}: round ${round + 1}/${context.rounds} ${path.id}`);
-          const run = await measure(path.a.taps[0]!, path.b.taps[0]!, frames.get(size)!, round < 0 ? 100 : context.runMs).catch(
-            (cause: Error) => {
-              throw new Error(`${path.id}, ${mode}, ${size}: ${cause.message}`, { cause });
-            },
-          );
+          context.progress(`tap ${mode} ${size}: slice ${round + 1}/${context.slices} ${path.id}`);
+          const run = await measure(path.a.taps[0]!, path.b.taps[0]!, frames.get(size)!, context.sliceMs).catch((cause: Error) => {
+            throw new Error(`${path.id}, ${mode}, ${size}: ${cause.message}`, { cause });
+          });
           if (round < 0) continue; // the first warms up
           const key = `${path.id}/${size}`;
           runs.set(key, [...(runs.get(key) ?? []), run]);
@@ -137,11 +135,12 @@ export async function sameHostFigures(context: BenchContext): Promise<Figure[]> 
       else await localBridge(pair.a, ['tap0', 'tap1']);
     }
     const frames = tcpFrames(flow, SIZES.full, TENANT_MTU_BYTES, 16);
-    for (let round = -1; round < context.rounds; round++) {
+    // Two variants only, so there is time for more slices.
+    for (let round = -1; round < context.slices * 2; round++) {
       for (const [index, id] of (round % 2 === 0 ? ['weft', 'bridge'] : ['bridge', 'weft']).entries()) {
-        context.progress(`same host: round ${round + 1}/${context.rounds} ${id}${index}`);
+        context.progress(`same host: slice ${round + 1}/${context.slices * 2} ${id}${index}`);
         const pair = pairs[id === 'weft' ? 0 : 1]!;
-        const run = await measure(pair.a.taps[0]!, pair.a.taps[1]!, frames, round < 0 ? 100 : context.runMs);
+        const run = await measure(pair.a.taps[0]!, pair.a.taps[1]!, frames, context.sliceMs);
         if (round >= 0) runs.set(id, [...(runs.get(id) ?? []), run.framesPerSecond]);
       }
     }

@@ -70,25 +70,30 @@ export async function vmFigures(context: BenchContext): Promise<Figure[]> {
     const roundTrip = new Map<string, TcpProbeResult[]>();
     try {
       for (const id of VARIANTS) paths.push(await createVmPath(id, mode, context));
-      for (let round = -1; round < context.rounds; round++) {
-        for (let turn = 0; turn < paths.length; turn++) {
-          const path = paths[(turn + Math.max(0, round)) % paths.length]!;
-          context.progress(`VMs ${mode}: round ${round + 1}/${context.rounds} ${path.id}`);
-          const measured = {
-            stream: await iperfStream({
-              client: path.a.netns,
-              server: path.b.netns,
-              address: vmB.address,
-              seconds: round < 0 ? 1 : 2,
-              registry: path.net.registry,
-            }),
-            connect: await probe(path, 'connect', context),
-            roundTrip: await probe(path, 'round-trip', context),
-          };
-          if (round < 0) continue;
-          stream.set(path.id, [...(stream.get(path.id) ?? []), measured.stream]);
-          connect.set(path.id, [...(connect.get(path.id) ?? []), measured.connect]);
-          roundTrip.set(path.id, [...(roundTrip.get(path.id) ?? []), measured.roundTrip]);
+      const streams = Math.ceil(context.slices / 2);
+      for (let round = -1; round < streams; round++) {
+        for (const path of rotated(paths, round)) {
+          context.progress(`VMs ${mode}: one stream, slice ${round + 1}/${streams} ${path.id}`);
+          const gigabits = await iperfStream({
+            client: path.a.netns,
+            server: path.b.netns,
+            address: vmB.address,
+            seconds: 1,
+            registry: path.net.registry,
+          });
+          if (round >= 0) stream.set(path.id, [...(stream.get(path.id) ?? []), gigabits]);
+        }
+      }
+      for (let round = -1; round < context.slices; round++) {
+        for (const [series, kind] of [
+          [connect, 'connect'],
+          [roundTrip, 'round-trip'],
+        ] as const) {
+          for (const path of rotated(paths, round)) {
+            context.progress(`VMs ${mode}: ${kind}, slice ${round + 1}/${context.slices} ${path.id}`);
+            const result = await probe(path, kind, context);
+            if (round >= 0) series.set(path.id, [...(series.get(path.id) ?? []), result]);
+          }
         }
       }
     } finally {
@@ -145,12 +150,18 @@ export async function vmFigures(context: BenchContext): Promise<Figure[]> {
   return figures;
 }
 
+/** Another one first in each slice, so that whatever else the machine does hits each alike. */
+function rotated<T>(items: readonly T[], slice: number): T[] {
+  const first = Math.max(0, slice) % items.length;
+  return [...items.slice(first), ...items.slice(0, first)];
+}
+
 async function probe(path: VmPath, mode: 'connect' | 'round-trip', context: BenchContext): Promise<TcpProbeResult> {
   const port = 6_000;
   const echo = inNetns(`/run/netns/${path.b.netns}`, () => startTcpEcho({ address: vmB.address, port, cpu: 1 }));
   try {
     const result = await inNetns(`/run/netns/${path.a.netns}`, () =>
-      startTcpProbe({ address: vmB.address, port, durationMs: context.runMs * 2, mode, cpu: 0 }),
+      startTcpProbe({ address: vmB.address, port, durationMs: context.sliceMs * 1.5, mode, cpu: 0 }),
     ).result();
     if (result.transactions === 0 || result.failed > result.transactions / 1_000) {
       throw new Error(
