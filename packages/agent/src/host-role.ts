@@ -2,7 +2,8 @@ import { type CallOptions, commitRecord, type HandlerResult, type IncomingReques
 import { type Command, parseKey } from '@weft/model';
 import type { Devices } from './components.ts';
 import type { NetworkSession } from './network-session.ts';
-import { type Author, Ports } from './ports.ts';
+import type { Author } from './port-claims.ts';
+import { Ports } from './ports.ts';
 import type { AgentParts, Role, RoleDevices, RoleStatus } from './role.ts';
 import type { OwnPort, SavedState } from './state-store.ts';
 import { recallQuietly } from './verify.ts';
@@ -85,19 +86,19 @@ export class HostRole implements Role {
   }
 
   uses(rdid: string): boolean {
-    return this.#ports.uses(rdid);
+    return this.#ports.held.uses(rdid);
   }
 
   devices(): RoleDevices {
-    return { used: this.#ports.ifindexes(), untaken: this.#ports.untaken() };
+    return { used: this.#ports.held.ifindexes(), untaken: this.#ports.untaken() };
   }
 
   portAt(ifindex: number): OwnPort | undefined {
-    return this.#ports.byIfindex(ifindex);
+    return this.#ports.held.byIfindex(ifindex);
   }
 
   saved(): Partial<SavedState> {
-    return { ports: this.#ports.saved() };
+    return { ports: this.#ports.held.saved() };
   }
 
   handle({ request, signer }: Incoming): Promise<CarriedOut> | undefined {
