@@ -100,11 +100,11 @@ export class Memory {
   #saveRecords(all: boolean): void {
     const now = this.#on.clock.now();
     for (const session of this.#on.networks().all()) {
-      const waitMs = (session.envelopes.size / 1_000) * SAVE_MS_PER_1000;
-      if (!session.dirty || (!all && now - session.savedMs < waitMs)) continue;
+      const waitMs = (session.keeper.envelopes.size / 1_000) * SAVE_MS_PER_1000;
+      if (!session.keeper.dirty || (!all && now - session.savedMs < waitMs)) continue;
       this.#saving(() => {
-        this.#state.saveRecords(session.rdid, session.envelopes.values());
-        session.dirty = false;
+        this.#state.saveRecords(session.rdid, session.keeper.envelopes.values());
+        session.keeper.dirty = false;
         session.savedMs = now;
         this.#stateDirty = true;
       });

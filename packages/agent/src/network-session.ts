@@ -1,38 +1,17 @@
 import { hash } from 'node:crypto';
-import { type Bus, type Entry, openChange, type RecordEntry, readEntry, type Store, type Subscription } from '@weft/bus';
+import { type Bus, type RecordEntry, readEntry, type Store, type Subscription } from '@weft/bus';
 import type { TableChange } from '@weft/forwarding';
-import {
-  type Change,
-  type CommittedRecord,
-  configKey,
-  configPrefix,
-  mappingKey,
-  mappingPrefix,
-  type NetworkDigest,
-  type TrustStore,
-  WeftError,
-} from '@weft/model';
+import { type Change, type CommittedRecord, configKey, mappingKey, type NetworkDigest, type TrustStore, WeftError } from '@weft/model';
 import { parseIp } from '@weft/packet';
-import {
-  DEFAULT_TRICKLE,
-  hearDifferent,
-  hearEqual,
-  type LocalDevice,
-  type MoveWindow,
-  type NetworkRecord,
-  type NetworkSnapshot,
-  NetworkView,
-  NO_MOVE,
-  startTrickle,
-  type TrickleState,
-  tickTrickle,
-  trickleDeadlineMs,
-} from '@weft/tables';
+import { type LocalDevice, type MoveWindow, type NetworkRecord, NetworkView, NO_MOVE } from '@weft/tables';
 import { type Alarm, ClaimChecker } from './claims.ts';
 import type { AgentClock, AgentLogger, HostAgentInit } from './components.ts';
 import type { Conditions } from './conditions.ts';
+import { DigestExchange } from './digest-exchange.ts';
 import { messageOf } from './errors.ts';
-import { backoffMs, type Limiter, nextTurn } from './limiter.ts';
+import { backoffMs, type Limiter } from './limiter.ts';
+import { RecordKeeper } from './record-keeper.ts';
+import { SnapshotSync } from './snapshot-sync.ts';
 import type { TrustFeed } from './trust-feed.ts';
 import { judge } from './verify.ts';
 
@@ -63,12 +42,6 @@ export interface SessionComponents {
   readonly onRecords: (session: NetworkSession, portId?: string) => void;
 }
 
-/** Records applied without a pause: some 50 ms. */
-const PIECE = 1_000;
-
-/** How long the difference a digest told of may heal by events under way. */
-const SETTLE_MS = 150;
-
 const NO_CHANGE: Change = {
   bucket: 'mapping',
   key: '',
@@ -86,8 +59,8 @@ const NO_CHANGE: Change = {
 export class NetworkSession {
   readonly rdid: string;
   readonly view: NetworkView;
-  /** The last envelopes, by bucket and key: what is kept on disk. */
-  readonly envelopes: Map<string, CommittedRecord> = new Map();
+  /** What is kept on disk. */
+  readonly keeper: RecordKeeper;
   /** A complete snapshot of the store has been seen since the agent's start. */
   complete = false;
   /**
@@ -99,32 +72,26 @@ export class NetworkSession {
   readonly counters = { events: 0, refused: 0, resyncs: 0, digestsSent: 0, digestsHeard: 0, digestsDifferent: 0 };
   /** Since when no port of this host is in the network (boot clock); undefined while there is one. */
   emptySinceMs: number | undefined;
-  /** Records may have changed since they were last saved. */
-  dirty = false;
-  /** When they were saved last (boot clock). */
+  /** When the records were saved last (boot clock). */
   savedMs: number = Number.NEGATIVE_INFINITY;
   readonly #init: HostAgentInit;
   readonly #on: SessionComponents;
   readonly #claims: ClaimChecker;
+  readonly #digests: DigestExchange;
+  readonly #snapshots: SnapshotSync;
   readonly #log: AgentLogger;
   #subscriptions: Subscription[] = [];
-  #trickle: TrickleState;
   #timer: unknown;
   #timerAtMs = Number.POSITIVE_INFINITY;
   #resyncing: Promise<void> | undefined;
   #resyncAgain = false;
   #resyncAtMs: number;
   #attempt = 0;
-  #lastDigestResyncMs = Number.NEGATIVE_INFINITY;
-  #digestAttempt = 0;
-  /** The next resync is owed to a digest, and waits for its back-off. */
-  #digestWaits = false;
   #stopped = false;
   #storeLost = false;
   /** Something in the store was refused when it was last looked at. */
   #refusedStanding = false;
   readonly #refusedCodes = new Set<string>();
-  readonly #known = new WeakMap<CommittedRecord, NetworkRecord>();
 
   constructor(rdid: string, init: HostAgentInit, components: SessionComponents) {
     this.rdid = rdid;
@@ -138,20 +105,48 @@ export class NetworkSession {
       mtuBytes: init.underlayMtu - 50,
       sha256: (data) => hash('sha256', data, 'buffer'),
     });
-    this.#trickle = startTrickle(DEFAULT_TRICKLE, components.clock.now(), components.random);
+    const { trust, trustFeed, clock, random } = components;
+    this.#digests = new DigestExchange({
+      ...{ rdid, hostId: init.hostId, view: this.view, trust, clock, random, counters: this.counters },
+      publish: (digest) => components.publishDigest(digest),
+      onRefused: (code, reason) => this.#refused('digest', code, reason),
+      onResync: () => void this.resync('digest').catch(() => undefined),
+      onResyncAt: (atMs) => {
+        this.#resyncAtMs = Math.min(this.#resyncAtMs, atMs);
+        this.arm();
+      },
+      onRearm: () => this.arm(),
+    });
+    this.keeper = new RecordKeeper({
+      ...{ view: this.view, trust, trustFeed },
+      onRefused: (key, code, reason) => {
+        this.#refusedStanding = true;
+        this.#refused(key, code, reason);
+      },
+    });
     this.#resyncAtMs = this.#nextFullResyncMs();
     const alarm: Alarm = (vsid, message) =>
       message === undefined
         ? components.conditions.clear('VSID_CLAIM', String(vsid))
         : components.conditions.raise('VSID_CLAIM', message, String(vsid));
     this.#claims = new ClaimChecker(rdid, alarm);
+    this.#snapshots = new SnapshotSync({
+      ...{ rdid, view: this.view, keeper: this.keeper, claims: this.#claims, trust, clock },
+      isStopped: () => this.#stopped,
+      give: (changes) => this.#give(changes),
+      onRefused: (key, code, reason) => this.#refused(key, code, reason),
+      onApplied: (bucket, isNew) => this.#onSnapshot(bucket, isNew),
+      onStoreLost: (what) => this.#loseStore(what),
+    });
   }
 
   /** Subscribes. Works without a connection: the bus subscribes when it has one. */
   start(): void {
     this.#subscriptions = [
       this.#on.bus.onEvents(this.rdid, (event) => this.#onEvent(event)),
-      this.#on.bus.onDigest(this.rdid, (digest, signer) => this.#onDigest(digest, signer)),
+      this.#on.bus.onDigest(this.rdid, (digest, signer) => {
+        if (!this.#stopped) this.#digests.hear(digest, signer);
+      }),
     ];
     this.arm();
   }
@@ -159,6 +154,7 @@ export class NetworkSession {
   /** Stops listening. Rows stay as they are. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#digests.stop();
     this.#on.clock.clearTimeout(this.#timer);
     await Promise.all(this.#subscriptions.map((one) => one.stop()));
   }
@@ -171,8 +167,8 @@ export class NetworkSession {
   /** A record from this host's disk. Rows are given out with the claims and moves that belong to it. */
   restore(record: NetworkRecord, envelope: Uint8Array): void {
     if (this.view.apply(record, this.#on.clock.now()).status !== 'applied') return;
-    this.#keep(record, envelope);
-    this.dirty = false;
+    this.keeper.keep(record, envelope);
+    this.keeper.dirty = false;
   }
 
   /** Move windows of the last run; those not named are over. */
@@ -189,7 +185,7 @@ export class NetworkSession {
   /** Folds a record that was verified before (restored from disk, or just committed by this host). */
   take(record: NetworkRecord, envelope: Uint8Array): void {
     const { status, changes } = this.view.apply(record, this.#on.clock.now());
-    if (status === 'applied') this.#keep(record, envelope);
+    if (status === 'applied') this.keeper.keep(record, envelope);
     this.#give(changes);
     this.arm();
   }
@@ -223,11 +219,11 @@ export class NetworkSession {
     }
     if (entry === undefined) return undefined;
     const createdUnixMs = store.bucket(bucket).bucketCreatedUnixMs;
-    const [judged] = await this.#judgeAll(bucket, createdUnixMs, [entry]);
+    const [judged] = await this.keeper.judgeAll(bucket, createdUnixMs, [entry]);
     if (judged !== undefined && judged.record.kind !== 'refused' && !this.#storeLost) {
       const { status, changes } = this.view.apply(judged.record, this.#on.clock.now());
       this.#give(changes);
-      if (status === 'applied') this.#keep(judged.record, entry.value);
+      if (status === 'applied') this.keeper.keep(judged.record, entry.value);
       this.arm();
     }
     try {
@@ -291,7 +287,7 @@ export class NetworkSession {
   /** Sets the one timer to what comes next: Trickle, end of a move window, full resync. */
   arm(): void {
     if (this.#stopped) return;
-    const next = Math.min(trickleDeadlineMs(this.#trickle), this.view.nextDeadlineMs ?? Number.POSITIVE_INFINITY, this.#resyncAtMs);
+    const next = Math.min(this.#digests.deadlineMs, this.view.nextDeadlineMs ?? Number.POSITIVE_INFINITY, this.#resyncAtMs);
     if (next === this.#timerAtMs) return;
     this.#on.clock.clearTimeout(this.#timer);
     this.#timerAtMs = next;
@@ -303,12 +299,10 @@ export class NetworkSession {
     if (this.#stopped) return;
     const now = this.#on.clock.now();
     this.#give(this.view.tick(now));
-    const { state, send } = tickTrickle(DEFAULT_TRICKLE, this.#trickle, now, this.#on.random);
-    this.#trickle = state;
-    if (send && this.complete) this.#sendDigest();
+    if (this.#digests.tick(now) && this.complete) this.#digests.send(this.emptySinceMs !== undefined);
     if (now >= this.#resyncAtMs) {
       this.#resyncAtMs = this.#nextFullResyncMs();
-      if (this.#digestWaits) this.#resyncForDigest();
+      if (this.#digests.waits) this.#digests.resync();
       else this.resync('periodic').catch(() => undefined);
     }
     this.arm();
@@ -316,69 +310,6 @@ export class NetworkSession {
 
   #give(changes: readonly TableChange[]): void {
     if (this.coherent) this.#on.onChanges(changes);
-  }
-
-  #sendDigest(): void {
-    this.counters.digestsSent++;
-    this.#on.publishDigest({
-      ...this.view.digest(),
-      routingDomainId: this.rdid,
-      hostId: this.#init.hostId,
-      zero: this.emptySinceMs !== undefined,
-    });
-  }
-
-  #onDigest(digest: NetworkDigest, signer: string): void {
-    if (this.#stopped || digest.hostId === this.#init.hostId) return;
-    if (digest.routingDomainId !== this.rdid || this.#on.trust.host(digest.hostId)?.publicKey !== signer) {
-      this.#refused('digest', 'WEFT_ERR_TRUST_HOST', `Cannot accept the digest of host ${digest.hostId}: ${signer} is not its key`);
-      return;
-    }
-    this.counters.digestsHeard++;
-    if (this.#agrees(digest)) {
-      this.#trickle = hearEqual(this.#trickle);
-      return;
-    }
-    this.counters.digestsDifferent++;
-    const { clock, random } = this.#on;
-    this.#trickle = hearDifferent(DEFAULT_TRICKLE, this.#trickle, clock.now(), random);
-    this.arm();
-    // An event may be under way; and who is only ahead of the sender needs nothing: the sender hears our digest.
-    clock.setTimeout(
-      () => {
-        if (!this.#stopped && !this.#agrees(digest) && !this.#isAheadOf(digest)) this.#resyncForDigest();
-      },
-      SETTLE_MS * (0.5 + random()),
-    );
-  }
-
-  #resyncForDigest(): void {
-    const now = this.#on.clock.now();
-    const waitMs = this.#lastDigestResyncMs + backoffMs(this.#digestAttempt, 250, 30_000, this.#on.random) - now;
-    this.#digestWaits = waitMs > 0;
-    if (waitMs > 0) {
-      this.#resyncAtMs = Math.min(this.#resyncAtMs, now + waitMs);
-      this.arm();
-      return;
-    }
-    this.#lastDigestResyncMs = now;
-    this.#digestAttempt++;
-    this.resync('digest').catch(() => undefined);
-  }
-
-  #agrees(digest: NetworkDigest): boolean {
-    const own = this.view.digest();
-    return own.recordCount === digest.recordCount && own.hash.every((byte, i) => byte === digest.hash[i]);
-  }
-
-  #isAheadOf(digest: NetworkDigest): boolean {
-    const own = this.view.digest();
-    if (own.configRevision === digest.configRevision && own.mappingRevision === digest.mappingRevision) return false;
-    return (
-      own.bucketCreatedUnixMs === digest.bucketCreatedUnixMs &&
-      own.configRevision >= digest.configRevision &&
-      own.mappingRevision >= digest.mappingRevision
-    );
   }
 
   #onEvent(event: CommittedRecord, second = false): void {
@@ -405,7 +336,7 @@ export class NetworkSession {
     const { status, changes } = this.view.apply(judged.record, this.#on.clock.now(), true);
     this.#give(changes);
     if (status === 'applied') {
-      this.#keep(judged.record, event.envelope);
+      this.keeper.keep(judged.record, event.envelope);
       const port = 'portId' in judged.record ? judged.record.portId : undefined;
       this.#log.debug(
         { rdid: this.rdid, kind: judged.record.kind, port, revision: event.revision, changes: changes.length },
@@ -433,8 +364,7 @@ export class NetworkSession {
     const started = this.#on.clock.now();
     this.#refusedStanding = false;
     try {
-      await this.#syncConfig(store);
-      await this.#syncMapping(store);
+      await this.#snapshots.run(store);
     } catch (error) {
       this.#attempt++;
       this.#resyncAtMs = this.#on.clock.now() + backoffMs(this.#attempt, 500, 30_000, this.#on.random);
@@ -467,128 +397,10 @@ export class NetworkSession {
     this.arm();
   }
 
-  async #syncConfig(store: Store): Promise<void> {
-    const asked = this.view.askSnapshot('config');
-    // The snapshot first, then the document: so the document is at least as new as the sequence that the sweep goes by.
-    const ports = await store.config.snapshot(configPrefix.ports(this.rdid));
-    const document = await store.config.get(configKey.network(this.rdid));
-    const entries = document === undefined ? ports.entries : [...ports.entries, document];
-    const records = await this.#judgeAll('config', ports.bucketCreatedUnixMs, entries);
-    for (const { record } of records) {
-      if (record.kind !== 'network' || record.value === undefined || this.#claims.knows(record.value)) continue;
-      await this.#claims.read(record.value, store.config, this.#on.trust);
-    }
-    if (this.#stopped) return;
-    const { atSequence, bucketCreatedUnixMs } = ports;
-    await this.#applySnapshot({ bucket: 'config', bucketCreatedUnixMs, atSequence, ...asked }, records);
-    this.#give(this.view.setClaimedVsids(this.#claims.allowed, this.#on.clock.now()));
-  }
-
-  async #syncMapping(store: Store): Promise<void> {
-    const asked = this.view.askSnapshot('mapping');
-    const { entries, atSequence, bucketCreatedUnixMs } = await store.mapping.snapshot(mappingPrefix(this.rdid));
-    const records = await this.#judgeAll('mapping', bucketCreatedUnixMs, entries);
-    if (this.#stopped) return;
-    await this.#applySnapshot({ bucket: 'mapping', bucketCreatedUnixMs, atSequence, ...asked }, records);
-  }
-
-  async #applySnapshot(
-    head: Omit<NetworkSnapshot, 'records'> & { readonly bucket: 'config' | 'mapping' },
-    records: readonly { readonly record: NetworkRecord; readonly envelope: Uint8Array }[],
-  ): Promise<void> {
-    const snapshot = { ...head, records: records.map((one) => one.record) };
-    if (records.length > PIECE && this.view.refusesSnapshot(snapshot) === undefined) await this.#applyInPieces(snapshot.records);
-    if (this.#stopped) return;
-    const result = this.view.applySnapshot(snapshot, this.#on.clock.now());
-    this.#give(result.changes);
-    // Only digests that were right keep their promptness: a host that errs, or lies, costs ever fewer looks.
-    if (result.applied + result.swept > 0) this.#digestAttempt = 0;
-    if (result.status !== 'applied') {
-      const what = result.status === 'store-changed' ? 'is another one than before' : 'lacks records that were seen before';
-      this.#loseStore(`bucket ${head.bucket} ${what}`);
-      return;
-    }
-    if (this.#storeLost && head.bucket === 'mapping') this.#storeLost = false;
+  #onSnapshot(bucket: 'config' | 'mapping', isNew: boolean): void {
+    if (isNew) this.#digests.wereRight();
+    if (this.#storeLost && bucket === 'mapping') this.#storeLost = false;
     if (!this.#storeLost) this.#on.conditions.clear('STORE_LOST', this.rdid);
-    for (const key of result.disproved) {
-      const held = this.envelopes.get(`${head.bucket}/${key}`);
-      this.envelopes.delete(`${head.bucket}/${key}`);
-      this.dirty = true;
-      this.#refused(
-        key,
-        'WEFT_ERR_TRUST_KEY',
-        `Cannot accept the record under ${head.bucket} ${key} that was announced at revision ${held?.revision}: the store never had it; it was signed by ${signerOf(held)}`,
-      );
-    }
-    const present = new Set<string>();
-    for (const { record, envelope } of records) {
-      present.add(`${record.bucket}/${record.key}`);
-      if (record.kind !== 'refused' && this.view.position(record.bucket, record.key)?.revision === record.revision)
-        this.#keep(record, envelope);
-    }
-    for (const [key, { bucket, revision }] of this.envelopes) {
-      if (bucket === head.bucket && revision <= head.atSequence && !present.has(key)) this.envelopes.delete(key);
-    }
-    if (result.generationRefused > 0) {
-      this.#refused(
-        head.bucket,
-        'WEFT_ERR_TRUST_KEY',
-        `Cannot accept ${result.generationRefused} bindings of network ${this.rdid}: their generation does not rise`,
-      );
-    }
-  }
-
-  /** Events and requests, and NATS's pings, are served in between. */
-  async #applyInPieces(records: readonly NetworkRecord[]): Promise<void> {
-    for (let at = 0; at < records.length && !this.#stopped; at += PIECE) {
-      for (const record of records.slice(at, at + PIECE)) this.#give(this.view.apply(record, this.#on.clock.now()).changes);
-      await nextTurn();
-    }
-  }
-
-  async #judgeAll(
-    bucket: 'config' | 'mapping',
-    createdUnixMs: number,
-    entries: readonly Entry[],
-  ): Promise<{ record: NetworkRecord; envelope: Uint8Array }[]> {
-    let refreshed = false;
-    const records: { record: NetworkRecord; envelope: Uint8Array }[] = [];
-    for (const [i, entry] of entries.entries()) {
-      // A signature takes some 100 µs: events and requests are served in between.
-      if (i % 100 === 99) await nextTurn();
-      // What is in force already needs no second verification.
-      const held = this.envelopes.get(`${bucket}/${entry.key}`);
-      if (held?.revision === entry.revision && held.bucketCreatedUnixMs === createdUnixMs && sameBytes(held.envelope, entry.value)) {
-        const known = this.#known.get(held);
-        if (known !== undefined) {
-          records.push({ record: known, envelope: held.envelope });
-          continue;
-        }
-      }
-      let judged = judge(bucket, createdUnixMs, entry, this.#on.trust, this.view);
-      if (!judged.ok && judged.curable && !refreshed) {
-        refreshed = true;
-        await this.#on.trustFeed.refresh();
-        judged = judge(bucket, createdUnixMs, entry, this.#on.trust, this.view);
-      }
-      if (judged.ok) records.push({ record: judged.record, envelope: entry.value });
-      else {
-        this.#refusedStanding = true;
-        this.#refused(entry.key, judged.code, judged.reason);
-        records.push({ record: { kind: 'refused', ...judged.position }, envelope: entry.value });
-      }
-    }
-    return records;
-  }
-
-  #keep(record: NetworkRecord, envelope: Uint8Array): void {
-    const { bucket, key, revision, bucketCreatedUnixMs } = record;
-    const name = `${bucket}/${key}`;
-    if (this.envelopes.get(name)?.revision === revision && this.envelopes.get(name)?.bucketCreatedUnixMs === bucketCreatedUnixMs) return;
-    const kept = { bucket, key, revision, bucketCreatedUnixMs, envelope };
-    this.envelopes.set(name, kept);
-    this.#known.set(kept, record);
-    this.dirty = true;
   }
 
   #loseStore(what: string): void {
@@ -611,12 +423,4 @@ export class NetworkSession {
     const { min, max } = this.#init.resyncMs ?? { min: 300_000, max: 600_000 };
     return this.#on.clock.now() + min + this.#on.random() * (max - min);
   }
-}
-
-function signerOf(held: CommittedRecord | undefined): string {
-  return held === undefined ? 'an unknown key' : openChange(held.envelope).signer;
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && Buffer.compare(a, b) === 0;
 }
