@@ -171,9 +171,13 @@ export function forgeryTests(lab: () => ConformanceLab): void {
     test('over the loopback device, from this very host', async () => {
       const inner = datagram('red1', 'red3', 'from within');
       await sendByProcess(lab(), 'b', inner);
-      const lo = lab().b.in(() => openPacketSocket({ interfaceName: 'lo' }));
+      const lo = lab().b.in(() => openPacketSocket({ interfaceName: 'lo', vnetHdr: true }));
       try {
-        lo.write(edited(lab().tunnelFrame({}, inner), (frame) => frame.fill(0, 0, 12)));
+        for (const from of ['a', 'b'] as const) {
+          const frame = edited(lab().tunnelFrame({ from }, inner), (one) => one.fill(0, 0, 12));
+          lo.write(withOffload(frame, undefined));
+          lo.write(superFrame([frame, frame, frame]));
+        }
       } finally {
         lo.close();
       }
@@ -192,13 +196,14 @@ export function forgeryTests(lab: () => ConformanceLab): void {
           );
         }),
       );
-      const nic = lab().a.in(() => openPacketSocket({ interfaceName: 'nic2' }));
+      const nic = lab().a.in(() => openPacketSocket({ interfaceName: 'nic2', vnetHdr: true }));
       try {
         for (let i = 0; i < REPEATS; i++) {
           const frame = lab().tunnelFrame({}, datagram('red1', 'red3', `side door ${i}`));
           frame.set(nicB!, 0);
           frame.set(nicA!, 6);
-          nic.write(frame);
+          nic.write(withOffload(frame, undefined));
+          nic.write(superFrame([frame, frame, frame]));
         }
       } finally {
         nic.close();

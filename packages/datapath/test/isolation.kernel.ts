@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { type TableChange, TargetKind } from '@weft/forwarding';
+import { SpeakerFlag, type TableChange, TargetKind } from '@weft/forwarding';
 import { DropReason, type DropReason as Reason } from '@weft/model';
 import { buildUdpFrame, buildVxlanFrame, foldSum, parseIp, parseMac, pseudoHeaderSum4, setU16 } from '@weft/packet';
 import { type FrameSource, inNetns, openPacketSocket } from '@weft/tuntap';
@@ -169,6 +169,39 @@ describe('forged tunnel frames', () => {
   it('through another NIC with the address of a peer, as one GSO frame, are dropped', async () => {
     shIn(nic2, 'ip addr add 192.0.2.2/32 dev under0');
     await expectDropped(DropReason.NOT_FROM_UNDERLAY, 1, () => sendTunnelGso(nic2, BLUE.vsid, inner(friend, victim, 8000), '192.0.2.2'));
+  });
+
+  describe('as one GSO frame, with the address of a peer', () => {
+    beforeAll(() => {
+      // It speaks for the peer without answering for it: A's neighbour table must not learn it.
+      shIn(stranger, 'sysctl -qw net.ipv4.conf.all.arp_ignore=1; ip addr add 192.0.2.2/32 dev lo');
+    });
+    const send = (vsid: number, from: LabPort, to: LabPort): void => sendTunnelGso(stranger, vsid, inner(from, to, 8000), '192.0.2.2');
+
+    it('are the same as real ones, but for what follows', async () => {
+      received(victim);
+      send(BLUE.vsid, friend, victim);
+      await expectReceived(1);
+    });
+
+    it('for an address that is not at that peer are dropped', () =>
+      expectDropped(DropReason.SOURCE_NOT_AT_THIS_PEER, 1, () => send(BLUE.vsid, victim, victim)));
+
+    it('of another network, with equal addresses, are dropped', () =>
+      expectDropped(DropReason.SOURCE_NOT_AT_THIS_PEER, 1, () => send(BLUE.vsid, redAtB, victim)));
+
+    it("in another network's subnet are dropped", () =>
+      expectDropped(DropReason.SOURCE_NOT_AT_THIS_PEER, 1, () => send(RED.vsid, friend, victim)));
+
+    it('of a network that the peer has no part in are dropped', async () => {
+      const key = { pa: parseIp('192.0.2.2'), networkId: RED.networkId };
+      lab.a.datapath.apply([{ op: 'delete', table: 'speaker', key }]);
+      try {
+        await expectDropped(DropReason.UNKNOWN_PEER, 1, () => send(RED.vsid, friend, victim));
+      } finally {
+        lab.a.datapath.apply([{ op: 'put', table: 'speaker', key, value: SpeakerFlag.HOST }]);
+      }
+    });
   });
 
   it('over lo and from the own address are dropped', () =>
