@@ -29,6 +29,11 @@ export const netnsPath = (name: string): string => `/run/netns/${name}`;
 /** nsenter's option for the VM of a port. */
 export const inNetnsOf = (port: LabPort): string => `--net=${netnsPath(port.vmNetns!)}`;
 
+/** Commands of `ip` in a network namespace, by one process: starting one takes long in an emulated guest. */
+export function ipLines(netns: string, ...lines: readonly string[]): void {
+  sh(`ip -n ${netns} -batch - <<'END'\n${lines.join('\n')}\nEND`);
+}
+
 /** As `sh`, in a network namespace; /sys stays that of the machine, with its BPF pins. */
 export function shIn(netns: string, command: string): string {
   return inNetns(netnsPath(netns), () => sh(command));
@@ -166,10 +171,14 @@ export class Lab {
       }
     }
     if (vmNetns !== undefined) {
-      sh(
-        `ip -n ${vmNetns} link set eth0 address ${mac} mtu ${vmMtu}; ` +
-          `ip -n ${vmNetns} addr add ${ca}/24 dev eth0; ip -n ${vmNetns} addr add ${ca6}/64 dev eth0 nodad; ip -n ${vmNetns} link set eth0 up; ` +
-          `ip -n ${vmNetns} route add default via ${subnet.prefix}.254; ip -n ${vmNetns} route add default via 2001:db8:${subnet.vsid}::fe`,
+      ipLines(
+        vmNetns,
+        `link set eth0 address ${mac} mtu ${vmMtu}`,
+        `addr add ${ca}/24 dev eth0`,
+        `addr add ${ca6}/64 dev eth0 nodad`,
+        'link set eth0 up',
+        `route add default via ${subnet.prefix}.254`,
+        `route add default via 2001:db8:${subnet.vsid}::fe`,
       );
     }
     const ifindex = host.in(() => {

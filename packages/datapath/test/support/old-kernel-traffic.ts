@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { queryClsact } from '@weft/bpf';
 import { parseIp } from '@weft/packet';
 import { createKernelDatapath } from '../../src/index.ts';
-import { inNetnsOf, Lab, type LabPort, sh } from './lab.ts';
+import { inNetnsOf, type Lab, type LabPort, sh } from './lab.ts';
 
 // Traffic between two hosts on an old kernel, over a restart of the engine. Runs inside a guest, by old-kernel-guest.ts.
 
@@ -22,8 +22,8 @@ export interface TrafficReport {
   readonly climbed: number;
 }
 
-export async function traffic(): Promise<TrafficReport> {
-  const lab = new Lab({ maxEntries: { lookup: 4096, l2: 4096 } });
+/** @param lab Two hosts without ports. */
+export async function traffic(lab: Lab): Promise<TrafficReport> {
   const subnet = { vsid: 5001, networkId: 7, prefix: '10.1.1' };
   const here = lab.addPort(lab.a, { kind: 'veth', subnet, number: 1 });
   const there = lab.addPort(lab.b, { kind: 'veth', subnet, number: 2 });
@@ -32,14 +32,22 @@ export async function traffic(): Promise<TrafficReport> {
 
   const id = (): number | undefined => lab.a.in(() => queryClsact(here.ifindex, 'ingress', PLACE));
   const before = id();
-  const stream = spawn('nsenter', [inNetnsOf(here), 'ping', '-i', '0.05', '-c', '80', there.ca], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const stream = spawn('nsenter', [inNetnsOf(here), 'ping', '-i', '0.05', there.ca], { stdio: ['ignore', 'pipe', 'inherit'] });
   let text = '';
+  const isAnswered = async (count: number): Promise<void> => {
+    for (const wanted = text.split('seq=').length + count; text.split('seq=').length < wanted; ) await once(stream.stdout, 'data');
+  };
   stream.stdout.on('data', (chunk) => {
     text += chunk;
   });
+  await isAnswered(5);
   lab.a.datapath.close();
   const next = lab.a.in(() => createKernelDatapath({ instance: lab.a.netns, pa: parseIp(lab.a.pa), underlayInterface: 'under0' }));
   const attached = lab.a.in(() => next.attachedDevices().includes(here.ifindex));
+  // What came while this process was busy is read first.
+  await isAnswered(1);
+  await isAnswered(5);
+  stream.kill('SIGINT');
   await once(stream, 'close');
   next.close();
   const climbed = lab.b.in(() => Number(/weft-tun0: *\d+ +(\d+)/.exec(readFileSync('/proc/thread-self/net/dev', 'utf8'))?.[1]));

@@ -6,7 +6,7 @@ import { dropReasonName } from '@weft/model';
 import { inNetns } from '@weft/tuntap';
 import type { DropCounter, KernelDatapath, KernelDatapathOptions } from '../../src/index.ts';
 import { createKernelDatapath } from '../../src/index.ts';
-import { netnsPath, RUN, sh } from './lab.ts';
+import { ipLines, type LabHost, netnsPath, RUN, sh } from './lab.ts';
 
 // The kernel's programs against the oracle: the same tables, the same frames (BPF_PROG_TEST_RUN), the same verdicts and bytes.
 
@@ -48,28 +48,36 @@ export class OracleBench {
   readonly #netns: string;
   readonly #portIfindexes: readonly number[];
 
-  /** @param kernel61 Do without what came with kernels 6.2 and 6.3. Default: if the kernel lacks it. */
-  constructor(kernel61?: boolean, options: Partial<KernelDatapathOptions> = {}) {
-    const netns = `wdpo${RUN}`;
+  readonly #isGuest: boolean;
+
+  /**
+   * @param kernel61 Do without what came with kernels 6.2 and 6.3. Default: if the kernel lacks it.
+   * @param host Try them on this host, of address 192.0.2.1 and with a test clock, whose tables are lost. Default: one of the bench's own.
+   */
+  constructor(kernel61?: boolean, options: Partial<KernelDatapathOptions> = {}, host?: LabHost) {
+    const netns = host?.netns ?? `wdpo${RUN}`;
     this.#netns = netns;
-    sh(`ip netns add ${netns}`);
-    sh(`ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 address ${UNDERLAY_MAC} up`);
-    for (let i = 0; i < PORT_COUNT; i++) sh(`ip -n ${netns} tuntap add p${i} mode tap; ip -n ${netns} link set p${i} up`);
+    this.#isGuest = host !== undefined;
+    if (host === undefined) sh(`ip netns add ${netns}; ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 up`);
+    const ports = Array.from({ length: PORT_COUNT }, (_, i) => [`tuntap add p${i} mode tap`, `link set p${i} up`]).flat();
+    ipLines(netns, `link set under0 address ${UNDERLAY_MAC}`, ...ports);
     const { stdout } = spawnSync('ip', ['-n', netns, '-json', 'link', 'show'], { encoding: 'utf8' });
     const devices = JSON.parse(stdout) as { ifname: string; ifindex: number }[];
     this.#portIfindexes = devices.filter(({ ifname }) => /^p\d$/.test(ifname)).map(({ ifindex }) => ifindex);
     const world = this.world(1);
-    this.datapath = this.in(() =>
-      createKernelDatapath({
-        instance: netns,
-        pa: world.pa,
-        underlayInterface: 'under0',
-        testClock: true,
-        ...(kernel61 === undefined ? {} : { kernel61 }),
-        maxEntries: { lookup: 4096, l2: 4096, route: 4096, speaker: 1024, shard: 64, subnet: 1024 },
-        ...options,
-      }),
-    );
+    this.datapath =
+      host?.datapath ??
+      this.in(() =>
+        createKernelDatapath({
+          instance: netns,
+          pa: world.pa,
+          underlayInterface: 'under0',
+          testClock: true,
+          ...(kernel61 === undefined ? {} : { kernel61 }),
+          maxEntries: { lookup: 4096, l2: 4096, route: 4096, speaker: 1024, shard: 64, subnet: 1024 },
+          ...options,
+        }),
+      );
   }
 
   in<T>(fn: () => T): T {
@@ -124,7 +132,12 @@ export class OracleBench {
     });
   }
 
+  /** Removes what it has made; of a host that was lent to it, the rows only. */
   close(): void {
+    if (this.#isGuest) {
+      this.datapath.apply(this.datapath.entries().map(({ table, key }) => ({ op: 'delete', table, key }) as never));
+      return;
+    }
     this.in(() => this.datapath.destroy());
     sh(`ip netns del ${this.#netns}`);
   }
