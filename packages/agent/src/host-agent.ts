@@ -87,7 +87,11 @@ export class HostAgent {
     };
     this.#roles = makeRoles.map((make) => make(parts));
     const roles = this.#roles.map((role) => role.name);
-    this.#registration = new Registration({ init, bus, identity, trust, trustFeed: this.#trustFeed, clock, logger, conditions, roles });
+    const memories = () => [];
+    this.#registration = new Registration({
+      ...{ init, bus, identity, trust, clock, logger, conditions, roles, memories },
+      trustFeed: this.#trustFeed,
+    });
     this.#connection = new Connection({ bus, clock, random, conditions, settleIn: (first) => this.#settleIn(first) });
     this.#commands = new Commands({
       ...{ init, trust, datapath, clock, conditions },

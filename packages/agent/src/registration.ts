@@ -1,5 +1,5 @@
 import { type Bus, commitRecord, getRecord, type Identity, type RecordEntry, type Store } from '@weft/bus';
-import { type Host, hostKey, type TrustStore } from '@weft/model';
+import { type Host, hostKey, type OwnershipMemory, type TrustStore } from '@weft/model';
 import type { AgentClock, AgentLogger, HostAgentInit } from './components.ts';
 import type { Conditions } from './conditions.ts';
 import type { RoleName } from './role.ts';
@@ -15,6 +15,8 @@ export interface RegistrationComponents {
   readonly logger: AgentLogger;
   readonly conditions: Conditions;
   readonly roles: readonly RoleName[];
+  /** Of gateway groups that this machine votes in. */
+  readonly memories: () => readonly OwnershipMemory[];
 }
 
 /** This host's own record in the store. */
@@ -54,6 +56,7 @@ export class Registration {
       version: init.version,
       roles: [...this.#on.roles],
       bootId: init.bootId,
+      memories: this.#on.memories(),
     };
     for (let attempt = 0; attempt < 3; attempt++) {
       const current: RecordEntry | undefined = await getRecord(store.hosts, hostKey(hostId));

@@ -1,5 +1,5 @@
 import { weft } from '@weft/proto';
-import { bool, enumeration, type Field, list, type Message, message, optional, text, u32 } from './codec.ts';
+import { bool, enumeration, type Field, list, type Message, message, optional, text, u32, u64 } from './codec.ts';
 import type * as G from './gateway-records.ts';
 
 // One line a message of proto/weft/v1/gateway.proto.
@@ -113,7 +113,7 @@ export const networkGatewayCodec: Message<G.NetworkGateway> = message('NetworkGa
 
 const votersCodec: Message<G.Voters> = message('Voters', pb.Voters, {
   configId: u32,
-  voters: list(message<G.Voter>('Voter', pb.Voter, { hostId: text, publicKey: text })),
+  voters: list(message<G.Voter>('Voter', pb.Voter, { hostId: text, publicKey: text, instance: u64 })),
 });
 const sliceCodec: Message<G.BlockSlice> = message('BlockSlice', pb.BlockSlice, { member: u32, first: u32, count: u32, movingTo: u32 });
 export const assignmentCodec: Message<G.Assignment> = message('Assignment', pb.Assignment, {

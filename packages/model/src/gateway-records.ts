@@ -182,6 +182,8 @@ export interface Voter {
   readonly hostId: string;
   /** `N…` */
   readonly publicKey: string;
+  /** Of its memory of promises: what its host record says for this gateway (`Host.memories`). 0: not known yet, its votes do not count. */
+  readonly instance: number;
 }
 
 export interface AssignedMember {

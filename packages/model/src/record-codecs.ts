@@ -117,6 +117,7 @@ export const hostCodec: Message<R.Host> = message('Host', pb.Host, {
   version: text,
   roles: list(text),
   bootId: text,
+  memories: list(message<R.OwnershipMemory>('OwnershipMemory', pb.OwnershipMemory, { gatewayId: text, instance: u64 })),
 });
 
 export const recordCodec: Message<R.WeftRecord> = wrapped<R.WeftRecord>('Record', pb.Record, {

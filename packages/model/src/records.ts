@@ -124,6 +124,13 @@ export interface PortBinding {
   readonly previousProviderAddress: string;
 }
 
+/** A gateway node's file of promises, by a number made together with it. */
+export interface OwnershipMemory {
+  readonly gatewayId: string;
+  /** 53 random bits. */
+  readonly instance: number;
+}
+
 /** hosts `<host id>`: signed by that host. */
 export interface Host {
   readonly id: string;
@@ -136,6 +143,8 @@ export interface Host {
   readonly version: string;
   readonly roles: readonly string[];
   readonly bootId: string;
+  /** Its memories of promises, one for each gateway group that it is a member or a witness of. */
+  readonly memories: readonly OwnershipMemory[];
 }
 
 /** What stands in a bucket under a key. */

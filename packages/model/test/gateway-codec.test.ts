@@ -38,7 +38,10 @@ const gateway: fc.Arbitrary<Gateway> = fc.record({
   }),
   shards: u32,
 });
-const voters = fc.record({ configId: u32, voters: fc.array(fc.record({ hostId: name, publicKey: name }), { maxLength: 3 }) });
+const voters = fc.record({
+  configId: u32,
+  voters: fc.array(fc.record({ hostId: name, publicKey: name, instance: fc.maxSafeNat() }), { maxLength: 3 }),
+});
 const assignment: fc.Arbitrary<Assignment> = fc.record({
   gatewayId: name,
   gateway: name,

@@ -57,6 +57,7 @@ const host = (id: string, publicKey: string, providerAddress: string): Change =>
     version: '0',
     roles: ['host'],
     bootId: '',
+    memories: [],
   };
   return change('hosts', hostKey(id), { kind: 'host', value });
 };

@@ -55,6 +55,7 @@ export const host = (id: string, providerAddress: string): Host => ({
   version: '0.1.0',
   roles: ['host'],
   bootId: 'b',
+  memories: [],
 });
 
 const records: readonly ListedValue[] = [
