@@ -28,4 +28,6 @@ export { ROW_CODECS, type RowCodec } from './kernel/codec.ts';
 export { createKernelDatapath, DEFAULT_OBJECT_FILE, KernelDatapath, type KernelDatapathOptions } from './kernel/kernel-datapath.ts';
 export { LAYOUT_VERSION, MAP_LAYOUT } from './kernel/layout.ts';
 export { findKernelEngine, type KernelEnginePlace, removeKernelEngine } from './kernel/leftover.ts';
+export { decodeNatEvent } from './kernel/nat/events.ts';
+export { NatMaps } from './kernel/nat/nat-maps.ts';
 export { createUserDatapath, UserDatapath, type UserDatapathLogger, type UserDatapathOptions } from './user/index.ts';

@@ -19,6 +19,7 @@ export { nptInward, nptOutward } from './gateway/npt.ts';
 export { type GatewayInput, toGateway } from './gateway/to-gateway.ts';
 export { gatewayMac, gatewayPortMac, isGatewayMac } from './gateway-mac.ts';
 export { MemoryTables } from './memory-tables.ts';
+export * from './nat/index.ts';
 export * from './tables.ts';
 export { Trace, type TraceStep } from './trace.ts';
 export { Action, actionName, type Gso, type Verdict, type VerdictCb, verdictCb } from './verdict.ts';

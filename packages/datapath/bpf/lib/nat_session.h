@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Sessions: a mapping (or a port forward) and one remote address and port.  packages/forwarding/src/nat/session.ts.
+ *
+ * Races.  Whoever inserts a row with BPF_NOEXIST first has made it; the other gives back what it took and uses that one.  A mapping counts its
+ * sessions in its port's record: counting down to 0 and then exchanging 0 for NAT_DEAD decides who retires it, and nobody counts up from 0 or
+ * from NAT_DEAD.  So two first packets of one flow end in one mapping and one session, and no port is lost. */
+#ifndef WEFT_NAT_SESSION_H
+#define WEFT_NAT_SESSION_H
+
+#include "nat_holder.h"
+#include "nat_tcp.h"
+
+/* The memory of a deleted row may be given to a new one while a program reads it.  So rows repeat what tells them from others in their first
+ * bytes, which are written first, and readers compare it last: what was read before is the right row's then. */
+static __always_inline void nat_session_self(__u32 *self, const struct nat_session_key *key)
+{
+	self[0] = LD32(key->remote, 12) ^ key->segment;
+	self[1] = (key->external_port | (__u32)key->remote_port << 16) ^ LD32(key->address, 12) ^ (__u32)key->protocol << 24;
+}
+
+static __always_inline bool nat_session_is(const struct nat_session *session, const struct nat_session_key *key)
+{
+	__u32 self[2];
+
+	asm volatile("" ::: "memory");
+	nat_session_self(self, key);
+	return READ_ONCE(session->self[0]) == self[0] && READ_ONCE(session->self[1]) == self[1];
+}
+
+static __always_inline void nat_event_session(struct nat_event_session *event, __u32 kind, const struct nat_work *w,
+					      const struct nat_session *session)
+{
+	event->kind = kind;
+	event->pad = 0;
+	event->time_boot_ns = w->now;
+	event->key = w->key;
+	event->pad2 = 0;
+	event->session = *session;
+}
+
+/* A session by a port forward lives only as long as that forward. */
+static __always_inline bool nat_is_forwarded(const struct nat_session_key *key, const struct nat_session *session)
+{
+	struct weft_port_forward_key forward_key = { .segment = key->segment, .port = key->external_port, .protocol = key->protocol };
+	struct weft_port_forward *forward;
+
+	if (session->kind != NAT_SESSION_FORWARD)
+		return true;
+	addr_copy(forward_key.address, key->address);
+	forward = bpf_map_lookup_elem(&map_port_forward, &forward_key);
+	return forward && forward->network_id == session->network_id && forward->port == session->inside_port &&
+	       LD32(forward->ca, 0) == LD32(session->ca, 0) && LD32(forward->ca, 4) == LD32(session->ca, 4) &&
+	       LD32(forward->ca, 8) == LD32(session->ca, 8) && LD32(forward->ca, 12) == LD32(session->ca, 12);
+}
+
+/* Tells standbys of the session w->key. */
+__attribute__((noinline)) int nat_session_tell(__u32 slot)
+{
+	struct nat_work *w = nat_work(slot);
+	struct nat_event_session *event;
+	struct nat_session *session;
+
+	if (!w)
+		return 0;
+	session = bpf_map_lookup_elem(&map_nat_session, &w->key);
+	if (!session)
+		return 0;
+	session->told_boot_ns = session->expires_boot_ns;
+	__sync_fetch_and_add(&session->revision, 1);
+	event = nat_event_reserve(sizeof(*event));
+	if (event) {
+		nat_event_session(event, NAT_EVENT_SESSION_CHANGED, w, session);
+		bpf_ringbuf_submit(event, 0);
+	}
+	return 0;
+}
+
+/* A packet of the session w->key: it lives on (RFC 4787 REQ-6, both ways).  'anew': it had run out, and begins again. */
+static __always_inline void nat_session_touch(struct nat_work *w, struct nat_session *session, __u32 direction, bool anew)
+{
+	__u32 before = READ_ONCE(session->flags), seen = before;
+	__u64 timeout, expires, tell;
+
+	if (anew) {
+		seen = nat_first_flags(w->key.protocol, w->flow.tcp_flags, direction);
+		if (seen != before)
+			session->flags = seen;
+	} else if (w->key.protocol == IPPROTO_TCP) {
+		seen = nat_tcp_advance(before, w->flow.tcp_flags, direction);
+		/* Bit by bit: the other direction may be on another processor. */
+		if (seen & ~before)
+			__sync_fetch_and_or(&session->flags, seen & ~before);
+		if (before & ~seen)
+			__sync_fetch_and_and(&session->flags, ~(before & ~seen));
+	}
+	timeout = nat_timeout(w->key.protocol, seen);
+	expires = w->now + timeout;
+	session->expires_boot_ns = expires;
+	tell = timeout / 4;
+	if (tell > NAT_TELL_NS_MAX)
+		tell = NAT_TELL_NS_MAX;
+	if (!anew && seen == before && expires <= session->told_boot_ns + tell)
+		return;
+	nat_session_tell(NAT_SLOT_PACKET);
+}
+
+/* Counts one more session of a network, or refuses it. */
+static __always_inline int nat_session_reserve(struct nat_work *w, __u32 network_id)
+{
+	struct nat_usage *usage = nat_usage(w, network_id);
+	struct nat_quota *quota;
+
+	if (!usage)
+		return WEFT_DROP_NAT_TABLE_FULL;
+	quota = bpf_map_lookup_elem(&map_gateway_quota, &network_id);
+	if (quota && __sync_fetch_and_add(&usage->sessions, 1) < quota->sessions)
+		return 0;
+	if (quota)
+		__sync_fetch_and_sub(&usage->sessions, 1);
+	__sync_fetch_and_add(&usage->denied_sessions, 1);
+	return WEFT_DROP_NAT_FLOW_QUOTA;
+}
+
+static __always_inline void nat_session_unreserve(__u32 network_id)
+{
+	struct nat_usage *usage = bpf_map_lookup_elem(&map_nat_usage, &network_id);
+
+	if (usage)
+		__sync_fetch_and_sub(&usage->sessions, 1);
+}
+
+static __always_inline void nat_reverse_key_of(struct nat_work *w, const struct nat_session *session)
+{
+	w->reverse_key.network_id = session->network_id;
+	addr_copy(w->reverse_key.ca, session->ca);
+	addr_copy(w->reverse_key.remote, w->key.remote);
+	w->reverse_key.port = session->inside_port;
+	w->reverse_key.remote_port = w->key.remote_port;
+	w->reverse_key.protocol = w->key.protocol;
+}
+
+/* Makes the session w->key from w->session, whose owner, kind and flags are filled; it has been counted.  0, NAT_AGAIN (it is there), or a
+ * reason. */
+__attribute__((noinline)) int nat_session_add(__u32 slot)
+{
+	struct nat_work *w = nat_work(slot);
+	struct nat_event_session *event;
+	int error;
+
+	if (!w)
+		return WEFT_DROP_NAT_TABLE_FULL;
+	nat_session_self(w->session.self, &w->key);
+	w->session.pad = 0;
+	w->session.revision = 0;
+	w->session.expires_boot_ns = w->now + nat_timeout(w->key.protocol, w->session.flags);
+	w->session.told_boot_ns = w->session.expires_boot_ns;
+	w->session.ticket = nat_ticket();
+	event = nat_event_reserve(sizeof(*event));
+	error = bpf_map_update_elem(&map_nat_session, &w->key, &w->session, BPF_NOEXIST);
+	if (error) {
+		error = error == -17 /* EEXIST */ ? NAT_AGAIN : WEFT_DROP_NAT_TABLE_FULL;
+		goto discard;
+	}
+	if (w->session.kind == NAT_SESSION_FORWARD) {
+		nat_reverse_key_of(w, &w->session);
+		w->reverse.segment = w->key.segment;
+		addr_copy(w->reverse.address, w->key.address);
+		w->reverse.external_port = w->key.external_port;
+		if (bpf_map_update_elem(&map_nat_reverse, &w->reverse_key, &w->reverse, BPF_ANY))
+			goto full;
+	}
+	__builtin_memset(&w->entry, 0, sizeof(w->entry));
+	w->entry.kind = NAT_QUEUE_SESSION;
+	w->entry.ticket = w->session.ticket;
+	w->entry.session = w->key;
+	if (bpf_map_push_elem(&map_nat_queue, &w->entry, 0))
+		goto full;
+	if (event) {
+		nat_event_session(event, NAT_EVENT_SESSION_ADDED, w, &w->session);
+		bpf_ringbuf_submit(event, 0);
+	}
+	return 0;
+full:
+	bpf_map_delete_elem(&map_nat_session, &w->key);
+	error = WEFT_DROP_NAT_TABLE_FULL;
+discard:
+	if (event)
+		bpf_ringbuf_discard(event, 0);
+	return error;
+}
+
+/* The record of the external port of w->key, and its block. */
+static __always_inline struct nat_block *nat_key_block(struct nat_work *w)
+{
+	w->block_key.segment = w->key.segment;
+	addr_copy(w->block_key.address, w->key.address);
+	w->block_key.block = bpf_ntohs(w->key.external_port) >> 6;
+	return bpf_map_lookup_elem(&map_nat_block, &w->block_key);
+}
+
+/* One session more of the mapping at w->key.  False: it is being retired. */
+static __always_inline bool nat_mapping_enter(struct nat_work *w)
+{
+	struct nat_block *block = nat_key_block(w);
+	struct nat_port *port;
+	__u32 try, before;
+
+	if (!block)
+		return false;
+	port = &block->ports[bpf_ntohs(w->key.external_port) & (NAT_BLOCK_PORTS - 1)];
+#pragma clang loop unroll(disable)
+	for (try = 0; try < 4 * NAT_TRIES; try++) {
+		before = READ_ONCE(port->sessions);
+		if (!before || before & NAT_DEAD)
+			return false;
+		if (__sync_val_compare_and_swap(&port->sessions, before, before + 1) == before)
+			return true;
+	}
+	return false;
+}
+
+/* One session fewer of the mapping at w->key; it goes with its last one, and its port to the holder's free list. */
+__attribute__((noinline)) int nat_mapping_leave(__u32 slot)
+{
+	struct nat_work *w = nat_work(slot);
+	struct nat_event_mapping *event;
+	struct nat_mapping *mapping;
+	struct nat_block *block;
+	struct nat_port *port;
+	__u32 external_port;
+
+	if (!w)
+		return 0;
+	block = nat_key_block(w);
+	if (!block)
+		return 0;
+	external_port = bpf_ntohs(w->key.external_port);
+	port = &block->ports[external_port & (NAT_BLOCK_PORTS - 1)];
+	if (port->state != NAT_PORT_USED)
+		return 0;
+	if (__sync_fetch_and_sub(&port->sessions, 1) != 1)
+		return 0;
+	if (__sync_val_compare_and_swap(&port->sessions, 0, NAT_DEAD) != 0)
+		return 0;
+	w->mapping_key.network_id = block->head.network_id;
+	addr_copy(w->mapping_key.ca, block->head.ca);
+	w->mapping_key.port = port->inside_port;
+	w->mapping_key.protocol = port->protocol;
+	w->mapping_key.pad = 0;
+	w->source_key.network_id = block->head.network_id;
+	w->source_key.pool = block->head.pool;
+	addr_copy(w->source_key.ca, block->head.ca);
+	w->address.segment = w->key.segment;
+	addr_copy(w->address.address, w->key.address);
+	w->reference = block->head.address_index << 16 | external_port;
+	mapping = bpf_map_lookup_elem(&map_nat_mapping, &w->mapping_key);
+	if (mapping)
+		w->mapping = *mapping;
+	event = nat_event_reserve(sizeof(*event));
+	bpf_map_delete_elem(&map_nat_mapping, &w->mapping_key);
+	nat_port_give(slot, 1);
+	if (event) {
+		nat_event_mapping(event, NAT_EVENT_MAPPING_RETIRED, w);
+		bpf_ringbuf_submit(event, 0);
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What is over goes: packages/forwarding/src/nat/sweep.ts.  Each session stands in the queue once, and each holder without mappings; a step takes
+ * the head of the queue, and what is not over goes to its tail.  So one run does bounded work, the next goes on where it ended, and no table is
+ * scanned. */
+#ifndef WEFT_NAT_SWEEP_H
+#define WEFT_NAT_SWEEP_H
+
+#include "nat_session.h"
+
+#define NAT_RELEASES 8
+#define NAT_SWEEP_MAX 65536
+
+struct nat_sweep {
+	__u32 steps;
+	__u32 sessions;
+	__u32 blocks;
+};
+
+static __always_inline bool nat_owned(const struct nat_work *w, __u32 network_id)
+{
+	struct weft_gateway_shard *shard = nat_shard(network_id);
+
+	return shard && w->now < shard->deadline_boot_ns;
+}
+
+/* The session of w->entry.  0: still queued as it was; 1: not queued any more; 2: retired, too. */
+__attribute__((noinline)) int nat_sweep_session(__u32 slot)
+{
+	struct nat_work *w = nat_work(slot);
+	struct nat_event_session *event;
+	struct nat_session *session;
+	__u64 expires;
+
+	if (!w)
+		return 1;
+	w->key = w->entry.session;
+	session = bpf_map_lookup_elem(&map_nat_session, &w->key);
+	if (!session || session->ticket != w->entry.ticket)
+		return 1;
+	expires = session->expires_boot_ns;
+	if ((expires > w->now && nat_is_forwarded(&w->key, session)) || !nat_owned(w, session->network_id))
+		return 0;
+	/* A packet may have come in between. */
+	if (__sync_val_compare_and_swap(&session->expires_boot_ns, expires, 0) != expires)
+		return 0;
+	w->session = *session;
+	w->session.expires_boot_ns = expires;
+	event = nat_event_reserve(sizeof(*event));
+	bpf_map_delete_elem(&map_nat_session, &w->key);
+	if (event) {
+		nat_event_session(event, NAT_EVENT_SESSION_RETIRED, w, &w->session);
+		bpf_ringbuf_submit(event, 0);
+	}
+	if (w->session.kind == NAT_SESSION_FORWARD) {
+		nat_reverse_key_of(w, &w->session);
+		bpf_map_delete_elem(&map_nat_reverse, &w->reverse_key);
+	}
+	nat_session_unreserve(w->session.network_id);
+	if (w->session.kind == NAT_SESSION_MAPPING)
+		nat_mapping_leave(slot);
+	return 2;
+}
+
+/* Gives the newest block of the holder back. */
+__attribute__((noinline)) int nat_block_release(__u32 slot)
+{
+	struct nat_work *w = nat_work(slot);
+	struct nat_event_block *event;
+	struct nat_source *source;
+	struct nat_usage *usage;
+	struct nat_block *block;
+	__u32 newest, number;
+
+	if (!w)
+		return 0;
+	source = bpf_map_lookup_elem(&map_nat_source, &w->source_key);
+	if (!source)
+		return 0;
+	newest = source->state.newest;
+	nat_port_at(w, source, newest);
+	block = bpf_map_lookup_elem(&map_nat_block, &w->block_key);
+	if (block)
+		w->block.head = block->head;
+	number = w->block_key.block;
+	w->address.segment = w->block_key.segment;
+	addr_copy(w->address.address, w->block_key.address);
+	event = nat_event_reserve(sizeof(*event));
+	bpf_spin_lock(&source->lock);
+	source->state.newest = w->block.head.next;
+	source->state.blocks--;
+	source->state.version++;
+	w->source_state = source->state;
+	bpf_spin_unlock(&source->lock);
+	bpf_map_delete_elem(&map_nat_block, &w->block_key);
+	usage = bpf_map_lookup_elem(&map_nat_usage, &w->source_key.network_id);
+	if (usage)
+		__sync_fetch_and_sub(&usage->blocks, 1);
+	if (event) {
+		nat_event_block(event, NAT_EVENT_BLOCK_RELEASED, w);
+		bpf_ringbuf_submit(event, 0);
+	}
+	nat_ring_push(slot, number, (w->now + NAT_SECOND - 1) / NAT_SECOND);
+	return 1;
+}
+
+/* The holder of w->entry.  Negative: not queued any more; else queued, and so many blocks were released.  ~n: both. */
+__attribute__((noinline)) int nat_sweep_source(__u32 slot)
+{
+	struct nat_work *w = nat_work(slot);
+	struct nat_source *source;
+	__u32 i, released = 0;
+	bool busy = false, marked = false;
+
+	if (!w)
+		return -1;
+	w->source_key = w->entry.source;
+	source = bpf_map_lookup_elem(&map_nat_source, &w->source_key);
+	if (!source)
+		return -1;
+	if (!(source->state.flags & NAT_SOURCE_RELEASING)) {
+		bool due = w->now >= source->state.idle_boot_ns + NAT_HOLD_NS && nat_owned(w, w->source_key.network_id);
+
+		bpf_spin_lock(&source->lock);
+		if (source->state.mappings) {
+			source->state.flags &= ~NAT_SOURCE_QUEUED;
+			busy = true;
+		} else if (due) {
+			source->state.flags |= NAT_SOURCE_RELEASING;
+			source->state.version++;
+			source->state.free_head = 0;
+			source->state.free_tail = 0;
+			source->state.free_count = 0;
+			source->state.fresh = 0;
+			source->state.fresh_left = 0;
+			source->state.idle_boot_ns = w->now;
+			marked = true;
+		}
+		bpf_spin_unlock(&source->lock);
+		(void)marked;
+		return busy ? -1 : 0;
+	}
+	/* Who looked at it before it was marked has long finished when time has passed. */
+	if (w->now <= source->state.idle_boot_ns)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < NAT_RELEASES; i++) {
+		if (!READ_ONCE(source->state.blocks))
+			break;
+		released += nat_block_release(slot);
+	}
+	if (READ_ONCE(source->state.blocks))
+		return released;
+	bpf_map_delete_elem(&map_nat_source, &w->source_key);
+	return ~released;
+}
+
+static long nat_sweep_step(__u32 index, struct nat_sweep *sweep)
+{
+	struct nat_work *w = nat_work(NAT_SLOT_SWEEP);
+	bool keep = true;
+	int result;
+
+	(void)index;
+	if (!w || bpf_map_pop_elem(&map_nat_queue, &w->entry))
+		return 1;
+	sweep->steps++;
+	if (w->entry.kind == NAT_QUEUE_SOURCE) {
+		result = nat_sweep_source(NAT_SLOT_SWEEP);
+		keep = result >= 0;
+		sweep->blocks += keep ? result : ~result;
+		if (keep) {
+			__builtin_memset(&w->entry, 0, sizeof(w->entry));
+			w->entry.kind = NAT_QUEUE_SOURCE;
+			w->entry.source = w->source_key;
+		}
+	} else {
+		result = nat_sweep_session(NAT_SLOT_SWEEP);
+		keep = result == 0;
+		sweep->sessions += result == 2;
+	}
+	if (keep)
+		bpf_map_push_elem(&map_nat_queue, &w->entry, 0);
+	return 0;
+}
+
+/* Run by the agent, not attached: at most cb[0] steps.  Says in cb[1..3] how many steps there were, sessions and blocks retired. */
+SEC("tc")
+int nat_sweep(struct __sk_buff *skb)
+{
+	struct nat_work *w = nat_work(NAT_SLOT_SWEEP);
+	struct nat_sweep sweep = {};
+	__u32 budget = skb->cb[0];
+
+	if (!w)
+		return TC_ACT_SHOT;
+	w->now = weft_now();
+	bpf_loop(budget < NAT_SWEEP_MAX ? budget : NAT_SWEEP_MAX, nat_sweep_step, &sweep, 0);
+	skb->cb[1] = sweep.steps;
+	skb->cb[2] = sweep.sessions;
+	skb->cb[3] = sweep.blocks;
+	return TC_ACT_SHOT;
+}
+
+#endif

@@ -1,0 +1,88 @@
+import type { BpfMap } from '@weft/bpf';
+import { NAT_TABLES, type NatKey, type NatRowOf, type NatStore, type NatTable, type NatValue, type QueueEntry } from '@weft/forwarding';
+import { NAT_CODECS, sessionKey, sourceKey } from './codec.ts';
+import { NAT_COUNTERS, NAT_MAP_LAYOUT, NAT_QUEUE_ENTRY, NAT_QUEUE_ENTRY_BYTES, NAT_QUEUE_KIND } from './layout.ts';
+
+/**
+ * The NAT's state in the kernel's maps, row by row. What the programs write meanwhile may be overwritten by `set`: the agent sets rows only of
+ * shards that this member does not own, and of tables that are its own to write (`pool`, `free`, `quota`).
+ */
+export class NatMaps implements NatStore {
+  readonly #maps: Readonly<Record<NatTable, BpfMap>>;
+  readonly #queue: BpfMap;
+  readonly #counters: BpfMap;
+
+  /** @param map Gives a map by its name in the compiled object. */
+  constructor(map: (name: string) => BpfMap) {
+    this.#maps = Object.fromEntries(NAT_TABLES.map((table) => [table, map(NAT_MAP_LAYOUT[table].map)])) as Record<NatTable, BpfMap>;
+    this.#queue = map('map_nat_queue');
+    this.#counters = map('map_nat_counter');
+  }
+
+  get<T extends NatTable>(table: T, key: NatKey<T>): NatValue<T> | undefined {
+    const value = this.#maps[table].lookup(encodeKey(table, key));
+    return value && NAT_CODECS[table].decodeValue(viewOf(value));
+  }
+
+  set<T extends NatTable>(table: T, key: NatKey<T>, value: NatValue<T>): void {
+    const bytes = new Uint8Array(NAT_MAP_LAYOUT[table].valueBytes);
+    NAT_CODECS[table].encodeValue(viewOf(bytes), value, key);
+    this.#maps[table].update(encodeKey(table, key), bytes);
+  }
+
+  delete<T extends NatTable>(table: T, key: NatKey<T>): boolean {
+    return this.#maps[table].delete(encodeKey(table, key));
+  }
+
+  *rows<T extends NatTable>(table: T): Generator<NatRowOf<T>> {
+    const codec = NAT_CODECS[table];
+    for (const [key, value] of this.#maps[table].entries()) {
+      yield { table, key: codec.decodeKey(viewOf(key)), value: codec.decodeValue(viewOf(value)) };
+    }
+  }
+
+  enqueue(entry: QueueEntry): void {
+    const bytes = new Uint8Array(NAT_QUEUE_ENTRY_BYTES);
+    const view = viewOf(bytes);
+    view.setUint32(NAT_QUEUE_ENTRY.kind, NAT_QUEUE_KIND[entry.kind], true);
+    if (entry.kind === 'session') {
+      view.setBigUint64(NAT_QUEUE_ENTRY.ticket, entry.ticket, true);
+      sessionKey.encode(view, NAT_QUEUE_ENTRY.key, entry.key);
+    } else {
+      sourceKey.encode(view, NAT_QUEUE_ENTRY.key, entry.key);
+    }
+    this.#queue.update(new Uint8Array(0), bytes);
+  }
+
+  get serial(): bigint {
+    return this.#counter('serial');
+  }
+
+  /** Never goes back: the programs may count on meanwhile. */
+  raiseSerial(serial: bigint): void {
+    if (serial <= this.serial) return;
+    const key = new Uint8Array(4);
+    const value = this.#counters.lookup(key)!;
+    viewOf(value).setBigUint64(NAT_COUNTERS.serial, serial, true);
+    this.#counters.update(key, value);
+  }
+
+  /** Events that found the ring full, and packets dropped for too many processors at one holder. */
+  counters(): { readonly eventsLost: bigint; readonly contended: bigint } {
+    return { eventsLost: this.#counter('eventsLost'), contended: this.#counter('contended') };
+  }
+
+  #counter(field: keyof typeof NAT_COUNTERS): bigint {
+    return viewOf(this.#counters.lookup(new Uint8Array(4))!).getBigUint64(NAT_COUNTERS[field], true);
+  }
+}
+
+function encodeKey<T extends NatTable>(table: T, key: NatKey<T>): Uint8Array {
+  const bytes = new Uint8Array(NAT_MAP_LAYOUT[table].keyBytes);
+  NAT_CODECS[table].encodeKey(viewOf(bytes), key);
+  return bytes;
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Port mapping alone, for tests: the frame is a flow, 14 bytes of Ethernet, then struct gateway_flow; the answer stands in cb[] and behind it. */
+#include "../../bpf/lib/drops.h"
+#include "../../bpf/lib/nat_inbound.h"
+#include "../../bpf/lib/nat_outbound.h"
+#include "../../bpf/lib/nat_sweep.h"
+
+#define FLOW_AT ETH_HLEN
+#define ANSWER_AT (ETH_HLEN + sizeof(struct gateway_flow))
+
+static __always_inline int answer(struct __sk_buff *skb, int reason, const struct gateway_translation *t)
+{
+	skb->cb[0] = reason;
+	bpf_skb_store_bytes(skb, ANSWER_AT, t, sizeof(*t), 0);
+	return TC_ACT_SHOT;
+}
+
+SEC("tc")
+int harness_out(struct __sk_buff *skb)
+{
+	struct gateway_translation t = {};
+	struct gateway_flow flow;
+
+	if (bpf_skb_load_bytes(skb, FLOW_AT, &flow, sizeof(flow)))
+		return TC_ACT_OK;
+	return answer(skb, nat_outbound(&flow, WEFT_SOURCE_POOL, skb->cb[1], &t), &t);
+}
+
+SEC("tc")
+int harness_in(struct __sk_buff *skb)
+{
+	struct weft_external_address address = {};
+	struct gateway_translation t = {};
+	struct gateway_flow flow;
+
+	if (bpf_skb_load_bytes(skb, FLOW_AT, &flow, sizeof(flow)))
+		return TC_ACT_OK;
+	return answer(skb, nat_inbound(&flow, &address, &t), &t);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
