@@ -105,8 +105,11 @@ export function expectationOf(a: Side, b: Side, peerPa: Uint8Array, ifindex: num
   const mayBeRefused = isCut && isUncuttable;
   const counted = (reason: DropReason): Counted => ({ host: 'A', ifindex, vsid: verdict.countedVsid, reason, most: 1 });
   const nothing = { verdict, delivery: undefined, mayVanish: undefined, mayBeRefused };
-  if (isMisplaced(frame, open) && isBehindOffloadCheck(verdict))
-    return { ...nothing, drop: counted(DropReason.CHECKSUM_OFFLOAD_MISPLACED) };
+  if (isMisplaced(frame, open) && isBehindOffloadCheck(verdict)) {
+    // Before the way is known: counted for the port's own subnet.
+    const vsid = a.tables.port(ifindex)?.vsid ?? 0;
+    return { ...nothing, drop: { ...counted(DropReason.CHECKSUM_OFFLOAD_MISPLACED), vsid } };
+  }
   const drop = verdict.reason === DropReason.NONE ? undefined : counted(verdict.reason);
   if (verdict.frame === undefined) return { ...nothing, drop };
   const mayVanish = vanishes(taken, verdict);
