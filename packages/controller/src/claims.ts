@@ -1,6 +1,6 @@
 import type { RecordEntry } from '@weft/bus';
 import { type Claim, configKey, configPrefix, parseKey, WeftError } from '@weft/model';
-import { type Author, Retry } from './components.ts';
+import { type Author, mapLimit, Retry } from './components.ts';
 import { firstVsid, nextVsid } from './ids.ts';
 import type { IntentLease } from './intent-lease.ts';
 import type { Records } from './records.ts';
@@ -13,8 +13,12 @@ import type { WorldLoader } from './world-loader.ts';
 //     ├─ its document holds it ──────────► taken: a problem of the request
 //     ├─ its request is still under way ─► busy: plan again a little later
 //     └─ neither: a leftover ────────────► taken over by CAS
+//
+// Giving a value up is under way as well, until nobody can take it back: before a document is written without the value, the claim is put in the name
+// of the request that does so. Else another one would take over what looks like a leftover, and the first, undone, hold it too.
 
 const ATTEMPTS = 8;
+const PARALLEL = 16;
 const MAX_VSID_PROBES = 4_096;
 
 export interface WantedClaim {
@@ -31,6 +35,12 @@ interface Acquired {
   readonly previous: Claim | undefined;
 }
 
+/** A value that a document loses. */
+export interface UnusedClaim {
+  readonly key: string;
+  readonly owner: string;
+}
+
 /** The claims one attempt of a request makes. */
 export class ClaimSet {
   readonly #records: Records;
@@ -38,15 +48,22 @@ export class ClaimSet {
   readonly #author: Author;
   readonly #lease: IntentLease;
   readonly #acquired: Acquired[] = [];
-  readonly #yields: (claim: Claim, key: string) => boolean;
+  readonly #givenUp: RecordEntry[] = [];
+  readonly #yieldedBy: (key: string) => WantedClaim | undefined;
 
-  /** @param yields Says of a claim in use that its document gives the value up in this very request. */
-  constructor(records: Records, loader: WorldLoader, author: Author, lease: IntentLease, yields: (claim: Claim, key: string) => boolean) {
+  /** @param yieldedBy Who gives the claimed value up in this very request. */
+  constructor(
+    records: Records,
+    loader: WorldLoader,
+    author: Author,
+    lease: IntentLease,
+    yieldedBy: (key: string) => WantedClaim | undefined,
+  ) {
     this.#lease = lease;
     this.#records = records;
     this.#loader = loader;
     this.#author = author;
-    this.#yields = yields;
+    this.#yieldedBy = yieldedBy;
   }
 
   /** @throws {Retry} When it is taken or busy: a new plan says which. */
@@ -90,11 +107,32 @@ export class ClaimSet {
     throw new WeftError('WEFT_ERR_CONTROLLER_CONFLICT', 'Cannot allocate a network id: all are used');
   }
 
-  /** Gives back what this attempt took. Failures are left to whoever meets the leftover. @throws {WeftError} When the lease is lost. */
+  /** To be called before the documents are written without these values. @throws {Retry} When one was taken meanwhile. */
+  async giveUp(unused: UnusedClaim): Promise<void> {
+    this.#lease.check();
+    const current = await this.#records.get(this.#records.config, unused.key);
+    // Another one's: a port of this request has taken it over.
+    if (current?.record?.kind !== 'claim' || current.record.value.owner !== unused.owner) return;
+    const value: Claim = { ...current.record.value, requestId: this.#author.requestId };
+    const mine = current.record.value.requestId === value.requestId;
+    this.#givenUp.push(mine ? current : await this.#records.put(this.#author, unused.key, '', current, { kind: 'claim', value }));
+  }
+
+  /** Removes what was given up, once nothing can be undone any more. */
+  async dropGivenUp(): Promise<void> {
+    await mapLimit(this.#givenUp, PARALLEL, async ({ key, revision }) => await this.#records.config.purge(key, revision));
+    this.#givenUp.length = 0;
+  }
+
+  /**
+   * Gives back what this attempt took, once its documents are undone; what a document holds all the same stays claimed. Failures are left to whoever
+   * meets the leftover. @throws {WeftError} When the lease is lost.
+   */
   async release(): Promise<void> {
     for (const { entry, previous } of this.#acquired.reverse()) {
       this.#lease.check();
       try {
+        if (entry.record?.kind === 'claim' && (await this.#loader.holds(entry.key, entry.record.value))) continue;
         if (previous === undefined) await this.#records.config.purge(entry.key, entry.revision);
         else await this.#records.tryPut(this.#author, entry.key, '', entry, { kind: 'claim', value: previous });
       } catch (error) {
@@ -120,16 +158,18 @@ export class ClaimSet {
       } else {
         const claim = current.record.value;
         const mine = claim.owner === owner && claim.ownerKey === ownerKey;
+        const yielder = this.#yieldedBy(key);
         if (mine && claim.requestId === this.#author.requestId) {
-          // Made by this request before; unless a document holds it by now, it is this attempt's to give back.
-          if (!(await this.#loader.holds(key, claim))) this.#acquired.push({ entry: current, previous: undefined });
+          // Made by this request before it was resumed: this attempt's to give back.
+          const previous = yielder && { owner: yielder.owner, ownerKey: yielder.ownerKey, requestId: this.#author.requestId };
+          this.#acquired.push({ entry: current, previous });
           return 'ours';
         }
         // In this order: an intent ends only after its documents stand, so whoever is not under way any more is seen to hold the value.
-        const underWay = await this.#isUnderWay(claim.requestId);
+        const underWay = claim.requestId !== this.#author.requestId && (await this.#records.isUnderWay(claim.requestId));
         const held = await this.#loader.holds(key, claim);
         if (held && mine) return 'ours';
-        const yielded = held && this.#yields(claim, key);
+        const yielded = held && yielder?.owner === claim.owner;
         if (held && !yielded) return 'taken';
         if (!held && underWay) return 'busy';
         const taken = await this.#records.tryPut(this.#author, key, '', current, { kind: 'claim', value });
@@ -142,17 +182,28 @@ export class ClaimSet {
     }
     return 'busy';
   }
-
-  async #isUnderWay(requestId: string): Promise<boolean> {
-    if (requestId === this.#author.requestId) return false;
-    return (await this.#records.value(configKey.intent(requestId), 'intent')) !== undefined;
-  }
 }
 
-/** Removes a claim whose document no longer holds the value. Someone else's, and one in use, stay. */
-export async function dropClaim(records: Records, loader: WorldLoader, key: string, owner: string): Promise<void> {
-  const entry = await records.get(records.config, key);
-  if (entry?.record?.kind !== 'claim' || entry.record.value.owner !== owner) return;
-  if (await loader.holds(key, entry.record.value)) return;
-  await records.config.purge(key, entry.revision);
+/**
+ * After a request was resumed, and ended: what its first controller claimed, and the request did not come to use, goes back to the port that has the
+ * value, or to nobody.
+ */
+export async function sweepClaims(
+  records: Records,
+  loader: WorldLoader,
+  author: Author,
+  holderOf: (key: string) => WantedClaim | undefined,
+): Promise<void> {
+  for (const entry of await records.all(records.config, configPrefix.claims)) {
+    if (entry.record?.kind !== 'claim' || entry.record.value.requestId !== author.requestId) continue;
+    const parsed = parseKey('config', entry.key);
+    // Network ids are never given back.
+    if (parsed?.kind !== 'claim' || parsed.what === 'network-id' || (await loader.holds(entry.key, entry.record.value))) continue;
+    const holder = holderOf(entry.key);
+    if (holder === undefined) await records.config.purge(entry.key, entry.revision);
+    else {
+      const { owner, ownerKey } = holder;
+      await records.tryPut(author, entry.key, '', entry, { kind: 'claim', value: { owner, ownerKey, requestId: author.requestId } });
+    }
+  }
 }

@@ -1,27 +1,25 @@
 import type { RecordEntry } from '@weft/bus';
 import {
-  addressToken,
   type Claim,
   configKey,
   configPrefix,
   type Plan,
   type PlannedWrite,
   type Port,
-  parseKey,
   type ResourceChange,
   type Tenant,
   type VirtualNetwork,
   type WeftRecord,
 } from '@weft/model';
-import { ClaimSet, dropClaim, type WantedClaim } from './claims.ts';
-import { type Author, isBusFailure, mapLimit, Retry } from './components.ts';
+import { ClaimSet, type UnusedClaim, type WantedClaim } from './claims.ts';
+import { type Author, isBusFailure, isOwn, mapLimit, Retry, undoing } from './components.ts';
 import { ids } from './ids.ts';
 import type { IntentLease } from './intent-lease.ts';
 import type { Records } from './records.ts';
 import type { LoadedWorld, WorldLoader } from './world-loader.ts';
 
 // Carries a plan out, whole or not at all: claims, then documents by CAS, then a second look for what others began meanwhile, then
-// the claims no longer needed. Whatever fails on the way undoes what came before it.
+// the claims no longer needed. Whatever fails on the way undoes what came before it. So nothing is built on a document of a request that is under way.
 //
 // Why a second look: a port is its own document, so the CAS on the network's document does not see it. Whoever adds a port claims its
 // MAC and addresses first and reads the network after; whoever takes a subnet away writes the network first and reads the claims after.
@@ -55,15 +53,17 @@ export class Committer {
    *   bus: what was done stays, to be resumed.
    */
   async carryOut(world: LoadedWorld, plan: Plan): Promise<ResourceChange[]> {
-    const claims = new ClaimSet(this.#records, this.#loader, this.#author, this.#lease, (claim, key) => yields(plan, claim, key));
+    const claims = new ClaimSet(this.#records, this.#loader, this.#author, this.#lease, (key) => yielderOf(plan, key));
     try {
+      await this.#checkSettled(world, plan);
       const networks = await this.#claimNetworks(claims, plan.networks);
       const ports = fillVsids(plan.ports, networks);
       await mapLimit(ports.flatMap(portClaims), PARALLEL, (wanted) => claims.acquire(wanted));
       await this.#checkUnchanged(world, ports, networks);
+      await mapLimit(unusedClaims(networks, ports), PARALLEL, (unused) => claims.giveUp(unused));
       await this.#write(world, plan, networks, ports);
       await this.#lookAgain(world, plan, networks, ports);
-      await this.#dropUnused(networks, ports);
+      await claims.dropGivenUp();
       return this.#describe(plan, networks);
     } catch (error) {
       if (!isBusFailure(error)) {
@@ -72,6 +72,38 @@ export class Committer {
       }
       throw error;
     }
+  }
+
+  /** Undoes what the first controller of a resumed request wrote, when there is nothing to carry out any more. */
+  async abandon(world: LoadedWorld): Promise<void> {
+    for (const entry of [...world.entries.values()].filter((one) => isOwn(this.#author, one)).sort((a, b) => a.revision - b.revision))
+      this.#written.push({ entry, before: entry.change.before, tenant: entry.change.tenant });
+    await this.#undo();
+  }
+
+  /** What the plan replaces or relies on was written by requests that have ended: such a one takes nothing back. */
+  async #checkSettled(world: LoadedWorld, plan: Plan): Promise<void> {
+    const networks = [
+      ...plan.networks.map(({ before, after }) => (after ?? before!.value).id),
+      ...plan.ports.map(({ before, after }) => (after ?? before!.value).routingDomainId),
+    ];
+    const tenants = [
+      ...plan.tenants.map(({ before, after }) => (after ?? before!.value).name),
+      ...plan.networks.map(({ before, after }) => (after ?? before!.value).tenant),
+    ];
+    const ports = plan.ports.map(({ before, after }) =>
+      configKey.port((after ?? before!.value).routingDomainId, (after ?? before!.value).id),
+    );
+    const keys = [...networks.map((id) => configKey.network(id)), ...tenants.map((name) => configKey.tenant(ids.tenant(name))), ...ports];
+    const requests = new Map(
+      keys.flatMap((key) => {
+        const requestId = world.entries.get(key)?.change.requestId;
+        return requestId === undefined || requestId === this.#author.requestId ? [] : [[requestId, key] as const];
+      }),
+    );
+    await mapLimit([...requests], PARALLEL, async ([requestId, key]) => {
+      if (await this.#records.isUnderWay(requestId)) throw new Retry(`${key} was written by request ${requestId}, which has not ended`);
+    });
   }
 
   async #claimNetworks(claims: ClaimSet, planned: readonly PlannedWrite<VirtualNetwork>[]): Promise<PlannedWrite<VirtualNetwork>[]> {
@@ -186,7 +218,8 @@ export class Committer {
     let current = world.entries.get(key);
     // A tombstone, or something the world did not look for, stands where a new document goes.
     if (before === undefined && current === undefined) current = await this.#records.get(this.#records.config, key);
-    if (before === undefined && current?.record !== undefined) throw new Retry(`${key} was made meanwhile`);
+    if (before === undefined && current?.record !== undefined && !isOwn(this.#author, current))
+      throw new Retry(`${key} was made meanwhile`);
     const entry = await this.#records.put(this.#author, key, tenant, current, after);
     this.#written.push({ entry, before, tenant });
   }
@@ -205,7 +238,8 @@ export class Committer {
       for (const subnet of before.value.subnets) {
         if (kept.has(subnet.name)) continue;
         for (const { claim, key } of await this.#claimsBelow(configPrefix.macClaims(subnet.vsid)))
-          if (!going.has(claim.owner)) throw new Retry(`${key}: a port is being made in subnet ${subnet.name}`);
+          if (!going.has(claim.owner) && (await this.#isLive(key, claim)))
+            throw new Retry(`${key}: a port is being made in subnet ${subnet.name}`);
       }
       const narrowed = before.value.subnets.some(
         (subnet) => kept.has(subnet.name) && JSON.stringify(kept.get(subnet.name)) !== JSON.stringify(subnet),
@@ -213,14 +247,16 @@ export class Committer {
       if (!narrowed && after !== undefined) continue;
       const known = new Set([...world.ports.values()].map(({ value }) => value.id));
       for (const { claim, key } of await this.#claimsBelow(configPrefix.addressClaims(before.value.id))) {
-        if (!known.has(claim.owner) && !own.has(claim.owner)) throw new Retry(`${key}: a port is being made in a network that changes`);
+        if (!known.has(claim.owner) && !own.has(claim.owner) && (await this.#isLive(key, claim)))
+          throw new Retry(`${key}: a port is being made in a network that changes`);
       }
     }
     const goneNetworks = new Set(networks.flatMap(({ before, after }) => (after === undefined ? [before!.value.id] : [])));
     for (const { before, after } of plan.tenants) {
       if (after !== undefined) continue;
       for (const { claim, key } of await this.#claimsBelow(configPrefix.networkNameClaims(before!.value.id)))
-        if (!goneNetworks.has(claim.owner)) throw new Retry(`${key}: a network is being made in the tenant`);
+        if (!goneNetworks.has(claim.owner) && (await this.#isLive(key, claim)))
+          throw new Retry(`${key}: a network is being made in the tenant`);
     }
     await mapLimit(ports, PARALLEL, async ({ before, after }) => {
       if (after !== undefined) return;
@@ -229,27 +265,16 @@ export class Committer {
     });
   }
 
+  /** Of another request, or in use; not what was left lying by one that ended. */
+  async #isLive(key: string, claim: Claim): Promise<boolean> {
+    if (claim.requestId === this.#author.requestId) return false;
+    return (await this.#records.isUnderWay(claim.requestId)) || (await this.#loader.holds(key, claim));
+  }
+
   async #claimsBelow(prefix: string): Promise<{ key: string; claim: Claim }[]> {
     return (await this.#records.all(this.#records.config, prefix)).flatMap((entry) =>
       entry.record?.kind === 'claim' ? [{ key: entry.key, claim: entry.record.value }] : [],
     );
-  }
-
-  async #dropUnused(networks: readonly PlannedWrite<VirtualNetwork>[], ports: readonly PlannedWrite<Port>[]): Promise<void> {
-    const unused: { key: string; owner: string }[] = [];
-    for (const { before, after } of networks) {
-      if (before === undefined) continue;
-      const kept = new Set(after?.subnets.map((subnet) => subnet.vsid));
-      for (const { vsid } of before.value.subnets)
-        if (!kept.has(vsid)) unused.push({ key: configKey.vsidClaim(vsid), owner: before.value.id });
-      if (after === undefined) unused.push({ key: networkNameClaim(before.value), owner: before.value.id });
-    }
-    for (const { before, after } of ports) {
-      if (before === undefined) continue;
-      const kept = new Set(after === undefined ? [] : claimKeys(after));
-      for (const key of claimKeys(before.value)) if (!kept.has(key)) unused.push({ key, owner: before.value.id });
-    }
-    await mapLimit(unused, PARALLEL, ({ key, owner }) => dropClaim(this.#records, this.#loader, key, owner));
   }
 
   /** Puts back what was there. What someone has changed since stays: it is theirs. */
@@ -257,7 +282,7 @@ export class Committer {
     for (const { entry, before, tenant } of this.#written.reverse()) {
       // Whoever has taken the request over builds on what is written.
       this.#lease.check();
-      await this.#records.tryPut(this.#author, entry.key, tenant, entry, before);
+      await this.#records.tryPut(undoing(this.#author), entry.key, tenant, entry, before);
     }
     this.#written.length = 0;
   }
@@ -297,7 +322,7 @@ function networkNameClaim(network: VirtualNetwork): string {
   return configKey.networkNameClaim(ids.tenant(network.tenant), ids.network(network.tenant, network.name));
 }
 
-function claimKeys(port: Port): string[] {
+export function claimKeys(port: Port): string[] {
   return [
     configKey.macClaim(port.vsid, port.mac),
     ...port.addresses.map((address) => configKey.addressClaim(port.routingDomainId, address)),
@@ -325,15 +350,34 @@ function fillVsids(ports: readonly PlannedWrite<Port>[], networks: readonly Plan
   });
 }
 
-/** Whether the plan takes the claimed value from the port that has it now. */
-function yields(plan: Plan, claim: Claim, key: string): boolean {
-  const parsed = parseKey('config', key);
-  if (parsed?.kind !== 'claim' || (parsed.what !== 'ca' && parsed.what !== 'mac')) return false;
-  const write = plan.ports.find(({ before }) => before?.value.id === claim.owner);
-  if (write === undefined) return false;
-  if (write.after === undefined) return true;
-  const { after } = write;
-  return parsed.what === 'ca'
-    ? !after.addresses.some((address) => addressToken(address) === parsed.tokens[1])
-    : after.mac.replaceAll(':', '') !== parsed.tokens[1];
+/** Claims of what documents lose. */
+function unusedClaims(networks: readonly PlannedWrite<VirtualNetwork>[], ports: readonly PlannedWrite<Port>[]): UnusedClaim[] {
+  const unused: UnusedClaim[] = [];
+  for (const { before, after } of networks) {
+    if (before === undefined) continue;
+    const kept = new Set(after?.subnets.map((subnet) => subnet.vsid));
+    for (const { vsid } of before.value.subnets)
+      if (!kept.has(vsid)) unused.push({ key: configKey.vsidClaim(vsid), owner: before.value.id });
+    if (after === undefined) unused.push({ key: networkNameClaim(before.value), owner: before.value.id });
+  }
+  for (const { before, after } of ports) {
+    if (before === undefined) continue;
+    const kept = new Set(after === undefined ? [] : claimKeys(after));
+    for (const key of claimKeys(before.value)) if (!kept.has(key)) unused.push({ key, owner: before.value.id });
+  }
+  return unused;
+}
+
+/** The port whose claimed value the plan takes from it. */
+function yielderOf(plan: Plan, key: string): WantedClaim | undefined {
+  const write = plan.ports.find(
+    ({ before, after }) =>
+      before !== undefined && claimKeys(before.value).includes(key) && (after === undefined || !claimKeys(after).includes(key)),
+  );
+  return write?.before && holderClaim(write.before.value, key);
+}
+
+/** The claim by which a port has a value. */
+export function holderClaim(port: Port, key: string): WantedClaim {
+  return { key, owner: port.id, ownerKey: configKey.port(port.routingDomainId, port.id) };
 }

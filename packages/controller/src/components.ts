@@ -1,5 +1,5 @@
-import type { Bus, BusLogger, Identity, Store } from '@weft/bus';
-import { type TrustStore, WeftError } from '@weft/model';
+import type { Bus, BusLogger, Identity, RecordEntry, Store } from '@weft/bus';
+import { type TrustStore, WeftError, type WeftRecord } from '@weft/model';
 
 /** What a controller is made of. */
 export interface ControllerComponents {
@@ -32,6 +32,23 @@ export interface Author {
   readonly key: string;
   readonly name: string;
   readonly requestId: string;
+  /** Of a request that is resumed: from when on, Unix ms, documents that bear its id are its own. An id may come again a quarter of an hour later. */
+  readonly resumedSinceMs?: number;
+}
+
+/** Whether the first controller of a resumed request wrote the document: it counts as not yet changed, so that it is checked, or undone, with the rest. */
+export function isOwn({ requestId, resumedSinceMs }: Author, { change }: RecordEntry): boolean {
+  return resumedSinceMs !== undefined && change.requestId === requestId && change.timeUnixMs >= resumedSinceMs;
+}
+
+/** What a document is taken for in planning. */
+export function plannedFrom(author: Author, entry: RecordEntry): WeftRecord | undefined {
+  return isOwn(author, entry) ? entry.change.before : entry.record;
+}
+
+/** In whose name documents are put back: such a one is as it was before the request. */
+export function undoing(author: Author): Author {
+  return { ...author, requestId: `${author.requestId}/undo` };
 }
 
 /** Someone else was faster, or is in the middle: read everything anew and plan again. */

@@ -1,5 +1,5 @@
 import { type Bucket, commitRecord, type Entry, getRecord, type RecordEntry, readEntry } from '@weft/bus';
-import { type RecordKind, type RecordOf, type Stored, WeftError, type WeftRecord } from '@weft/model';
+import { configKey, isRequestId, type RecordKind, type RecordOf, type Stored, WeftError, type WeftRecord } from '@weft/model';
 import type { Author, ControllerComponents } from './components.ts';
 import { Retry } from './components.ts';
 
@@ -54,13 +54,18 @@ export class Records {
 
   /** All trusted records below a prefix; others are logged and left out. */
   async all(bucket: Bucket, prefix: string): Promise<RecordEntry[]> {
+    return (await this.allWithTombstones(bucket, prefix)).filter(({ record }) => record !== undefined);
+  }
+
+  /** Like `all`, with what was deleted and is still remembered. */
+  async allWithTombstones(bucket: Bucket, prefix: string): Promise<RecordEntry[]> {
     const { entries } = await bucket.snapshot(prefix);
     return entries.flatMap((entry) => {
       try {
         const read = this.#read(bucket, entry);
         const refusal = this.#components.trust.mayWrite(read.change, read.signer);
         if (refusal !== undefined) throw refusal;
-        return read.record === undefined ? [] : [read];
+        return [read];
       } catch (error) {
         if (!(error instanceof WeftError)) throw error;
         this.#components.logger.error(
@@ -70,6 +75,14 @@ export class Records {
         return [];
       }
     });
+  }
+
+  /**
+   * Whether a request may still write, or take back what it wrote. To be asked *after* what it wrote was read: a request ends only after what it
+   * wrote stands, so what is then found to be of a finished one is final.
+   */
+  async isUnderWay(requestId: string): Promise<boolean> {
+    return isRequestId(requestId) && (await this.value(configKey.intent(requestId), 'intent')) !== undefined;
   }
 
   /**

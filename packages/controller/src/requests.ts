@@ -1,4 +1,4 @@
-import { type HandlerResult, type IncomingRequest, openEnvelope, problemOf, type RecordEntry } from '@weft/bus';
+import { type HandlerResult, type IncomingRequest, openEnvelope, problemOf, REQUEST_VALID_MS, type RecordEntry } from '@weft/bus';
 import {
   type ApplyRequest,
   configKey,
@@ -17,7 +17,8 @@ import {
   tenantOfResource,
   WeftError,
 } from '@weft/model';
-import { Committer } from './committer.ts';
+import { sweepClaims } from './claims.ts';
+import { Committer, claimKeys, holderClaim } from './committer.ts';
 import { type Author, type ControllerComponents, isBusFailure, Retry } from './components.ts';
 import { ids } from './ids.ts';
 import { IntentLease } from './intent-lease.ts';
@@ -66,7 +67,7 @@ export class RequestHandler {
         const problems = this.#authorize(command, signer);
         if (problems.length > 0) return { problems, result: undefined };
         if (command.value.dryRun) {
-          const { plan, problems: found } = await this.#plan(command);
+          const { plan, problems: found } = await this.#plan(command, this.#author(signer, request.requestId));
           return answer(found, dryRun(plan));
         }
         return await this.#once(incoming, command);
@@ -88,7 +89,7 @@ export class RequestHandler {
     if (intent.record?.kind !== 'intent') return false;
     const { payload, signer } = openEnvelope(intent.record.value.request, 'request');
     const request = requestCodec.decode(payload);
-    const author = this.#author(signer, request.requestId);
+    const author = { ...this.#author(signer, request.requestId), resumedSinceMs: request.timeUnixMs - REQUEST_VALID_MS };
     const taken = await this.records.tryPut(author, intent.key, '', intent, intent.record);
     if (taken === undefined) return false;
     const { command } = request;
@@ -136,7 +137,9 @@ export class RequestHandler {
     const lease = new IntentLease(this.records, author, clock, intent, this.#resumeAfterMs);
     let done = true;
     try {
-      return await this.#work(command, author, lease);
+      const result = await this.#work(command, author, lease);
+      if (author.resumedSinceMs !== undefined) await this.#sweep(command, author);
+      return result;
     } catch (error) {
       if (isBusFailure(error)) {
         done = false;
@@ -154,8 +157,11 @@ export class RequestHandler {
     let reason = '';
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, BACKOFF_MS * 2 ** Math.min(attempt, 5) * (0.5 + random())));
-      const { world, plan, problems } = await this.#plan(command);
-      if (problems.length > 0) return { problems, result: undefined };
+      const { world, plan, problems } = await this.#plan(command, author);
+      if (problems.length > 0) {
+        await new Committer(this.records, this.#loader, author, lease).abandon(world);
+        return { problems, result: undefined };
+      }
       if (isEmptyPlan(plan)) return answer([], plan.changes);
       try {
         const committer = new Committer(this.records, this.#loader, author, lease);
@@ -173,13 +179,24 @@ export class RequestHandler {
     );
   }
 
-  async #plan(command: ApplyOrDelete): Promise<{ world: LoadedWorld; plan: Plan; problems: readonly Problem[] }> {
-    if (command.kind === 'apply') {
-      const world = await this.#loader.forResources(command.value.resources);
-      return { world, ...planApply(world, command.value, ids) };
-    }
-    const world = await this.#loader.forRefs(command.value.refs);
-    return { world, ...planDelete(world, command.value) };
+  /** What the first controller of a resumed request claimed for nothing. */
+  async #sweep(command: ApplyOrDelete, author: Author): Promise<void> {
+    const { ports } = await this.#load(command, author);
+    await sweepClaims(this.records, this.#loader, author, (key) => {
+      const holder = [...ports.values()].find(({ value }) => claimKeys(value).includes(key));
+      return holder && holderClaim(holder.value, key);
+    });
+  }
+
+  async #load(command: ApplyOrDelete, author: Author): Promise<LoadedWorld> {
+    return command.kind === 'apply'
+      ? await this.#loader.forResources(command.value.resources, author)
+      : await this.#loader.forRefs(command.value.refs, author);
+  }
+
+  async #plan(command: ApplyOrDelete, author: Author): Promise<{ world: LoadedWorld; plan: Plan; problems: readonly Problem[] }> {
+    const world = await this.#load(command, author);
+    return { world, ...(command.kind === 'apply' ? planApply(world, command.value, ids) : planDelete(world, command.value)) };
   }
 
   #authorize(command: ApplyOrDelete, signer: string): Problem[] {

@@ -12,15 +12,17 @@ import {
   networkPath,
   type Port,
   type PortBinding,
+  parseKey,
   portPath,
   type Resource,
   type ResourceRef,
   type Stored,
   type Tenant,
   type VirtualNetwork,
+  type WeftRecord,
   type World,
 } from '@weft/model';
-import { type ControllerComponents, mapLimit } from './components.ts';
+import { type Author, type ControllerComponents, mapLimit, plannedFrom } from './components.ts';
 import { ids } from './ids.ts';
 import type { Records } from './records.ts';
 
@@ -41,7 +43,7 @@ export class WorldLoader {
     this.#components = components;
   }
 
-  async forResources(resources: readonly Resource[]): Promise<LoadedWorld> {
+  async forResources(resources: readonly Resource[], author: Author): Promise<LoadedWorld> {
     const names = new Scope();
     for (const resource of resources) {
       if (resource.kind === 'tenant') names.tenant(resource.value.name);
@@ -54,7 +56,7 @@ export class WorldLoader {
     const rdids = resources.flatMap((resource) =>
       resource.kind === 'network' && isGuid(resource.value.routingDomainId) ? [resource.value.routingDomainId] : [],
     );
-    const draft = await this.#load(names);
+    const draft = await this.#load(names, author);
     await mapLimit([...new Set(vsids)], PARALLEL, async (vsid) => {
       const claim = await this.#records.value(configKey.vsidClaim(vsid), 'claim');
       // A claim whose document does not hold it is a leftover, or under way: taking it decides, not the plan.
@@ -67,13 +69,13 @@ export class WorldLoader {
     return draft;
   }
 
-  async forRefs(refs: readonly ResourceRef[]): Promise<LoadedWorld> {
+  async forRefs(refs: readonly ResourceRef[], author: Author): Promise<LoadedWorld> {
     const names = new Scope();
     for (const ref of refs) {
       if (ref.kind === 'Tenant') names.tenant(ref.name);
       else names.network(ref.tenant, ref.kind === 'VirtualNetwork' ? ref.name : ref.network);
     }
-    const draft = await this.#load(names);
+    const draft = await this.#load(names, author);
     await mapLimit(refs, PARALLEL, async (ref) => {
       if (ref.kind === 'Port') {
         const port = draft.ports.get(portPath(ref.tenant, ref.network, ref.name));
@@ -109,11 +111,17 @@ export class WorldLoader {
 
   /** The network of that name, by the claim of its name. */
   async network(tenant: string, name: string): Promise<(Stored<VirtualNetwork> & { readonly entry: RecordEntry }) | undefined> {
+    const entry = await this.#networkEntry(tenant, name);
+    const network = networkOfName(entry?.record, tenant, name);
+    return entry === undefined || network === undefined ? undefined : { value: network, revision: entry.revision, entry };
+  }
+
+  /** What stands, or stood, where the claim of the name points. */
+  async #networkEntry(tenant: string, name: string): Promise<RecordEntry | undefined> {
     if (!isName(tenant) || !isName(name)) return undefined;
     const claim = await this.#records.value(configKey.networkNameClaim(ids.tenant(tenant), ids.network(tenant, name)), 'claim');
     if (claim === undefined || !isGuid(claim.value.owner)) return undefined;
-    const network = await this.#records.value(configKey.network(claim.value.owner), 'network');
-    return network?.value.tenant === tenant && network.value.name === name ? network : undefined;
+    return await this.#records.get(this.#records.config, configKey.network(claim.value.owner));
   }
 
   /** Whether the document that a claim names holds what is claimed. */
@@ -132,29 +140,36 @@ export class WorldLoader {
     return ids.tenant(network.value.tenant) === first && ids.network(network.value.tenant, network.value.name) === second;
   }
 
-  async #load(names: Scope): Promise<Draft> {
+  async #load(names: Scope, author: Author): Promise<Draft> {
     const draft = new Draft();
     await mapLimit([...names.tenants], PARALLEL, async (name) => {
       if (!isName(name)) return;
       const entry = await this.#records.get(this.#records.config, configKey.tenant(ids.tenant(name)));
       if (entry === undefined) return;
       draft.entries.set(entry.key, entry);
-      if (entry.record?.kind === 'tenant') draft.tenants.set(name, { value: entry.record.value, revision: entry.revision });
+      const record = plannedFrom(author, entry);
+      if (record?.kind === 'tenant') draft.tenants.set(name, { value: record.value, revision: entry.revision });
     });
     await mapLimit([...names.networks.values()], 4, async ([tenant, name]) => {
-      const network = await this.network(tenant, name);
-      if (network === undefined) return;
-      const path = networkPath(tenant, name);
-      draft.networks.set(path, network);
-      draft.entries.set(network.entry.key, network.entry);
-      for (const entry of await this.#records.all(this.#records.config, configPrefix.ports(network.value.id))) {
-        if (entry.record?.kind !== 'port') continue;
+      const network = await this.#networkEntry(tenant, name);
+      const parsed = network && parseKey('config', network.key);
+      if (network === undefined || parsed?.kind !== 'network') return;
+      draft.entries.set(network.key, network);
+      const value = networkOfName(plannedFrom(author, network), tenant, name);
+      if (value !== undefined) draft.networks.set(networkPath(tenant, name), { value, revision: network.revision });
+      for (const entry of await this.#records.allWithTombstones(this.#records.config, configPrefix.ports(parsed.routingDomainId))) {
         draft.entries.set(entry.key, entry);
-        draft.ports.set(portPath(tenant, name, entry.record.value.name), { value: entry.record.value, revision: entry.revision });
+        const port = plannedFrom(author, entry);
+        if (value !== undefined && port?.kind === 'port')
+          draft.ports.set(portPath(tenant, name, port.value.name), { value: port.value, revision: entry.revision });
       }
     });
     return draft;
   }
+}
+
+function networkOfName(record: WeftRecord | undefined, tenant: string, name: string): VirtualNetwork | undefined {
+  return record?.kind === 'network' && record.value.tenant === tenant && record.value.name === name ? record.value : undefined;
 }
 
 class Scope {
