@@ -115,6 +115,8 @@ describe('a port is READY once its program is attached and its claim stands', ()
   });
 
   it('and its program is no leftover to a reconciliation that runs before the attach is reported', async () => {
+    // Long after the start, when no device is spared any more for the last run's sake.
+    await lab.settle(40_000);
     const report = gate();
     a.datapath.attachReportGate = report.closed;
     const answer = begin(a, 1);
