@@ -124,11 +124,11 @@ export class PortClaims {
     const wanted = { portId: port.id, routingDomainId: session.rdid, vsid: port.vsid, hostId, providerAddress } as PortBinding;
     if (placementRefusal(wanted, port) === undefined) return;
     const allowed = port.placement.mode === 'list' ? port.placement.hosts.join(', ') : 'no host';
-    throw new AgentError(
-      'WEFT_ERR_AGENT_PLACEMENT',
-      `Cannot bind ${name(port)} on host ${hostId}: its placement allows ${allowed}; bind it there, or change spec.placement`,
-      { resource: name(port), path: 'spec.placement', value: hostId },
-    );
+    throw new AgentError('WEFT_ERR_AGENT_PLACEMENT', `Cannot bind ${name(port)} on host ${hostId}: its placement allows ${allowed}`, {
+      resource: name(port),
+      path: 'spec.placement',
+      value: hostId,
+    });
   }
 
   checkClaim(request: BindPortRequest, port: Port, binding: PortBinding | undefined): void {
@@ -143,7 +143,7 @@ export class PortClaims {
     if (binding?.state === 'bound' && binding.hostId !== hostId && !request.move) {
       throw new AgentError(
         'WEFT_ERR_AGENT_BOUND_ELSEWHERE',
-        `Cannot bind ${name(port)} on host ${hostId}: host ${binding.hostId} has it (device ${binding.device}, generation ${binding.generation}); unbind it there, or ask for a move (\`weft port migrate\`)`,
+        `Cannot bind ${name(port)} on host ${hostId}: host ${binding.hostId} has it (device ${binding.device}, generation ${binding.generation})`,
         { resource: name(port), value: binding.hostId },
       );
     }

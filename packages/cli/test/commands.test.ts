@@ -161,6 +161,26 @@ describe('weft apply, diff and delete', () => {
     expect(same.code).toBe(0);
   });
 
+  it('diff ends with 2 when it could not compare, and 3 when nobody answered', async () => {
+    const refusal: Problem = {
+      code: 'WEFT_ERR_RULE_VSID_USED',
+      resource: 'VirtualSubnet coke/net/web',
+      path: 'spec.vsid',
+      value: '5001',
+      rule: 'is used',
+      hint: '',
+    };
+    const refused = await run(['diff', '-f', net], () => [refusal]);
+    expect([refused.code, refused.out]).toEqual([2, '']);
+    expect(refused.err).toContain('WEFT_ERR_RULE_VSID_USED');
+    expect((await run(['diff', '-f', file('bad.yaml', 'kind: Nonsense')])).code).toBe(2);
+    expect((await run(['diff', '-f', join(dir, 'absent.yaml')])).code).toBe(2);
+    expect((await run(['diff'])).code).toBe(2);
+    const silent = await run(['diff', '-f', net], undefined, { connectError: new WeftError('WEFT_ERR_BUS_TIMEOUT', 'no answer') });
+    expect(silent.code).toBe(3);
+    expect((await run(['apply', '-f', net], () => [refusal])).code).toBe(1);
+  });
+
   it('delete takes names or manifests, and nothing else', async () => {
     const { sent, out } = await run(['delete', 'port', 'coke/net/web1', 'coke/net/web2'], () => changes('deleted'));
     expect(sent).toMatchObject([
@@ -211,6 +231,105 @@ describe('weft port', () => {
       ['host-b', { kind: 'bindPort', value: { move: true, expectedGeneration: 3 } }],
     ]);
     expect(err).toMatch(/^1\/2 preparing web1 on host-b\n2\/2 claiming the port from host-a\nmoved in /);
+  });
+
+  describe('refused', () => {
+    const refusal = (code: string, rule: string, rest: Partial<Problem> = {}): readonly Problem[] => [
+      { code, resource: 'Port coke/net/web1', path: '', value: '', rule, hint: 'what the agent says', ...rest },
+    ];
+    const bind = (problems: readonly Problem[], ...args: string[]) =>
+      run(
+        ['port', 'bind', 'coke/net/web1', '--tap', 'web1', '--host', 'host-b', ...args],
+        world(() => problems),
+      );
+
+    it('because another host has it: names that host, and the command that moves it', async () => {
+      const { err, code } = await bind(
+        refusal(
+          'WEFT_ERR_AGENT_BOUND_ELSEWHERE',
+          'Cannot bind Port coke/net/web1 on host host-b: host host-a has it (device web1, generation 3)',
+          { value: 'host-a' },
+        ),
+      );
+      expect(err).toContain('host host-a has it (device web1, generation 3)');
+      expect(err).toContain(
+        '→ move it: weft port migrate coke/net/web1 --to host-b; or, if host-a is gone for good: weft port bind coke/net/web1 --host host-b --move',
+      );
+      expect([code, err.includes('what the agent says')]).toEqual([1, false]);
+    });
+    it('because its placement leaves the host out: says which are allowed, and what to change', async () => {
+      const { err } = await bind(
+        refusal('WEFT_ERR_AGENT_PLACEMENT', 'Cannot bind Port coke/net/web1 on host host-b: its placement allows host-a, host-c', {
+          path: 'spec.placement',
+          value: 'host-b',
+        }),
+      );
+      expect(err).toContain('Port coke/net/web1 spec.placement = "host-b"');
+      expect(err).toContain('its placement allows host-a, host-c');
+      expect(err).toContain('→ name a host of its placement with --host, or add host-b to spec.placement of the port and weft apply it');
+    });
+    it('because there is no such device, or it is no TAP: says where to look and what to give instead', async () => {
+      const missing = await bind(
+        refusal('WEFT_ERR_AGENT_DEVICE_MISSING', 'Cannot use device web1: host host-b has none of that name', {
+          resource: '',
+          path: 'device',
+          value: 'web1',
+        }),
+      );
+      expect(missing.err).toContain('→ on host-b: ip link show; give the name of what is there, or --tap web1: the agent then makes it');
+      const kind = await bind(
+        refusal('WEFT_ERR_AGENT_DEVICE_KIND', 'Cannot use device web1 as a TAP: it is none', { path: 'device', value: 'web1' }),
+      );
+      expect(kind.err).toContain('→ weft port bind coke/net/web1 --netdev web1 takes the device as it is');
+    });
+    it('because another port has the device: says names, never ids', async () => {
+      const rule = `Cannot use device web1 for port ${port('web1', 11).id}: it belongs to port ${port('web2', 12).id} (bound) of network ${rdid}`;
+      const { err } = await bind(refusal('WEFT_ERR_AGENT_DEVICE_IN_USE', rule, { resource: `Port ${port('web1', 11).id}` }));
+      expect(err).toContain(
+        'Port coke/net/web1\n    Cannot use device web1 for port coke/net/web1: it belongs to port coke/net/web2 (bound) of network coke/net',
+      );
+      expect(err).not.toMatch(/[0-9a-f]{8}-/);
+    });
+    it('because there is no such host: names the nearest', async () => {
+      const { err, code, sent } = await run(['port', 'migrate', 'coke/net/web1', '--to', 'hots-b'], world());
+      expect(err).toBe(
+        'weft: There is no host "hots-b": did you mean "host-b"? Registered are host-a, host-b; a new one registers when its agent first runs [WEFT_ERR_CLI_NOT_FOUND]\n',
+      );
+      expect([code, sent.length]).toEqual([1, 1]);
+    });
+    it('because the host is silent, or did not answer in time: says which it was, with exit status 3', async () => {
+      const fail = (code: 'WEFT_ERR_BUS_NO_RESPONDER' | 'WEFT_ERR_BUS_TIMEOUT') =>
+        run(
+          ['port', 'bind', 'coke/net/web1', '--tap', 'web1', '--host', 'host-b'],
+          world(() => {
+            throw new WeftError(code, 'Cannot reach weft.v1.cmd.host.host-b: nobody serves it');
+          }),
+        );
+      const silent = await fail('WEFT_ERR_BUS_NO_RESPONDER');
+      expect(silent.err).toMatch(
+        /^weft: Cannot bind port coke\/net\/web1: host host-b is silent: .*nothing was changed.*systemctl status weft-agent/,
+      );
+      const late = await fail('WEFT_ERR_BUS_TIMEOUT');
+      expect(late.err).toMatch(
+        /^weft: Cannot say whether it came to "bind port coke\/net\/web1": host host-b did not answer in time .*Repeat it: done twice is done once/,
+      );
+      expect([silent.code, late.code, silent.err.includes('weft.v1.cmd')]).toEqual([3, 3, false]);
+    });
+    it('at the second step of a move: says how things stand', async () => {
+      const moved = await run(
+        ['port', 'migrate', 'coke/net/web1', '--to', 'host-b'],
+        world((_, command) =>
+          command.kind === 'bindPort'
+            ? refusal('WEFT_ERR_AGENT_GENERATION', 'Cannot bind Port coke/net/web1: its binding is at generation 4, 3 was expected')
+            : undefined,
+        ),
+      );
+      expect(moved.err).toContain(
+        'web1 on host-b stays prepared for the next try; weft describe port coke/net/web1 tells where the port is',
+      );
+      expect(moved.err).toContain('→ someone else bound or moved it meanwhile: weft describe port coke/net/web1, then decide again');
+      expect(moved.sent.map(([, command]) => command.kind)).toEqual(['list', 'preparePort', 'bindPort']);
+    });
   });
 
   it('unbinds at the host that has it, and is content when none has', async () => {

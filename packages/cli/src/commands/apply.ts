@@ -2,7 +2,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ManifestFile, type ParsedManifests, parseManifests, type ResourceChange } from '@weft/model';
 import type { Command } from 'commander';
-import { CliError, CliErrorCode, ExitCode } from '../core/errors.ts';
+import { CliError, CliErrorCode, ExitCode, NotComparedError } from '../core/errors.ts';
 import { readText } from '../core/files.ts';
 import type { Io } from '../core/io.ts';
 import { ask, RefusedError, type Session } from '../core/session.ts';
@@ -133,15 +133,20 @@ export function registerApply(program: Command, deps: Deps): void {
     .command('diff')
     .summary('what apply would change')
     .description(
-      'Compares manifests with what stands, field by field, and changes nothing. Exit status 0 when there is no difference, 1 when there is.',
+      'Compares manifests with what stands, field by field, and changes nothing.\nExit status: 0 no difference, 1 a difference, 2 the manifests are wrong or refused (or the command line is), 3 NATS or a controller does not answer.',
     )
     .requiredOption('-f, --filename <path...>', 'file, directory (its *.yaml, *.yml, *.json) or - for standard input')
     .option('--json', 'print JSON')
     .addHelpText('after', examples('weft diff -f net.yaml', 'weft diff -f net.yaml --json'))
     .action(async (options: ApplyOptions, command: Command) => {
-      const parsed = await loadResources(options.filename, deps.io);
-      const changes =
-        parsed.resources.length === 0 ? [] : await withSession(deps, command, (session) => applyResources(session, parsed, true));
+      const compare = async (): Promise<readonly ResourceChange[]> => {
+        const parsed = await loadResources(options.filename, deps.io);
+        if (parsed.resources.length === 0) return [];
+        return await withSession(deps, command, (session) => applyResources(session, parsed, true));
+      };
+      const changes = await compare().catch((error: unknown) => {
+        throw new NotComparedError(error);
+      });
       const differing = changes.filter((change) => change.action !== 'unchanged');
       if (options.json === true) deps.io.out(changesJson(changes, true));
       else {

@@ -1,5 +1,6 @@
 import type { BindPortResult, DeviceKind, Port } from '@weft/model';
 import type { Command } from 'commander';
+import { atHost } from '../core/at-host.ts';
 import { CliError, CliErrorCode } from '../core/errors.ts';
 import { chooseHost, localHostIds } from '../core/local-host.ts';
 import { ask, type Session, tell } from '../core/session.ts';
@@ -55,7 +56,7 @@ export function parseDevice({ tap, netdev }: DeviceOptions): Device | undefined 
 
 /** Everything needed to place a port. */
 async function readPortCatalog(session: Session): Promise<Catalog> {
-  return readCatalog(session, ['Port', 'PortBinding', 'Host']);
+  return readCatalog(session, ['VirtualNetwork', 'Port', 'PortBinding', 'Host']);
 }
 
 const portOptions = (command: Command): Command =>
@@ -101,7 +102,9 @@ export function registerPort(program: Command, deps: Deps): void {
         const catalog = await readPortCatalog(session);
         const found = requirePort(catalog, reference);
         const host = chooseHost(catalog, options.host, localHostIds());
-        const result = await bind(session, host, found, device, options.move === true);
+        const result = await atHost(catalog, host, `bind port ${portName(found)}`, () =>
+          bind(session, host, found, device, options.move === true),
+        );
         if (options.json === true) deps.io.out(toJson(bindResultJson(found, result)));
         else deps.io.out(formatBound(found, result));
       });
@@ -123,7 +126,9 @@ export function registerPort(program: Command, deps: Deps): void {
           return;
         }
         const { id: portId, routingDomainId } = found;
-        await tell(session, binding.hostId, { kind: 'unbindPort', value: { portId, routingDomainId } });
+        await atHost(catalog, binding.hostId, `unbind port ${portName(found)}`, () =>
+          tell(session, binding.hostId, { kind: 'unbindPort', value: { portId, routingDomainId } }),
+        );
         deps.io.out(`port ${portName(found)} unbound from ${binding.device} on ${binding.hostId}\n`);
       });
     });
@@ -161,10 +166,21 @@ export function registerPort(program: Command, deps: Deps): void {
         const startedMs = deps.now();
         deps.io.note(`1/2 preparing ${device.device} on ${host}`);
         const { id: portId, routingDomainId } = found;
-        await tell(session, host, { kind: 'preparePort', value: { portId, routingDomainId, ...device } });
+        const doing = `move port ${portName(found)} from ${old.hostId} to ${host}`;
+        await atHost(catalog, host, doing, () =>
+          tell(session, host, { kind: 'preparePort', value: { portId, routingDomainId, ...device } }),
+        );
         deps.io.note(`2/2 claiming the port from ${old.hostId}`);
         // The generation says which binding was meant: if another move came in between, this one is refused.
-        const result = await bind(session, host, found, device, true, old.generation);
+        const result = await atHost(catalog, host, doing, () => bind(session, host, found, device, true, old.generation)).catch(
+          (error: unknown) => {
+            // Not taken down again: if the refusal is that someone moved the port here meanwhile, that would cut it off.
+            deps.io.note(
+              `${device.device} on ${host} stays prepared for the next try; weft describe port ${portName(found)} tells where the port is`,
+            );
+            throw error;
+          },
+        );
         deps.io.note(`moved in ${formatDuration(deps.now() - startedMs)}`);
         if (options.json === true) deps.io.out(toJson(bindResultJson(found, result)));
         else deps.io.out(formatBound(found, result));

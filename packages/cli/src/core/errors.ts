@@ -3,7 +3,7 @@ export const ExitCode = {
   ok: 0,
   /** Refused, or failed on the way. */
   failed: 1,
-  /** The command line itself is wrong; nothing was tried. */
+  /** The command line itself is wrong; nothing was tried. Of `diff`, whose 1 means a difference: also refused, or failed. */
   usage: 2,
   /** NATS, a controller or a host did not answer. */
   unreachable: 3,
@@ -51,6 +51,17 @@ export class CliError extends Error {
     this.exitCode =
       options.exitCode ??
       (code === CliErrorCode.Usage ? ExitCode.usage : code === CliErrorCode.Unreachable ? ExitCode.unreachable : ExitCode.failed);
+  }
+}
+
+/** A comparison that came to no result: 1 would say that it found a difference, so what is refused or fails ends with 2. */
+export class NotComparedError extends Error {
+  override readonly name = 'NotComparedError';
+  override readonly cause: unknown;
+
+  constructor(cause: unknown) {
+    super(messageOf(cause));
+    this.cause = cause;
   }
 }
 

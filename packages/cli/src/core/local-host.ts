@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { nearest } from '@weft/model';
 import type { Catalog } from '../resources/catalog.ts';
 import { CliError, CliErrorCode } from './errors.ts';
 
@@ -34,9 +35,12 @@ export function chooseHost(catalog: Pick<Catalog, 'hosts'>, named: string | unde
   const registered = catalog.hosts.map(({ value }) => value.id);
   if (named !== undefined) {
     if (registered.includes(named)) return named;
+    const near = nearest(named, registered);
     throw new CliError(
       CliErrorCode.NotFound,
-      `There is no host "${named}": registered are ${registered.join(', ') || 'none'} (see "weft get hosts")`,
+      registered.length === 0
+        ? `There is no host "${named}": none is registered yet; "weft host add ${named}" makes its key, then start "weft agent" there`
+        : `There is no host "${named}": ${near === undefined ? '' : `did you mean "${near}"? `}Registered are ${registered.join(', ')}; a new one registers when its agent first runs`,
     );
   }
   const here = local.filter((id) => registered.includes(id));

@@ -1,7 +1,7 @@
 import { ManifestError, WeftError } from '@weft/model';
 import { CommanderError } from 'commander';
 import { formatProblems } from '../format/problems.ts';
-import { CliError, ExitCode } from './errors.ts';
+import { CliError, ExitCode, NotComparedError } from './errors.ts';
 import type { Io } from './io.ts';
 import { RefusedError } from './session.ts';
 
@@ -17,6 +17,10 @@ const unreachableCodes: ReadonlySet<string> = new Set([
  * Tells a person on standard error what went wrong, and gives the exit status. Stack traces only with `WEFT_DEBUG=1`.
  */
 export function reportError(error: unknown, io: Pick<Io, 'note' | 'env'>): ExitCode {
+  if (error instanceof NotComparedError) {
+    const code = reportError(error.cause, io);
+    return code === ExitCode.failed ? ExitCode.usage : code;
+  }
   // Commander has printed its own message, or the help asked for.
   if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.ok : ExitCode.usage;
   if (io.env.WEFT_DEBUG === '1' && error instanceof Error) io.note(error.stack ?? '');
