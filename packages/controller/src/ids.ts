@@ -17,6 +17,7 @@ export const ids: IdMaker = {
   tenant: (name) => guidOf('tenant', name),
   network: (tenant, name) => guidOf('network', tenant, name),
   port: (rdid, name) => guidOf('port', rdid, name),
+  gateway: (name) => guidOf('gateway', name),
 };
 
 /** Where the search for a free VSID begins. */

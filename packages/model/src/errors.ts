@@ -45,6 +45,33 @@ export const WEFT_ERRORS = {
   WEFT_ERR_RULE_ROUTE: "A route's prefix must be canonical, not a subnet's own, and once; its kind known.",
   WEFT_ERR_RULE_NEXT_HOP: "A route's next hop must be a customer address of the network, of the prefix's family.",
   WEFT_ERR_RULE_PLACEMENT: 'Placement must be "any", or a list of host ids.',
+  WEFT_ERR_RULE_GATEWAY_UNKNOWN: 'The gateway named does not exist. An admin applies it, before or together with this.',
+  WEFT_ERR_RULE_GATEWAY_OTHER: 'All connections of a network go through one gateway. Name that one, or delete the others first.',
+  WEFT_ERR_RULE_GATEWAY_SUBNET: "The subnet is the gateway's own: Weft makes and removes it, and no port may be put there.",
+  WEFT_ERR_RULE_HOST_UNKNOWN: 'A member or witness must be a host that has registered itself, and be named once. Start its agent first.',
+  WEFT_ERR_RULE_MEMBER: 'A member of a gateway needs one interface for each segment, and each interface serves one.',
+  WEFT_ERR_RULE_MEMBER_NOT_DRAINED:
+    'A member that still has shards or blocks of ports can not be removed. Drain it first (`weft gateway drain`), or force it when it is gone for good.',
+  WEFT_ERR_RULE_SEGMENT:
+    'A segment must be sound (prefixes, next hops, MTU); a network is forwarded only to one open to its tenant, and one network to one.',
+  WEFT_ERR_RULE_POOL: 'A pool must be sound and apart from others; a network uses only pools of its gateway that are open to its tenant.',
+  WEFT_ERR_RULE_SHARDS: 'A gateway has 1 to 256 shards.',
+  WEFT_ERR_RULE_CONNECTION: 'A connection has what its mode needs and nothing else; its mode stays.',
+  WEFT_ERR_RULE_CONNECTION_SECOND: 'A network has at most one connection of mode nat or forward, and one peering with each other network.',
+  WEFT_ERR_RULE_CONNECTION_MISSING:
+    'This needs a connection that the network does not have. Apply a GatewayConnection first, or together with it.',
+  WEFT_ERR_RULE_IPV6_PREFIX: "The connection's IPv6 prefix must be one that the pool hands out, free, and fit the network's own.",
+  WEFT_ERR_RULE_PEERING:
+    "A peering's prefixes: what is offered must be the network's own; what is accepted must overlap nothing that it has or accepts elsewhere.",
+  WEFT_ERR_RULE_PEERING_SHARD:
+    'Networks that peer must be served by one gateway and one shard. Connect one of the two anew, after the peering.',
+  WEFT_ERR_RULE_EXTERNAL_UNKNOWN: 'The external address named does not exist in that network. Apply it first, or together with this.',
+  WEFT_ERR_RULE_EXTERNAL_OUTSIDE: 'An external address must be one that its pool hands out: of its addresses, and not one of the shared.',
+  WEFT_ERR_RULE_EXTERNAL_USED: 'The external address belongs to another. Take another, or leave it out.',
+  WEFT_ERR_RULE_POOL_EMPTY: 'The pool has no free address to hand out. An admin adds some.',
+  WEFT_ERR_RULE_NAT_RULE: 'A NAT rule must fit the external address it names: its use, its family, and what other rules do with it.',
+  WEFT_ERR_RULE_NAT_TARGET: 'The target of a NAT rule must be a customer address in a subnet of the same network.',
+  WEFT_ERR_RULE_PORTS: 'Ports are 1 to 65535, at most 1,024 a rule, and each port of an external address has one meaning.',
   WEFT_ERR_RULE_IN_USE: 'What is still used can not be deleted. The message names the users.',
   WEFT_ERR_RULE_LIMIT: 'More of these than this version carries in one document. Split the network.',
   WEFT_ERR_RULE_NOT_FOUND: 'The resource named does not exist.',

@@ -187,7 +187,7 @@ export interface Voter {
 }
 
 export interface AssignedMember {
-  /** Number in this document, from 1; not given to another host. */
+  /** Number in this document, from 1; given to no other host while anything here names it. */
   readonly member: number;
   readonly hostId: string;
   readonly providerAddress: string;

@@ -2,6 +2,20 @@
  * Weft's values: records, commands, keys, rules, plans, trust; and the way between them and protobuf. Pure.
  * @module
  */
+export * from './address-ranges.ts';
+export {
+  addressId,
+  chooseShard,
+  isEmptyMember,
+  planAssignment,
+  recoverAssignment,
+  settleVoters,
+  shardsWithPool,
+  type WantedAddress,
+  type WantedAssignment,
+  type WantedMember,
+  withAddresses,
+} from './assignment.ts';
 export * from './codec.ts';
 export * from './command-codecs.ts';
 export * from './commands.ts';
@@ -10,6 +24,7 @@ export * from './drop-reason.ts';
 export * from './errors.ts';
 export * from './gateway-codecs.ts';
 export * from './gateway-records.ts';
+export * from './gateway-subnet.ts';
 export * from './keys.ts';
 export * from './manifest.ts';
 export * from './nearest.ts';
@@ -19,7 +34,10 @@ export * from './problems.ts';
 export * from './record-codecs.ts';
 export * from './records.ts';
 export * from './rules.ts';
+export { isFamily4, isOpenTo, lies, MAX_SHARDS } from './rules-gateway.ts';
+export * from './slices.ts';
 export * from './specs.ts';
+export * from './specs-gateway.ts';
 export * from './to-manifest.ts';
 export * from './trust.ts';
 export * from './world.ts';

@@ -1,6 +1,7 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml';
 import type { Problem, Resource } from './commands.ts';
 import { WeftError, type WeftErrorCode } from './errors.ts';
+import { GATEWAY_KINDS, gatewayResource, type NodeReader, routeOf } from './manifest-gateway.ts';
 import { nearest } from './nearest.ts';
 import { nameOfResource } from './plan-apply.ts';
 import type { CustomerRoute, Placement } from './records.ts';
@@ -8,11 +9,11 @@ import type { CustomerRoute, Placement } from './records.ts';
 // Manifests: YAML (or JSON) documents, one a resource:
 //
 //   apiVersion: weft/v1
-//   kind: Tenant                       # Tenant | VirtualNetwork | VirtualSubnet | Port
+//   kind: Tenant                       # Tenant | VirtualNetwork | VirtualSubnet | Port | those of manifest-gateway.ts
 //   metadata: {name, tenant, network}  # tenant: all but Tenant; network: VirtualSubnet and Port
 //   spec: …
 //
-//   VirtualNetwork  routingDomainId?: GUID;  routes?: [{prefix, nextHop} | {prefix, blackhole: true}]
+//   VirtualNetwork  routingDomainId?: GUID;  routes?: [{prefix, nextHop} | {prefix, blackhole: true} | {prefix, gateway: true}]
 //   VirtualSubnet   prefixes: [prefix, …];  gateways?: [address, …];  vsid?: 4096..16777214
 //   Port            subnet: name;  addresses: [address, …];  mac?: MAC;  placement?: any | [host id, …]
 //
@@ -112,6 +113,7 @@ const KINDS: Readonly<Record<string, { readonly metadata: readonly string[]; rea
   VirtualNetwork: { metadata: ['name', 'tenant'], spec: { routingDomainId: false, routes: false } },
   VirtualSubnet: { metadata: ['name', 'tenant', 'network'], spec: { prefixes: true, gateways: false, vsid: false } },
   Port: { metadata: ['name', 'tenant', 'network'], spec: { subnet: true, addresses: true, mac: false, placement: false } },
+  ...GATEWAY_KINDS,
 };
 const TOP_KEYS = ['apiVersion', 'kind', 'metadata', 'spec', 'status'];
 
@@ -247,33 +249,44 @@ class FileReader {
         const vsid = this.#integer(spec.get('vsid'), label, 'spec.vsid');
         return { kind: 'subnet', value: { tenant, network, name, vsid, prefixes: texts('prefixes'), gateways: texts('gateways') } };
       }
-      default: {
+      case 'Port': {
         const value = { tenant, network, subnet: text('subnet'), name, mac: text('mac'), addresses: texts('addresses') };
         return { kind: 'port', value: { ...value, placement: this.#placement(spec.get('placement'), label) } };
       }
+      default:
+        return gatewayResource(this.#reader(label), kind, { name, tenant, network }, spec);
     }
   }
 
+  #reader(label: string): NodeReader {
+    return {
+      map: (node, path, known, required) => this.#map(node, label, path, known, required),
+      list: (node, path, item) => this.#list(node, label, path, item),
+      text: (node, path) => this.#text(node, label, path) ?? '',
+      integer: (node, path, max) => this.#count(node, label, path, max),
+      flag: (node, path) => this.#flag(node, label, path),
+      refuse: (code, node, path, value, rule, hint) => this.#refuse(code, node, label, path, value, rule, hint),
+    };
+  }
+
   #route(node: Node, label: string, path: string): CustomerRoute {
-    const map = this.#map(node, label, path, ['prefix', 'nextHop', 'blackhole'], ['prefix']);
-    const prefix = this.#text(map?.get('prefix'), label, `${path}.prefix`) ?? '';
-    const nextHop = this.#text(map?.get('nextHop'), label, `${path}.nextHop`);
-    const blackhole = scalar(map?.get('blackhole'));
-    if (map?.has('blackhole') && typeof blackhole !== 'boolean') {
-      this.#refuse(
-        'WEFT_ERR_MANIFEST_VALUE',
-        map.get('blackhole'),
-        label,
-        `${path}.blackhole`,
-        blackhole,
-        'must be true or false',
-        'correct it',
-      );
-    }
-    if (map !== undefined && (nextHop !== undefined) === (blackhole === true)) {
-      this.#refuse('WEFT_ERR_MANIFEST_VALUE', node, label, path, prefix, 'must have either nextHop or blackhole: true', 'keep one of them');
-    }
-    return blackhole === true ? { prefix, kind: 'blackhole', nextHop: '' } : { prefix, kind: 'next-hop', nextHop: nextHop ?? '' };
+    const map = this.#map(node, label, path, ['prefix', 'nextHop', 'blackhole', 'gateway'], ['prefix']);
+    return map === undefined ? { prefix: '', kind: 'blackhole', nextHop: '' } : routeOf(this.#reader(label), map, path);
+  }
+
+  #flag(node: Node | undefined, label: string, path: string): boolean {
+    const value = scalar(node);
+    if (node === undefined || value === null || typeof value === 'boolean') return value === true;
+    this.#refuse('WEFT_ERR_MANIFEST_VALUE', node, label, path, value, 'must be true or false', 'correct it');
+    return false;
+  }
+
+  #count(node: Node | undefined, label: string, path: string, max: number): number | undefined {
+    const value = scalar(node);
+    if (node === undefined || value === null) return undefined;
+    if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max) return value;
+    this.#refuse('WEFT_ERR_MANIFEST_VALUE', node, label, path, value, `must be an integer from 0 to ${max}`, 'correct it');
+    return undefined;
   }
 
   #placement(node: Node | undefined, label: string): Placement | undefined {

@@ -7,12 +7,17 @@ import type {
   Problem,
   Resource,
   ResourceChange,
+  RouteSpec,
   SubnetSpec,
 } from './commands.ts';
 import { diffFields } from './diff.ts';
+import { networkGatewayCodec } from './gateway-codecs.ts';
+import { GATEWAY_SUBNET_NAME, gatewayAddress, isGatewaySubnet } from './gateway-subnet.ts';
 import { isGuid } from './keys.ts';
+import { ConnectionPlanner, type PlannedItem } from './plan-connection.ts';
+import { GatewayDrafts } from './plan-gateway.ts';
 import { Problems, type ResourceProblems } from './problems.ts';
-import type { Port, Tenant, VirtualNetwork, VirtualSubnet } from './records.ts';
+import type { CustomerRoute, Port, Tenant, VirtualNetwork, VirtualSubnet } from './records.ts';
 import {
   checkGateways,
   checkMac,
@@ -23,16 +28,30 @@ import {
   checkSubnetPrefixes,
   checkVsidRange,
   derivedMac,
+  MAX_ROUTES,
   MAX_SUBNETS,
   overlapsOf,
 } from './rules.ts';
-import { networkSpecView, portSpecView, subnetSpecView } from './specs.ts';
-import { type IdMaker, networkPath, type Plan, type PlannedWrite, portPath, type Stored, type World } from './world.ts';
+import { isFamily4 } from './rules-gateway.ts';
+import { checkNetworkGateway } from './rules-network-gateway.ts';
+import { networkSpecView, portSpecView, routeSpecView, subnetSpecView } from './specs.ts';
+import { gatewaySpecView } from './specs-gateway.ts';
+import {
+  EMPTY_GATEWAY_WORLD,
+  type IdMaker,
+  networkPath,
+  type Plan,
+  type PlannedWrite,
+  portPath,
+  type Stored,
+  type World,
+} from './world.ts';
 
 // From what stands and what is wanted to what must be written, or to everything that is wrong with it. Pure: the same request against
 // the same world gives the same plan, so a dry run, the real run and a resumed run agree.
 //
-//   tenants ─► networks (ids, routes) ─► subnets (into their network's document) ─► ports ─► checks across the whole network
+//   tenants, gateways ─► networks (ids, routes) ─► subnets (into their network's document) ─► connections ─► ports ─► external addresses
+//     ─► NAT rules ─► checks across the whole network
 
 /** `VirtualSubnet coke/net/front` */
 export function nameOfResource(resource: Resource): string {
@@ -79,10 +98,10 @@ export function tenantOfResource(resource: Resource): string {
 /** The plan of an apply, or the problems that forbid it: then nothing of it may be written. */
 export function planApply(
   world: World,
-  request: Pick<ApplyRequest, 'resources'>,
+  request: Pick<ApplyRequest, 'resources' | 'force'>,
   ids: IdMaker,
 ): { readonly plan: Plan; readonly problems: readonly Problem[] } {
-  return new Planner(world, ids).run(request.resources);
+  return new Planner(world, ids, request.force === true).run(request.resources);
 }
 
 /** A network while it is being put together. */
@@ -105,27 +124,56 @@ interface PendingChange {
 class Planner {
   readonly #world: World;
   readonly #ids: IdMaker;
+  readonly #force: boolean;
+  readonly #gateways: GatewayDrafts;
   readonly #problems = new Problems();
   readonly #tenants = new Map<string, PlannedWrite<Tenant>>();
   readonly #drafts = new Map<string, Draft>();
   readonly #ports: PlannedWrite<Port>[] = [];
   readonly #changes: (PendingChange | undefined)[] = [];
 
-  constructor(world: World, ids: IdMaker) {
+  constructor(world: World, ids: IdMaker, force: boolean) {
     this.#world = world;
     this.#ids = ids;
+    this.#force = force;
+    this.#gateways = new GatewayDrafts(world.gateway ?? EMPTY_GATEWAY_WORLD, ids);
   }
 
   run(resources: readonly Resource[]): { plan: Plan; problems: readonly Problem[] } {
     const fresh = this.#withoutDuplicates(resources);
     this.#each(fresh, 'tenant', ({ value }, i, problems) => this.#tenant(value.name, i, problems));
+    this.#each(fresh, 'gateway', ({ value }, i, problems) => {
+      const draft = this.#gateways.plan(value, this.#force, problems);
+      if (draft === undefined) return;
+      const { before, gateway } = draft;
+      this.#note(i, problems, before?.revision, () =>
+        diffFields('spec.', before && gatewaySpecView(before.value), gatewaySpecView(gateway)),
+      );
+    });
     this.#each(fresh, 'network', ({ value }, i, problems) => this.#network(value, i, problems));
     this.#each(fresh, 'subnet', ({ value }, i, problems) => this.#subnet(value, i, problems));
+    this.#each(fresh, 'route', ({ value }, i, problems) => this.#route(value, i, problems));
+    const connections = new ConnectionPlanner(this.#world.gateway ?? EMPTY_GATEWAY_WORLD, this.#gateways, this.#drafts, fresh);
+    // A peering follows the shard that the network has by its other connections.
+    for (const peerings of [false, true]) {
+      this.#each(fresh, 'connection', ({ value }, i, problems) => {
+        if ((value.mode === 'peering') !== peerings) return;
+        this.#item(value, i, problems, (draft) => connections.connection(value, draft, problems));
+      });
+    }
     for (const draft of this.#drafts.values()) this.#checkSubnetsTogether(draft, fresh);
     this.#each(fresh, 'port', ({ value }, i, problems) => this.#port(value, i, problems));
     for (const draft of this.#drafts.values()) this.#checkPortsTogether(draft);
-    this.#each(fresh, 'network', ({ value }, _, problems) => this.#checkRoutes(value, problems));
-    this.#checkRoutesKept(fresh);
+    this.#each(fresh, 'externalAddress', ({ value }, i, problems) =>
+      this.#item(value, i, problems, (draft) => connections.externalAddress(value, draft, problems)),
+    );
+    this.#each(fresh, 'natRule', ({ value }, i, problems) =>
+      this.#item(value, i, problems, (draft) => connections.natRule(value, draft, problems)),
+    );
+    for (const draft of this.#drafts.values()) {
+      this.#checkRoutes(draft);
+      if (draft.broken.size === 0) checkNetworkGateway(this.#problems, draft.network);
+    }
     return { plan: this.#plan(), problems: this.#problems.list };
   }
 
@@ -168,8 +216,42 @@ class Planner {
     };
   }
 
+  /** A resource that is part of its network's document. */
+  #item(
+    spec: { readonly tenant: string; readonly network: string },
+    index: number,
+    problems: ResourceProblems,
+    plan: (draft: Draft) => PlannedItem | undefined,
+  ): void {
+    const draft = this.#draftOf(spec.tenant, spec.network, problems);
+    const item = draft && plan(draft);
+    if (draft === undefined || item === undefined) return;
+    this.#note(index, problems, item.exists ? (draft.before?.revision ?? 0) : undefined, item.fields);
+  }
+
+  /** @param revision Undefined: it does not exist yet. */
+  #note(index: number, problems: ResourceProblems, revision: number | undefined, fields: () => FieldChange[]): void {
+    const exists = revision !== undefined;
+    this.#changes[index] = { resource: problems.resource, describe: () => ({ fields: fields(), exists, revision: revision ?? 0 }) };
+  }
+
+  #route(spec: RouteSpec, index: number, problems: ResourceProblems): void {
+    const name = spec.route.name ?? '';
+    if (!checkName(problems, 'metadata.name', name)) return;
+    this.#item(spec, index, problems, (draft) => {
+      const before = draft.network.routes.find((route) => route.name === name);
+      const routes = draft.network.routes.map((route) => (route === before ? spec.route : route));
+      if (before === undefined) routes.push(spec.route);
+      draft.network = { ...draft.network, routes };
+      return {
+        exists: before !== undefined,
+        fields: () => diffFields('spec.', before && routeSpecView(before), routeSpecView(spec.route)),
+      };
+    });
+  }
+
   #network(spec: NetworkSpec, index: number, problems: ResourceProblems): void {
-    const named = checkName(problems, 'metadata.name', spec.name);
+    const isNamed = checkName(problems, 'metadata.name', spec.name);
     if (!this.#world.tenants.has(spec.tenant) && !this.#tenants.has(spec.tenant)) {
       problems.add(
         'WEFT_ERR_RULE_TENANT_UNKNOWN',
@@ -180,12 +262,13 @@ class Planner {
       );
       return;
     }
-    if (!named) return;
+    if (!isNamed) return;
     const path = networkPath(spec.tenant, spec.name);
     const before = this.#world.networks.get(path);
     const id = this.#routingDomainId(spec, before?.value, problems);
     const base: VirtualNetwork = before?.value ?? { id, tenant: spec.tenant, name: spec.name, networkId: 0, subnets: [], routes: [] };
-    const draft = this.#draft(path, before, { ...base, id, routes: [...spec.routes] });
+    const named = base.routes.filter((route) => route.name !== undefined);
+    const draft = this.#draft(path, before, { ...base, id, routes: [...spec.routes, ...named] });
     this.#changes[index] = {
       resource: problems.resource,
       describe: () => ({
@@ -256,6 +339,16 @@ class Planner {
     const named = checkName(problems, 'metadata.name', spec.name);
     const draft = this.#draftOf(spec.tenant, spec.network, problems);
     if (draft === undefined || !named) return;
+    if (spec.name === GATEWAY_SUBNET_NAME) {
+      problems.add(
+        'WEFT_ERR_RULE_GATEWAY_SUBNET',
+        'metadata.name',
+        spec.name,
+        `must not be ${GATEWAY_SUBNET_NAME}: Weft makes that subnet with the network's first connection`,
+        'choose another name; its prefixes are gatewaySubnet of the GatewayConnection',
+      );
+      return;
+    }
     const before = draft.before?.value.subnets.find((subnet) => subnet.name === spec.name);
     const prefixes = checkSubnetPrefixes(problems, spec.prefixes);
     const gateways = prefixes === undefined ? undefined : checkGateways(problems, prefixes, spec.gateways);
@@ -331,6 +424,10 @@ class Planner {
           networkPath(resource.value.tenant, resource.value.network) === draft.path &&
           resource.value.name === overlap.b,
       );
+      if (overlap.a === GATEWAY_SUBNET_NAME || overlap.b === GATEWAY_SUBNET_NAME) {
+        this.#gatewaySubnetOverlaps(draft, overlap, resources);
+        continue;
+      }
       // Tell it of the one that the request speaks of.
       const [name, text, other, otherText] =
         index >= 0 ? [overlap.b, overlap.bPrefix, overlap.a, overlap.aPrefix] : [overlap.a, overlap.aPrefix, overlap.b, overlap.bPrefix];
@@ -345,6 +442,29 @@ class Planner {
           'take another prefix',
         );
     }
+  }
+
+  /** Told of the subnet, if the request speaks of it and the gateway's stands; else of the connection. */
+  #gatewaySubnetOverlaps(
+    draft: Draft,
+    overlap: { readonly a: string; readonly b: string; readonly aPrefix: string; readonly bPrefix: string },
+    resources: readonly (Resource | undefined)[],
+  ): void {
+    const isFirst = overlap.a === GATEWAY_SUBNET_NAME;
+    const [gateway, name, prefix] = isFirst ? [overlap.aPrefix, overlap.b, overlap.bPrefix] : [overlap.bPrefix, overlap.a, overlap.aPrefix];
+    const connection = resources.find(
+      (resource) => resource?.kind === 'connection' && networkPath(resource.value.tenant, resource.value.network) === draft.path,
+    );
+    const stands = draft.before?.value.subnets.some(isGatewaySubnet) === true;
+    const code = 'WEFT_ERR_RULE_PREFIX_OVERLAP';
+    if (connection !== undefined && !stands) {
+      const rule = `must not overlap ${prefix} of subnet ${name}`;
+      this.#problems.of(nameOfResource(connection)).add(code, 'spec.gatewaySubnet', gateway, rule, 'name other prefixes');
+      return;
+    }
+    this.#problems
+      .of(`VirtualSubnet ${draft.path}/${name}`)
+      .add(code, 'spec.prefixes', prefix, `must not overlap ${gateway}, the subnet of the network's gateway`, 'take another prefix');
   }
 
   #port(spec: PortSpec, index: number, problems: ResourceProblems): void {
@@ -364,6 +484,16 @@ class Planner {
         spec.subnet,
         `must be a virtual subnet of network ${draft.path} that exists, or is in the same manifests`,
         'add the VirtualSubnet',
+      );
+      return;
+    }
+    if (isGatewaySubnet(subnet)) {
+      problems.add(
+        'WEFT_ERR_RULE_GATEWAY_SUBNET',
+        'spec.subnet',
+        spec.subnet,
+        "must not be the subnet of the network's gateway: no port may be put there",
+        'take another subnet',
       );
       return;
     }
@@ -457,38 +587,50 @@ class Planner {
     }
   }
 
-  #checkRoutes(spec: NetworkSpec, problems: ResourceProblems): void {
-    const draft = this.#drafts.get(networkPath(spec.tenant, spec.name));
-    if (draft === undefined) return;
-    if (!checkRoutes(problems, spec.routes, new Set(draft.network.subnets.flatMap((subnet) => subnet.prefixes)))) return;
-    this.#checkNextHops(draft, problems);
-  }
-
-  /** Routes that stay, against ports and subnets that change under them. */
-  #checkRoutesKept(resources: readonly (Resource | undefined)[]): void {
-    for (const draft of this.#drafts.values()) {
-      const spoken = resources.some(
-        (resource) => resource?.kind === 'network' && networkPath(resource.value.tenant, resource.value.name) === draft.path,
-      );
-      if (spoken) continue;
-      const problems = this.#problems.of(`VirtualNetwork ${draft.path}`);
-      checkRoutes(problems, draft.network.routes, new Set(draft.network.subnets.flatMap((subnet) => subnet.prefixes)));
-      this.#checkNextHops(draft, problems);
+  /** Routes by themselves, and against ports and subnets that may have changed under them. */
+  #checkRoutes(draft: Draft): void {
+    const prefixes = new Set(draft.network.subnets.flatMap((subnet) => subnet.prefixes));
+    const unnamed = draft.network.routes.filter((route) => route.name === undefined);
+    const network = this.#problems.of(`VirtualNetwork ${draft.path}`);
+    if (checkRoutes(network, unnamed, prefixes))
+      for (const [i, route] of unnamed.entries()) this.#checkNextHop(draft, route, `spec.routes[${i}]`, network);
+    const seen = new Set(unnamed.map(({ prefix }) => prefix));
+    for (const route of draft.network.routes) {
+      if (route.name === undefined) continue;
+      const told = this.#problems.of(`CustomerRoute ${draft.path}/${route.name}`);
+      const own: ResourceProblems = {
+        ...told,
+        add: (code, path, value, rule, hint) => told.add(code, path.replace('spec.routes[0]', 'spec'), value, rule, hint),
+      };
+      if (seen.has(route.prefix))
+        told.add('WEFT_ERR_RULE_ROUTE', 'spec.prefix', route.prefix, 'must be the prefix of one route of the network', 'remove one');
+      seen.add(route.prefix);
+      if (checkRoutes(own, [route], prefixes)) this.#checkNextHop(draft, route, 'spec', told);
     }
+    if (draft.network.routes.length > MAX_ROUTES)
+      network.add('WEFT_ERR_RULE_LIMIT', 'spec.routes', draft.network.routes.length, `must be at most ${MAX_ROUTES} routes`, 'delete some');
   }
 
-  #checkNextHops(draft: Draft, problems: ResourceProblems): void {
-    const addresses = new Set([...draft.ports.values()].flatMap((port) => port.addresses));
-    for (const [i, route] of draft.network.routes.entries()) {
-      if (route.kind !== 'next-hop' || addresses.has(route.nextHop)) continue;
+  #checkNextHop(draft: Draft, route: CustomerRoute, path: string, problems: ResourceProblems): void {
+    if (route.kind === 'gateway') {
+      if (gatewayAddress(draft.network.gateway, isFamily4(route.prefix) ? 4 : 6) !== undefined) return;
       problems.add(
-        'WEFT_ERR_RULE_NEXT_HOP',
-        `spec.routes[${i}].nextHop`,
-        route.nextHop,
-        `must be a customer address of a port of network ${draft.path}`,
-        'add the port, or change the route',
+        'WEFT_ERR_RULE_CONNECTION_MISSING',
+        path,
+        route.prefix,
+        'must be of a network with a connection to a gateway, of that family',
+        'add a GatewayConnection',
       );
+      return;
     }
+    if (route.kind !== 'next-hop' || [...draft.ports.values()].some((port) => port.addresses.includes(route.nextHop))) return;
+    problems.add(
+      'WEFT_ERR_RULE_NEXT_HOP',
+      `${path}.nextHop`,
+      route.nextHop,
+      `must be a customer address of a port of network ${draft.path}`,
+      'add the port, or change the route',
+    );
   }
 
   #plan(): Plan {
@@ -500,6 +642,7 @@ class Planner {
       tenants: [...this.#tenants.values()],
       networks,
       ports: this.#ports,
+      ...this.#gateways.writes(),
       changes: this.#changes.flatMap((pending): ResourceChange[] => {
         if (pending === undefined) return [];
         const { fields, exists, revision } = pending.describe();
@@ -516,6 +659,9 @@ function canonical(network: VirtualNetwork): unknown {
     ...networkSpecView(network),
     name: network.name,
     tenant: network.tenant,
+    named: network.routes.filter((route) => route.name !== undefined).map((route) => ({ ...routeSpecView(route), name: route.name })),
     subnets: network.subnets.map((subnet) => ({ name: subnet.name, ...subnetSpecView(subnet) })),
+    // Made here or decoded, with all its fields in one order.
+    gateway: network.gateway && networkGatewayCodec.toWire(network.gateway),
   };
 }

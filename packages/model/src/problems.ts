@@ -7,8 +7,12 @@ export class Problems {
 
   /** A collector for one resource: `Port coke/net/web1`. */
   of(resource: string): ResourceProblems {
+    const { list } = this;
     return {
       resource,
+      get count() {
+        return list.length;
+      },
       add: (code, path, value, rule, hint = '') => {
         this.list.push({ code, resource, path, value: typeof value === 'string' ? value : JSON.stringify(value), rule, hint });
       },
@@ -22,6 +26,8 @@ export class Problems {
 
 export interface ResourceProblems {
   readonly resource: string;
+  /** Of all that was found so far, whatever resource it is about. */
+  readonly count: number;
   /** @param path Where in the manifest: `spec.addresses[0]`. @param rule What must hold. @param hint What to do. */
   add(code: WeftErrorCode, path: string, value: unknown, rule: string, hint?: string): void;
 }

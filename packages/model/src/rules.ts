@@ -371,9 +371,15 @@ export function checkRoutes(problems: ResourceProblems, routes: readonly Custome
       );
       good = false;
     }
-    if (route.kind === 'blackhole') {
+    if (route.kind !== 'next-hop') {
       if (route.nextHop === '') continue;
-      problems.add('WEFT_ERR_RULE_NEXT_HOP', `${path}.nextHop`, route.nextHop, 'must be absent for a blackhole', 'remove it');
+      problems.add(
+        'WEFT_ERR_RULE_NEXT_HOP',
+        `${path}.nextHop`,
+        route.nextHop,
+        `must be absent for a route to ${route.kind === 'gateway' ? 'the gateway' : 'a blackhole'}`,
+        'remove it',
+      );
       good = false;
       continue;
     }

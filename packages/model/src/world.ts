@@ -1,5 +1,6 @@
 import type { ResourceChange } from './commands.ts';
-import type { Port, PortBinding, Tenant, VirtualNetwork } from './records.ts';
+import type { Assignment, Gateway } from './gateway-records.ts';
+import type { Host, Port, PortBinding, Tenant, VirtualNetwork } from './records.ts';
 
 /** A document as it stands in the bucket. */
 export interface Stored<T> {
@@ -26,13 +27,50 @@ export interface World {
   readonly vsidOwners: ReadonlyMap<number, string>;
   /** Routing domain ids asked for that are taken: path of the network that has it. */
   readonly rdidOwners: ReadonlyMap<string, string>;
+  /** What a request about gateways can touch. Absent: nothing of it stands. */
+  readonly gateway?: GatewayWorld | undefined;
 }
+
+/** The gateways that the request's resources and networks name, and what is around them. */
+export interface GatewayWorld {
+  /** By name. */
+  readonly gateways: ReadonlyMap<string, Stored<Gateway>>;
+  /** By gateway id. */
+  readonly assignments: ReadonlyMap<string, Stored<Assignment>>;
+  /** Hosts that gateways of the request name, by id. */
+  readonly hosts: ReadonlyMap<string, Host>;
+  /** Networks by shard. */
+  readonly shardLoads: ReadonlyMap<number, number>;
+  /** Networks that use a gateway that the request changes or deletes, by gateway id. */
+  readonly networks: ReadonlyMap<string, readonly Stored<VirtualNetwork>[]>;
+  /** Networks that connections of the request's networks peer with, by `networkPath`. */
+  readonly peers: ReadonlyMap<string, Stored<VirtualNetwork>>;
+  /** Claims of external addresses, prefixes and segments that are in use: key to routing domain id. */
+  readonly held: ReadonlyMap<string, string>;
+  /** Claims of external addresses, in use or not: where allocation looks further. */
+  readonly claimed: ReadonlySet<string>;
+  /** Numbers from this one on are free. */
+  readonly nextNumber: number;
+}
+
+export const EMPTY_GATEWAY_WORLD: GatewayWorld = {
+  gateways: new Map(),
+  assignments: new Map(),
+  hosts: new Map(),
+  shardLoads: new Map(),
+  networks: new Map(),
+  peers: new Map(),
+  held: new Map(),
+  claimed: new Set(),
+  nextNumber: 1,
+};
 
 /** Makes ids of names: the same for the same name, always, so that two controllers and a resumed request agree. GUIDs. */
 export interface IdMaker {
   tenant(name: string): string;
   network(tenant: string, name: string): string;
   port(rdid: string, name: string): string;
+  gateway(name: string): string;
 }
 
 /** One document to be written. */
@@ -46,6 +84,8 @@ export interface Plan {
   readonly tenants: readonly PlannedWrite<Tenant>[];
   readonly networks: readonly PlannedWrite<VirtualNetwork>[];
   readonly ports: readonly PlannedWrite<Port>[];
+  readonly gateways: readonly PlannedWrite<Gateway>[];
+  readonly assignments: readonly PlannedWrite<Assignment>[];
   /** One a resource of the request, in its order. Revisions are those before; the controller fills in those after. */
   readonly changes: readonly ResourceChange[];
 }
@@ -59,5 +99,5 @@ export function portPath(tenant: string, network: string, port: string): string 
 
 /** True if the plan writes nothing. */
 export function isEmptyPlan(plan: Plan): boolean {
-  return plan.tenants.length + plan.networks.length + plan.ports.length === 0;
+  return plan.tenants.length + plan.networks.length + plan.ports.length + plan.gateways.length + plan.assignments.length === 0;
 }

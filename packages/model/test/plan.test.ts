@@ -32,6 +32,7 @@ const ids: IdMaker = {
   tenant: (name) => guid(`t/${name}`),
   network: (tenant, name) => guid(`n/${tenant}/${name}`),
   port: (rdid, name) => guid(`p/${rdid}/${name}`),
+  gateway: (name) => guid(`g/${name}`),
 };
 
 class Memory implements World {

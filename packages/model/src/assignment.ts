@@ -1,0 +1,313 @@
+import type { AssignedAddress, AssignedMember, AssignedShard, Assignment, Voter, Voters } from './gateway-records.ts';
+import { planSlices } from './slices.ts';
+
+// How a gateway's work is divided: a function of the division before and of what is wanted now. It moves as little as it can, and the same
+// arguments give the same division, so that two controllers agree and a dry run tells what will be.
+
+/** A member as wanted. */
+export interface WantedMember extends Voter {
+  readonly providerAddress: string;
+  readonly drain: boolean;
+}
+
+export interface WantedAddress {
+  readonly segment: number;
+  readonly address: string;
+  /** 0: chosen here, once. */
+  readonly shard: number;
+  /** 0: a network's own. */
+  readonly pool: number;
+  /** False for 1:1 addresses, which have no blocks. */
+  readonly sliced: boolean;
+}
+
+export interface WantedAssignment {
+  readonly gatewayId: string;
+  readonly gateway: string;
+  readonly members: readonly WantedMember[];
+  readonly witnesses: readonly Voter[];
+  readonly shards: readonly number[];
+  readonly addresses: readonly WantedAddress[];
+}
+
+/**
+ * The next division. Members that go must be empty (`isEmptyMember`), unless by force: then the incarnation rises, which fences them, and
+ * their blocks go to the others at once.
+ */
+export function planAssignment(before: Assignment | undefined, wanted: WantedAssignment): Assignment {
+  const members = numberMembers(before, wanted.members);
+  const active = numbersOf(members.filter((one) => !one.drain));
+  const gone = (before?.members ?? []).filter((one) => !members.some(({ member }) => member === one.member));
+  const forced = before !== undefined && gone.some(({ member }) => !isEmptyMember(before, member));
+  const shards = planOrders(before?.shards ?? [], wanted.shards, numbersOf(members), active);
+  return {
+    gatewayId: wanted.gatewayId,
+    gateway: wanted.gateway,
+    incarnation: (before?.incarnation ?? 1) + (forced ? 1 : 0),
+    ...planVoters(before, [...wanted.members, ...wanted.witnesses]),
+    members,
+    shards,
+    addresses: planAddresses(before?.addresses ?? [], wanted.addresses, shards, numbersOf(members), active),
+  };
+}
+
+/** The same division with a network's own addresses added and removed; nothing else changes. */
+export function withAddresses(before: Assignment, add: readonly WantedAddress[], remove: readonly WantedAddress[]): Assignment {
+  const gone = new Set(remove.map(addressId));
+  const kept = before.addresses.filter((one) => !gone.has(addressId(one)));
+  const members = numbersOf(before.members);
+  const active = numbersOf(before.members.filter((one) => !one.drain));
+  const known = new Set(kept.map(addressId));
+  const added = add.filter((one) => !known.has(addressId(one))).map((one) => addressOf(undefined, one, one.shard, members, active));
+  return { ...before, addresses: sorted([...kept, ...added]) };
+}
+
+/** True if nothing is the member's any more: no first place, no blocks. */
+export function isEmptyMember(assignment: Assignment, member: number): boolean {
+  const alone = assignment.members.every((one) => one.member === member || one.drain);
+  const preferred = assignment.shards.some((shard) => shard.order[0] === member);
+  if (preferred && !alone) return false;
+  return !assignment.addresses.some((address) => address.slices.some((slice) => slice.member === member));
+}
+
+/** The change of voters is done: majorities of both lists have accepted `configId`. Undefined: that is not the change under way. */
+export function settleVoters(assignment: Assignment, configId: number): Assignment | undefined {
+  if (assignment.previousVoters === undefined || assignment.voters.configId !== configId) return undefined;
+  return { ...assignment, previousVoters: undefined };
+}
+
+/** After all memory was lost: the incarnation rises above every epoch there was, and a change of voters under way is over. */
+export function recoverAssignment(assignment: Assignment): Assignment {
+  return { ...assignment, incarnation: assignment.incarnation + 1, previousVoters: undefined };
+}
+
+/**
+ * The shard for one more network: of the owner that serves the fewest, the one that serves the fewest.
+ * @param loads Networks by shard. @param candidates Shards to choose from.
+ */
+export function chooseShard(
+  assignment: Pick<Assignment, 'shards'>,
+  loads: ReadonlyMap<number, number>,
+  candidates: ReadonlySet<number>,
+): number | undefined {
+  const ofOwner = new Map<number, number>();
+  for (const { id, order } of assignment.shards) ofOwner.set(order[0] ?? 0, (ofOwner.get(order[0] ?? 0) ?? 0) + (loads.get(id) ?? 0));
+  const weigh = ({ id, order }: AssignedShard): readonly number[] => [ofOwner.get(order[0] ?? 0)!, loads.get(id) ?? 0, id];
+  return least(
+    assignment.shards.filter(({ id }) => candidates.has(id)),
+    weigh,
+  )?.id;
+}
+
+/** Shards that have a shared address of the pool, of each of the families. */
+export function shardsWithPool(assignment: Assignment, pool: number, families: readonly (4 | 6)[]): Set<number> {
+  const has = (shard: number, family: 4 | 6): boolean =>
+    assignment.addresses.some((one) => one.pool === pool && one.shard === shard && one.address.includes(':') === (family === 6));
+  const shards = assignment.shards.filter(({ id }) => families.every((family) => has(id, family)));
+  return new Set(shards.map(({ id }) => id));
+}
+
+export function addressId({ segment, address }: { readonly segment: number; readonly address: string }): string {
+  return `${segment}/${address}`;
+}
+
+function numberMembers(before: Assignment | undefined, wanted: readonly WantedMember[]): AssignedMember[] {
+  const known = new Map((before?.members ?? []).map((one) => [one.hostId, one.member]));
+  const used = new Set(known.values());
+  for (const { slices } of before?.addresses ?? []) for (const slice of slices) used.add(slice.member).add(slice.movingTo);
+  let next = 1;
+  const fresh = (): number => {
+    while (used.has(next)) next++;
+    used.add(next);
+    return next;
+  };
+  return wanted
+    .map(({ hostId, providerAddress, drain }) => ({ member: known.get(hostId) ?? fresh(), hostId, providerAddress, drain }))
+    .sort((a, b) => a.member - b.member);
+}
+
+function numbersOf(members: readonly AssignedMember[]): number[] {
+  return members.map(({ member }) => member);
+}
+
+/**
+ * A new list takes effect only when majorities of the old and the new accept it. While one change is under way the old list stays the one
+ * before it: grants of any list in between needed its majority, too.
+ */
+function planVoters(before: Assignment | undefined, wanted: readonly Voter[]): Pick<Assignment, 'voters' | 'previousVoters'> {
+  const voters = wanted.map(({ hostId, publicKey }) => ({ hostId, publicKey })).sort((a, b) => (a.hostId < b.hostId ? -1 : 1));
+  if (before === undefined) return { voters: { configId: 1, voters }, previousVoters: undefined };
+  if (sameVoters(before.voters.voters, voters)) return { voters: before.voters, previousVoters: before.previousVoters };
+  const next: Voters = { configId: before.voters.configId + 1, voters };
+  return { voters: next, previousVoters: before.previousVoters ?? before.voters };
+}
+
+function sameVoters(a: readonly Voter[], b: readonly Voter[]): boolean {
+  return a.length === b.length && a.every((voter, i) => voter.hostId === b[i]!.hostId && voter.publicKey === b[i]!.publicKey);
+}
+
+/** Orders: first places within 1 of each other and with the fewest moves; second places alike as far as the first allow. */
+function planOrders(
+  before: readonly AssignedShard[],
+  ids: readonly number[],
+  members: readonly number[],
+  active: readonly number[],
+): AssignedShard[] {
+  const wanted = [...ids].sort((a, b) => a - b);
+  const known = new Map(before.map((shard) => [shard.id, shard.order]));
+  const owners = active.length > 0 ? active : members;
+  const first = new Map<number, number>();
+  for (const id of wanted) {
+    const owner = known.get(id)?.[0];
+    if (owner !== undefined && owners.includes(owner)) first.set(id, owner);
+  }
+  const quota = quotas(wanted.length, owners, countOf(first.values()));
+  const count = countOf(first.values());
+  // Surplus gives up its newest shards.
+  for (const id of wanted.toReversed()) {
+    const owner = first.get(id);
+    if (owner === undefined || count.get(owner)! <= quota.get(owner)!) continue;
+    first.delete(id);
+    count.set(owner, count.get(owner)! - 1);
+  }
+  for (const id of wanted) {
+    if (first.has(id)) continue;
+    const open = owners.filter((owner) => (count.get(owner) ?? 0) < quota.get(owner)!);
+    const owner = least(open, (one) => [count.get(one) ?? 0, one])!;
+    first.set(id, owner);
+    count.set(owner, (count.get(owner) ?? 0) + 1);
+  }
+  const standby = planStandbys(wanted, known, first, owners);
+  return wanted.map((id) => {
+    const head = [first.get(id)!, standby.get(id)].filter((one): one is number => one !== undefined);
+    const rest = (known.get(id) ?? []).filter((one) => members.includes(one));
+    const all = [...new Set([...head, ...rest, ...members])];
+    const drained = (one: number): boolean => !owners.includes(one);
+    return { id, order: [...all.filter((one) => !drained(one)), ...all.filter(drained)] };
+  });
+}
+
+function planStandbys(
+  ids: readonly number[],
+  known: ReadonlyMap<number, readonly number[]>,
+  first: ReadonlyMap<number, number>,
+  owners: readonly number[],
+): Map<number, number> {
+  const standby = new Map<number, number>();
+  if (owners.length < 2) return standby;
+  const limit = Math.ceil(ids.length / owners.length);
+  const count = new Map<number, number>();
+  const pairs = new Map<string, number>();
+  const take = (id: number, one: number): void => {
+    const pair = `${first.get(id)}/${one}`;
+    pairs.set(pair, (pairs.get(pair) ?? 0) + 1);
+    standby.set(id, one);
+    count.set(one, (count.get(one) ?? 0) + 1);
+  };
+  for (const id of ids) {
+    const [owner, second] = known.get(id) ?? [];
+    // Who has lost the first place knows the shard's state best.
+    for (const one of [owner, second]) {
+      if (one === undefined || standby.has(id) || one === first.get(id) || !owners.includes(one) || (count.get(one) ?? 0) >= limit)
+        continue;
+      take(id, one);
+    }
+  }
+  for (const id of ids) {
+    if (standby.has(id)) continue;
+    const own = first.get(id)!;
+    // One member's shards fall to all the others, rather than to one.
+    const ring = (one: number): number => (owners.indexOf(one) - owners.indexOf(own) + owners.length) % owners.length;
+    const one = least(
+      owners.filter((other) => other !== own),
+      (other) => [count.get(other) ?? 0, pairs.get(`${own}/${other}`) ?? 0, ring(other)],
+    );
+    if (one !== undefined) take(id, one);
+  }
+  return standby;
+}
+
+/** How many each may have: equal within 1, the larger shares to those that have most. */
+export function quotas(total: number, among: readonly number[], has: ReadonlyMap<number, number>): Map<number, number> {
+  const base = Math.floor(total / among.length);
+  const larger = total % among.length;
+  const order = [...among].sort((a, b) => (has.get(b) ?? 0) - (has.get(a) ?? 0) || a - b);
+  return new Map(order.map((one, i) => [one, base + (i < larger ? 1 : 0)]));
+}
+
+function countOf(values: Iterable<number>): Map<number, number> {
+  const count = new Map<number, number>();
+  for (const value of values) count.set(value, (count.get(value) ?? 0) + 1);
+  return count;
+}
+
+function planAddresses(
+  before: readonly AssignedAddress[],
+  wanted: readonly WantedAddress[],
+  shards: readonly AssignedShard[],
+  members: readonly number[],
+  active: readonly number[],
+): AssignedAddress[] {
+  const known = new Map(before.map((one) => [addressId(one), one]));
+  const there = new Set(shards.map(({ id }) => id));
+  const shardOf = (one: WantedAddress): number => {
+    if (one.shard !== 0) return one.shard;
+    const at = known.get(addressId(one));
+    return at !== undefined && there.has(at.shard) ? at.shard : 0;
+  };
+  // An address for as many members, then shards, as there are.
+  const onShard = new Map<string, number>();
+  const onOwner = new Map<string, number>();
+  const owner = new Map(shards.map(({ id, order }) => [id, order[0] ?? 0]));
+  const count = (map: Map<string, number>, key: string): number => map.get(key) ?? 0;
+  const note = (kind: string, shard: number): void => {
+    onShard.set(`${kind}/${shard}`, count(onShard, `${kind}/${shard}`) + 1);
+    onOwner.set(`${kind}/${owner.get(shard)}`, count(onOwner, `${kind}/${owner.get(shard)}`) + 1);
+  };
+  const kindOf = ({ pool, address }: WantedAddress): string => `${pool}/${address.includes(':') ? 6 : 4}`;
+  for (const one of wanted) if (shardOf(one) !== 0) note(kindOf(one), shardOf(one));
+  return sorted(
+    wanted.map((one) => {
+      let shard = shardOf(one);
+      if (shard === 0) {
+        const weigh = ({ id }: AssignedShard): readonly number[] => [
+          count(onOwner, `${kindOf(one)}/${owner.get(id)}`),
+          count(onShard, `${kindOf(one)}/${id}`),
+          id,
+        ];
+        shard = least(shards, weigh)?.id ?? 0;
+        note(kindOf(one), shard);
+      }
+      return addressOf(known.get(addressId(one)), one, shard, members, active);
+    }),
+  );
+}
+
+function addressOf(
+  before: AssignedAddress | undefined,
+  { segment, address, pool, sliced }: WantedAddress,
+  shard: number,
+  members: readonly number[],
+  active: readonly number[],
+): AssignedAddress {
+  return { segment, address, shard, pool, slices: sliced ? planSlices(before?.slices ?? [], members, active) : [] };
+}
+
+function sorted(addresses: readonly AssignedAddress[]): AssignedAddress[] {
+  return [...addresses].sort((a, b) => a.segment - b.segment || (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
+}
+
+/** The item of least weight; weights are compared number by number. */
+function least<T>(items: readonly T[], weigh: (item: T) => readonly number[]): T | undefined {
+  let best: { readonly item: T; readonly weight: readonly number[] } | undefined;
+  for (const item of items) {
+    const weight = weigh(item);
+    if (best === undefined || isLess(weight, best.weight)) best = { item, weight };
+  }
+  return best?.item;
+}
+
+function isLess(a: readonly number[], b: readonly number[]): boolean {
+  const at = a.findIndex((value, i) => value !== b[i]);
+  return at >= 0 && a[at]! < b[at]!;
+}

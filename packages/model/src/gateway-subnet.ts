@@ -1,0 +1,38 @@
+import { formatIp, parsePrefix, prefixFirst } from '@weft/packet';
+import type { NetworkGateway } from './gateway-records.ts';
+import type { VirtualNetwork, VirtualSubnet } from './records.ts';
+import { isFamily4 } from './rules-gateway.ts';
+
+// The gateway's own virtual subnet in a network, as HNV has it: no port may be put there, and the network's routes to the outside lead to the
+// one address in it, the gateway CA. The lowest usable address is the subnet's default gateway on every host, as in any other subnet; the next
+// one is the gateway's.
+
+export const GATEWAY_SUBNET_NAME = 'weft-gateway';
+/** The last block of the shared address space (RFC 6598), and a unique local prefix (RFC 4193): neither is what tenants take for themselves. */
+export const DEFAULT_GATEWAY_SUBNET: readonly string[] = ['100.127.255.248/30', 'fd57:4546:5447::/126'];
+
+/** The gateway CA of a prefix: its second usable address. */
+export function gatewayAddressOf(prefix: string): string {
+  const address = prefixFirst(parsePrefix(prefix));
+  address[15]! += 2;
+  return formatIp(address);
+}
+
+export function isGatewaySubnet(subnet: Pick<VirtualSubnet, 'role'>): boolean {
+  return subnet.role === 'gateway';
+}
+
+/** Subnets that people made. */
+export function ownSubnets(network: Pick<VirtualNetwork, 'subnets'>): VirtualSubnet[] {
+  return network.subnets.filter((subnet) => !isGatewaySubnet(subnet));
+}
+
+/** The gateway CA of a family; undefined when the network has none. */
+export function gatewayAddress(gateway: Pick<NetworkGateway, 'addresses'> | undefined, family: 4 | 6): string | undefined {
+  return gateway?.addresses.find((address) => isFamily4(address) === (family === 4));
+}
+
+/** Prefixes that lead to the gateway: of all connections, each once. */
+export function gatewayRoutes(gateway: Pick<NetworkGateway, 'connections'>): string[] {
+  return [...new Set(gateway.connections.flatMap((one) => (one.mode === 'peering' ? one.accepts : one.routes)))];
+}
