@@ -107,6 +107,15 @@ export class ClaimSet {
     throw new WeftError('WEFT_ERR_CONTROLLER_CONFLICT', 'Cannot allocate a network id: all are used');
   }
 
+  /** A number that the plan has chosen. It is never given back, whatever becomes of the request. @throws {Retry} When it is taken. */
+  async acquireNumber(number: number, owner: string, ownerKey: string): Promise<void> {
+    this.#lease.check();
+    const claim: Claim = { owner, ownerKey, requestId: this.#author.requestId };
+    const key = configKey.numberClaim(number);
+    const entry = await this.#records.tryPut(this.#author, key, '', undefined, { kind: 'claim', value: claim });
+    if (entry === undefined) throw new Retry(`${key} is taken`);
+  }
+
   /** To be called before the documents are written without these values. @throws {Retry} When one was taken meanwhile. */
   async giveUp(unused: UnusedClaim): Promise<void> {
     this.#lease.check();

@@ -1,8 +1,11 @@
-import type { RecordEntry } from '@weft/bus';
+import type { Bucket, RecordEntry } from '@weft/bus';
 import {
+  type Assignment,
+  assignmentKey,
   type Claim,
   configKey,
   configPrefix,
+  type Gateway,
   type Plan,
   type PlannedWrite,
   type Port,
@@ -13,10 +16,11 @@ import {
 } from '@weft/model';
 import { ClaimSet, type UnusedClaim, type WantedClaim } from './claims.ts';
 import { type Author, isBusFailure, isOwn, mapLimit, Retry, undoing } from './components.ts';
+import { checkGatewayUses, type GatewayWrites, gatewayNumbers, reliedOnGateways } from './gateway-commit.ts';
 import { ids } from './ids.ts';
 import type { IntentLease } from './intent-lease.ts';
 import type { Records } from './records.ts';
-import type { LoadedWorld, WorldLoader } from './world-loader.ts';
+import { gatewayClaims, type LoadedWorld, type WorldLoader } from './world-loader.ts';
 
 // Carries a plan out, whole or not at all: claims, then documents by CAS, then a second look for what others began meanwhile, then
 // the claims no longer needed. Whatever fails on the way undoes what came before it. So nothing is built on a document of a request that is under way.
@@ -28,6 +32,7 @@ import type { LoadedWorld, WorldLoader } from './world-loader.ts';
 const PARALLEL = 16;
 
 interface Written {
+  readonly bucket: Bucket;
   readonly entry: RecordEntry;
   readonly before: WeftRecord | undefined;
   readonly tenant: string;
@@ -56,10 +61,11 @@ export class Committer {
     const claims = new ClaimSet(this.#records, this.#loader, this.#author, this.#lease, (key) => yielderOf(plan, key));
     try {
       await this.#checkSettled(world, plan);
+      for (const { number, owner, ownerKey } of gatewayNumbers(plan)) await claims.acquireNumber(number, owner, ownerKey);
       const networks = await this.#claimNetworks(claims, plan.networks);
       const ports = fillVsids(plan.ports, networks);
       await mapLimit(ports.flatMap(portClaims), PARALLEL, (wanted) => claims.acquire(wanted));
-      await this.#checkUnchanged(world, ports, networks);
+      await this.#checkUnchanged(world, plan, ports, networks);
       await mapLimit(unusedClaims(networks, ports), PARALLEL, (unused) => claims.giveUp(unused));
       await this.#write(world, plan, networks, ports);
       await this.#lookAgain(world, plan, networks, ports);
@@ -77,7 +83,7 @@ export class Committer {
   /** Undoes what the first controller of a resumed request wrote, when there is nothing to carry out any more. */
   async abandon(world: LoadedWorld): Promise<void> {
     for (const entry of [...world.entries.values()].filter((one) => isOwn(this.#author, one)).sort((a, b) => a.revision - b.revision))
-      this.#written.push({ entry, before: entry.change.before, tenant: entry.change.tenant });
+      this.#written.push({ bucket: this.#records.bucketOf(entry), entry, before: entry.change.before, tenant: entry.change.tenant });
     await this.#undo();
   }
 
@@ -94,7 +100,14 @@ export class Committer {
     const ports = plan.ports.map(({ before, after }) =>
       configKey.port((after ?? before!.value).routingDomainId, (after ?? before!.value).id),
     );
-    const keys = [...networks.map((id) => configKey.network(id)), ...tenants.map((name) => configKey.tenant(ids.tenant(name))), ...ports];
+    const keys = [
+      ...networks.map((id) => configKey.network(id)),
+      ...tenants.map((name) => configKey.tenant(ids.tenant(name))),
+      ...ports,
+      ...plan.gateways.map(({ before, after }) => configKey.gateway((after ?? before!.value).id)),
+      ...plan.assignments.map(({ before, after }) => assignmentKey((after ?? before!.value).gatewayId)),
+      ...reliedOnGateways(plan),
+    ];
     const requests = new Map(
       keys.flatMap((key) => {
         const requestId = world.entries.get(key)?.change.requestId;
@@ -133,6 +146,8 @@ export class Committer {
           subnets.push(subnet);
         }
       }
+      const has = new Set(before === undefined ? [] : gatewayClaims(before.value));
+      for (const key of gatewayClaims(after)) if (!has.has(key)) await claims.acquire({ key, owner: after.id, ownerKey });
       writes.push({ before, after: { ...after, networkId, subnets } });
     }
     return writes;
@@ -141,6 +156,7 @@ export class Committer {
   /** After the claims: the documents that are relied upon, but not written, must still be those of the plan. */
   async #checkUnchanged(
     world: LoadedWorld,
+    plan: Plan,
     ports: readonly PlannedWrite<Port>[],
     networks: readonly PlannedWrite<VirtualNetwork>[],
   ): Promise<void> {
@@ -153,6 +169,7 @@ export class Committer {
     for (const { before, after } of networks)
       if (before === undefined && after !== undefined && world.tenants.has(after.tenant))
         reliedOn.add(configKey.tenant(ids.tenant(after.tenant)));
+    for (const key of reliedOnGateways(plan)) reliedOn.add(key);
     await mapLimit([...reliedOn], PARALLEL, async (key) => {
       const entry = await this.#records.get(this.#records.config, key);
       if (entry?.record === undefined || entry.revision !== world.entries.get(key)?.revision)
@@ -196,13 +213,25 @@ export class Committer {
         after && { kind: 'port', value: after },
       );
     };
+    const gateway = async ({ before, after }: PlannedWrite<Gateway>): Promise<void> => {
+      const key = configKey.gateway((after ?? before!.value).id);
+      await this.#put(world, key, '', before && { kind: 'gateway', value: before.value }, after && { kind: 'gateway', value: after });
+    };
+    const assignment = async ({ before, after }: PlannedWrite<Assignment>): Promise<void> => {
+      const key = assignmentKey((after ?? before!.value).gatewayId);
+      const was = before && ({ kind: 'assignment', value: before.value } as const);
+      await this.#put(world, key, '', was, after && { kind: 'assignment', value: after }, this.#records.gateways);
+    };
     const isDeletion = (write: PlannedWrite<unknown>): boolean => write.after === undefined;
     const isPut = (write: PlannedWrite<unknown>): boolean => write.after !== undefined;
     // What stands on something comes after it, and goes before it.
     await mapLimit(ports.filter(isDeletion), PARALLEL, port);
     for (const write of networks.filter(isDeletion)) await network(write);
+    for (const write of plan.gateways.filter(isDeletion)) await gateway(write);
     for (const write of plan.tenants.filter(isDeletion)) await tenant(write);
     for (const write of plan.tenants.filter(isPut)) await tenant(write);
+    for (const write of plan.gateways.filter(isPut)) await gateway(write);
+    for (const write of plan.assignments) await assignment(write);
     for (const write of networks.filter(isPut)) await network(write);
     await mapLimit(ports.filter(isPut), PARALLEL, port);
   }
@@ -213,15 +242,16 @@ export class Committer {
     tenant: string,
     before: WeftRecord | undefined,
     after: WeftRecord | undefined,
+    bucket: Bucket = this.#records.config,
   ): Promise<void> {
     this.#lease.check();
     let current = world.entries.get(key);
     // A tombstone, or something the world did not look for, stands where a new document goes.
-    if (before === undefined && current === undefined) current = await this.#records.get(this.#records.config, key);
+    if (before === undefined && current === undefined) current = await this.#records.get(bucket, key);
     if (before === undefined && current?.record !== undefined && !isOwn(this.#author, current))
       throw new Retry(`${key} was made meanwhile`);
-    const entry = await this.#records.put(this.#author, key, tenant, current, after);
-    this.#written.push({ entry, before, tenant });
+    const entry = await this.#records.put(this.#author, key, tenant, current, after, bucket);
+    this.#written.push({ bucket, entry, before, tenant });
   }
 
   async #lookAgain(
@@ -258,6 +288,12 @@ export class Committer {
         if (!goneNetworks.has(claim.owner) && (await this.#isLive(key, claim)))
           throw new Retry(`${key}: a network is being made in the tenant`);
     }
+    const written: GatewayWrites = {
+      revisions: new Map(this.#written.map(({ entry }) => [entry.key, entry.revision])),
+      networks,
+      gateways: plan.gateways,
+    };
+    await checkGatewayUses(this.#records, this.#loader, world, written);
     await mapLimit(ports, PARALLEL, async ({ before, after }) => {
       if (after !== undefined) return;
       if ((await this.#loader.bindingOf(before!.value))?.state === 'bound')
@@ -279,10 +315,10 @@ export class Committer {
 
   /** Puts back what was there. What someone has changed since stays: it is theirs. */
   async #undo(): Promise<void> {
-    for (const { entry, before, tenant } of this.#written.reverse()) {
+    for (const { bucket, entry, before, tenant } of this.#written.reverse()) {
       // Whoever has taken the request over builds on what is written.
       this.#lease.check();
-      await this.#records.tryPut(undoing(this.#author), entry.key, tenant, entry, before);
+      await this.#records.tryPut(undoing(this.#author), entry.key, tenant, entry, before, bucket);
     }
     this.#written.length = 0;
   }
@@ -293,9 +329,12 @@ export class Committer {
     const vsids = new Map<string, number>();
     for (const { before, after } of plan.tenants)
       note(`Tenant ${(after ?? before!.value).name}`, configKey.tenant((after ?? before!.value).id));
+    for (const { before, after } of plan.gateways)
+      note(`Gateway ${(after ?? before!.value).name}`, configKey.gateway((after ?? before!.value).id));
     for (const { before, after } of networks) {
       const { id, tenant, name, subnets } = after ?? before!.value;
       note(`VirtualNetwork ${tenant}/${name}`, configKey.network(id));
+      for (const resource of itemNames([before?.value, after], `${tenant}/${name}`)) note(resource, configKey.network(id));
       for (const subnet of [...subnets, ...(before?.value.subnets ?? [])])
         note(`VirtualSubnet ${tenant}/${name}/${subnet.name}`, configKey.network(id));
       for (const subnet of subnets) vsids.set(`VirtualSubnet ${tenant}/${name}/${subnet.name}`, subnet.vsid);
@@ -316,6 +355,18 @@ export class Committer {
       ),
     }));
   }
+}
+
+/** Resources that are part of a network's document, besides its subnets. */
+function itemNames(networks: readonly (VirtualNetwork | undefined)[], path: string): Set<string> {
+  return new Set(
+    networks.flatMap((network) => [
+      ...(network?.routes ?? []).flatMap(({ name }) => (name === undefined ? [] : [`CustomerRoute ${path}/${name}`])),
+      ...(network?.gateway?.connections ?? []).map(({ name }) => `GatewayConnection ${path}/${name}`),
+      ...(network?.gateway?.externalAddresses ?? []).map(({ name }) => `ExternalAddress ${path}/${name}`),
+      ...(network?.gateway?.natRules ?? []).map(({ name }) => `NatRule ${path}/${name}`),
+    ]),
+  );
 }
 
 function networkNameClaim(network: VirtualNetwork): string {
@@ -359,6 +410,8 @@ function unusedClaims(networks: readonly PlannedWrite<VirtualNetwork>[], ports: 
     for (const { vsid } of before.value.subnets)
       if (!kept.has(vsid)) unused.push({ key: configKey.vsidClaim(vsid), owner: before.value.id });
     if (after === undefined) unused.push({ key: networkNameClaim(before.value), owner: before.value.id });
+    const has = new Set(after === undefined ? [] : gatewayClaims(after));
+    for (const key of gatewayClaims(before.value)) if (!has.has(key)) unused.push({ key, owner: before.value.id });
   }
   for (const { before, after } of ports) {
     if (before === undefined) continue;

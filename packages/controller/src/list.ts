@@ -13,7 +13,7 @@ import type { ControllerComponents } from './components.ts';
 import type { Records } from './records.ts';
 import type { WorldLoader } from './world-loader.ts';
 
-const KINDS = ['Tenant', 'VirtualNetwork', 'VirtualSubnet', 'Port', 'PortBinding', 'Host', 'Principal'] as const;
+const KINDS = ['Tenant', 'VirtualNetwork', 'VirtualSubnet', 'Port', 'PortBinding', 'Host', 'Principal', 'Gateway', 'Assignment'] as const;
 type Kind = (typeof KINDS)[number];
 
 /** A page ends before it would not fit NATS's 1 MB any more; envelopes are larger than what is listed of them. */
@@ -79,9 +79,23 @@ export async function listRecords(
       (record) => record.kind === 'binding' && wanted.has(record.value.portId),
     );
   }
-  // Hosts and principals are the installation's: not a tenant's to see.
+  // Hosts, gateways and principals are the installation's: not a tenant's to see.
   if (kinds.has('Host') && mayRead(''))
     add('hosts', await records.all(store.hosts, ''), (record) => record.kind === 'host' && named(record.value.id) && request.tenant === '');
+  if (kinds.has('Gateway') && mayRead('')) {
+    add(
+      'config',
+      await records.all(store.config, configPrefix.gateways),
+      (record) => record.kind === 'gateway' && named(record.value.name) && request.tenant === '',
+    );
+  }
+  if (kinds.has('Assignment') && mayRead('')) {
+    add(
+      'gateways',
+      await records.all(store.gateways, 'assignment'),
+      (record) => record.kind === 'assignment' && named(record.value.gateway) && request.tenant === '',
+    );
+  }
   if (kinds.has('Principal') && mayRead('')) {
     add(
       'config',

@@ -21,6 +21,15 @@ export class Records {
     return this.#components.store.config;
   }
 
+  get gateways(): Bucket {
+    return this.#components.store.gateways;
+  }
+
+  /** The bucket that an entry was read from. */
+  bucketOf(entry: RecordEntry): Bucket {
+    return this.#components.store.bucket(entry.change.bucket);
+  }
+
   /**
    * What stands under a key, through the leader; undefined if nothing ever did; a tombstone's `record` is undefined.
    * @throws {WeftError} `WEFT_ERR_TRUST_…` for a record that its signer may not write: nothing is built on it.
@@ -86,7 +95,7 @@ export class Records {
   }
 
   /**
-   * Writes a config record in place of `current`. Undefined deletes.
+   * Writes a record, of the configuration unless another bucket is given, in place of `current`. Undefined deletes.
    * @throws {Retry} When something else stands there. @throws {WeftError} `WEFT_ERR_CONTROLLER_UNKNOWN_OUTCOME`.
    */
   async put(
@@ -95,8 +104,9 @@ export class Records {
     tenant: string,
     current: RecordEntry | undefined,
     after: WeftRecord | undefined,
+    bucket: Bucket = this.config,
   ): Promise<RecordEntry> {
-    const entry = await this.tryPut(author, key, tenant, current, after);
+    const entry = await this.tryPut(author, key, tenant, current, after, bucket);
     if (entry === undefined) throw new Retry(`${key} was changed meanwhile`);
     return entry;
   }
@@ -108,11 +118,12 @@ export class Records {
     tenant: string,
     current: RecordEntry | undefined,
     after: WeftRecord | undefined,
+    bucket: Bucket = this.config,
   ): Promise<RecordEntry | undefined> {
     const { bus, identity, clock } = this.#components;
     const { outcome, entry } = await commitRecord({
       bus,
-      bucket: this.config,
+      bucket,
       identity,
       key,
       tenant,

@@ -4,6 +4,7 @@ import {
   type Claim,
   configKey,
   configPrefix,
+  type GatewayWorld,
   isGuid,
   isName,
   MAX_VSID,
@@ -23,6 +24,7 @@ import {
   type World,
 } from '@weft/model';
 import { type Author, type ControllerComponents, mapLimit, plannedFrom } from './components.ts';
+import { type GatewayScope, loadGateways, scopeOfRefs, scopeOfResources } from './gateway-loader.ts';
 import { ids } from './ids.ts';
 import type { Records } from './records.ts';
 
@@ -66,6 +68,7 @@ export class WorldLoader {
       const network = await this.#records.value(configKey.network(rdid), 'network');
       if (network !== undefined) draft.rdidOwners.set(rdid, networkPath(network.value.tenant, network.value.name));
     });
+    await this.#loadGateways(draft, scopeOfResources(resources), author);
     return draft;
   }
 
@@ -73,6 +76,7 @@ export class WorldLoader {
     const names = new Scope();
     for (const ref of refs) {
       if (ref.kind === 'Tenant') names.tenant(ref.name);
+      else if (ref.kind === 'Gateway') continue;
       else names.network(ref.tenant, ref.kind === 'VirtualNetwork' ? ref.name : ref.network);
     }
     const draft = await this.#load(names, author);
@@ -88,7 +92,19 @@ export class WorldLoader {
         );
       }
     });
+    await this.#loadGateways(draft, scopeOfRefs(refs), author);
     return draft;
+  }
+
+  async #loadGateways(draft: Draft, scope: GatewayScope, author: Author): Promise<void> {
+    const reads = {
+      author,
+      records: this.#records,
+      components: this.#components,
+      networkEntry: (tenant: string, name: string) => this.#networkEntry(tenant, name),
+      holds: (key: string, claim: Claim) => this.holds(key, claim),
+    };
+    draft.gateway = await loadGateways(reads, scope, [...draft.networks.values()], (entry) => draft.entries.set(entry.key, entry));
   }
 
   /** Who has the port, as far as it may be believed. */
@@ -133,8 +149,12 @@ export class WorldLoader {
       if (what === 'mac') return port.value.vsid === Number(first) && port.value.mac.replaceAll(':', '') === second;
       return port.value.routingDomainId === first && port.value.addresses.some((address) => addressToken(address) === second);
     }
+    // Numbers are never used again, whatever becomes of what had them.
+    if (what === 'number') return true;
     const network = await this.#records.value(claim.ownerKey, 'network').catch(() => undefined);
     if (network === undefined || network.value.id !== claim.owner) return false;
+    if (gatewayClaims(network.value).includes(claimKey)) return true;
+    if (what !== 'vsid' && what !== 'network-id' && what !== 'network-name') return false;
     if (what === 'vsid') return network.value.subnets.some((subnet) => subnet.vsid === Number(first));
     if (what === 'network-id') return network.value.networkId === Number(first);
     return ids.tenant(network.value.tenant) === first && ids.network(network.value.tenant, network.value.name) === second;
@@ -172,6 +192,20 @@ function networkOfName(record: WeftRecord | undefined, tenant: string, name: str
   return record?.kind === 'network' && record.value.tenant === tenant && record.value.name === name ? record.value : undefined;
 }
 
+/** Claims of what the network has of its gateway. */
+export function gatewayClaims(network: VirtualNetwork): string[] {
+  const of = network.gateway;
+  if (of === undefined) return [];
+  return [
+    configKey.shardClaim(of.shard, network.id),
+    ...of.externalAddresses.map((one) => configKey.externalClaim(one.segmentId, one.address)),
+    ...of.connections.flatMap((one) => [
+      ...(one.mode === 'forward' ? [configKey.forwardClaim(one.segmentId)] : []),
+      ...(one.ipv6Prefix === '' ? [] : [configKey.externalPrefixClaim(one.segmentId, one.ipv6Prefix)]),
+    ]),
+  ];
+}
+
 class Scope {
   readonly tenants = new Set<string>();
   readonly networks = new Map<string, readonly [string, string]>();
@@ -194,4 +228,5 @@ class Draft implements LoadedWorld {
   readonly vsidOwners = new Map<number, string>();
   readonly rdidOwners = new Map<string, string>();
   readonly entries = new Map<string, RecordEntry>();
+  gateway: GatewayWorld | undefined;
 }

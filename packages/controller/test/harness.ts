@@ -1,5 +1,6 @@
 import {
   type Bus,
+  commitRecord,
   connectBus,
   createIdentity,
   createTrustFollower,
@@ -10,6 +11,8 @@ import {
 } from '@weft/bus';
 import {
   type Command,
+  type Host,
+  hostKey,
   type ListedValue,
   type Problem,
   parseManifests,
@@ -29,6 +32,8 @@ export interface Harness {
   readonly store: Store;
   readonly admin: Identity;
   addController(init?: ControllerInit & { wrapStore?: (store: Store) => Store }): Promise<RunningController>;
+  /** Hosts that have registered themselves, with provider addresses 198.51.100.1 and on. */
+  addHosts(...ids: string[]): Promise<void>;
   addPrincipal(role: Role, name: string, tenants?: string[]): Promise<Identity>;
   ask(
     command: Command,
@@ -133,6 +138,36 @@ export async function startHarness(): Promise<Harness> {
       await waitFor(() => [...trusts].every((trust) => trust.roleOf(identity.publicKey) === role), { what: `controllers to know ${name}` });
       return identity;
     },
+    async addHosts(...hostIds) {
+      for (const [i, id] of hostIds.entries()) {
+        const identity = await harness.addPrincipal('host', id);
+        const value: Host = {
+          id,
+          providerAddress: `198.51.100.${i + 1}`,
+          publicKey: identity.publicKey,
+          encapsulations: ['vxlan'],
+          engine: 'kernel',
+          underlayMtu: 1600,
+          version: '0',
+          roles: ['host', 'gateway'],
+          bootId: 'boot',
+        };
+        await commitRecord({
+          bus,
+          bucket: store.hosts,
+          identity,
+          key: hostKey(id),
+          tenant: '',
+          current: undefined,
+          after: { kind: 'host', value },
+          authorKey: identity.publicKey,
+          authorName: id,
+          requestId: 'register-01',
+          nowMs: Date.now(),
+        });
+        await waitFor(() => [...trusts].every((trust) => trust.host(id) !== undefined), { what: `controllers to know ${id}` });
+      }
+    },
     async ask(command, options = {}) {
       for (let attempt = 0; ; attempt++) {
         try {
@@ -165,7 +200,7 @@ export async function startHarness(): Promise<Harness> {
           const [kind = '', path = ''] = ref.split(' ');
           const parts = path.split('/');
           const [tenant, network, name] =
-            kind === 'Tenant'
+            kind === 'Tenant' || kind === 'Gateway'
               ? ['', '', parts[0]!]
               : kind === 'VirtualNetwork'
                 ? [parts[0]!, '', parts[1]!]

@@ -130,6 +130,7 @@ class Planner {
   readonly #tenants = new Map<string, PlannedWrite<Tenant>>();
   readonly #drafts = new Map<string, Draft>();
   readonly #ports: PlannedWrite<Port>[] = [];
+  #moved: ReadonlyMap<string, PlannedWrite<VirtualNetwork>> = new Map();
   readonly #changes: (PendingChange | undefined)[] = [];
 
   constructor(world: World, ids: IdMaker, force: boolean) {
@@ -154,6 +155,7 @@ class Planner {
     this.#each(fresh, 'subnet', ({ value }, i, problems) => this.#subnet(value, i, problems));
     this.#each(fresh, 'route', ({ value }, i, problems) => this.#route(value, i, problems));
     const connections = new ConnectionPlanner(this.#world.gateway ?? EMPTY_GATEWAY_WORLD, this.#gateways, this.#drafts, fresh);
+    this.#moved = connections.moved;
     // A peering follows the shard that the network has by its other connections.
     for (const peerings of [false, true]) {
       this.#each(fresh, 'connection', ({ value }, i, problems) => {
@@ -640,7 +642,7 @@ class Planner {
     });
     return {
       tenants: [...this.#tenants.values()],
-      networks,
+      networks: [...networks, ...[...this.#moved].flatMap(([path, write]) => (this.#drafts.has(path) ? [] : [write]))],
       ports: this.#ports,
       ...this.#gateways.writes(),
       changes: this.#changes.flatMap((pending): ResourceChange[] => {

@@ -19,7 +19,7 @@ import {
   routesOf,
 } from './rules-network-gateway.ts';
 import { connectionSpecView, externalAddressSpecView, natRuleSpecView } from './specs-gateway.ts';
-import { type GatewayWorld, networkPath, type Stored } from './world.ts';
+import { type GatewayWorld, networkPath, type PlannedWrite, type Stored } from './world.ts';
 
 // What networks have of gateways, resource by resource: connections first, then external addresses, then NAT rules. What must hold of the
 // whole is judged at the end, by `checkNetworkGateway`.
@@ -40,6 +40,8 @@ export class ConnectionPlanner {
   readonly #world: GatewayWorld;
   readonly #gateways: GatewayDrafts;
   readonly #loads: Map<number, number>;
+  /** Networks of others that follow a peering to its shard, by path. */
+  readonly moved: Map<string, PlannedWrite<VirtualNetwork>> = new Map();
   /** Whom each network of the request wants to peer with: paths by path. */
   readonly #wishes = new Map<string, Set<string>>();
   readonly #drafts: ReadonlyMap<string, NetworkDraft>;
@@ -362,7 +364,7 @@ export class ConnectionPlanner {
   /** The network at `path`, if it and the one at `own` name each other. */
   #mutual(own: string, path: string): VirtualNetwork | undefined {
     const draft = this.#drafts.get(path);
-    const network = draft?.network ?? this.#world.peers.get(path)?.value;
+    const network = draft?.network ?? this.moved.get(path)?.after ?? this.#world.peers.get(path)?.value;
     if (network === undefined) return undefined;
     const names = network.gateway?.connections.some(
       (one) => one.mode === 'peering' && networkPath(one.peerTenant, one.peerNetwork) === own,
@@ -375,14 +377,12 @@ export class ConnectionPlanner {
     const path = networkPath(spec.peerTenant, spec.peerNetwork);
     const peer = this.#mutual(draft.path, path)?.gateway;
     if (peer === undefined || (peer.gatewayId === of.gatewayId && peer.shard === of.shard)) return of.shard;
-    const anchored =
-      of.externalAddresses.length > 0 ||
-      of.connections.some((one) => one.mode !== 'peering') ||
-      of.connections.some((one) => {
-        const other = networkPath(one.peerTenant, one.peerNetwork);
-        return one.mode === 'peering' && other !== path && this.#mutual(draft.path, other)?.gateway !== undefined;
-      });
-    if (peer.gatewayId === of.gatewayId && !anchored) return peer.shard;
+    if (peer.gatewayId === of.gatewayId && !this.#isAnchored(draft.path, of, path)) return peer.shard;
+    // The other side has named this network: it goes where the peering takes it, if nothing else holds it.
+    if (peer.gatewayId === of.gatewayId && !this.#isAnchored(path, peer, draft.path)) {
+      this.#moveTo(path, of.shard);
+      return of.shard;
+    }
     problems.add(
       'WEFT_ERR_RULE_PEERING_SHARD',
       'spec.peer',
@@ -391,6 +391,26 @@ export class ConnectionPlanner {
       'delete the connections of one of the two networks, and make them again together with the peering',
     );
     return of.shard;
+  }
+
+  /** Whether anything but its peering with the network at `but` ties a network to its shard. */
+  #isAnchored(path: string, of: NetworkGateway, but: string): boolean {
+    if (of.externalAddresses.length > 0) return true;
+    return of.connections.some((one) => {
+      const other = networkPath(one.peerTenant, one.peerNetwork);
+      return one.mode !== 'peering' || (other !== but && this.#mutual(path, other)?.gateway !== undefined);
+    });
+  }
+
+  #moveTo(path: string, shard: number): void {
+    const draft = this.#drafts.get(path);
+    if (draft?.network.gateway !== undefined) {
+      draft.network = { ...draft.network, gateway: { ...draft.network.gateway, shard } };
+      return;
+    }
+    const before = this.#world.peers.get(path);
+    if (before?.value.gateway === undefined) return;
+    this.moved.set(path, { before, after: { ...before.value, gateway: { ...before.value.gateway, shard } } });
   }
 
   #gatewaySubnet(

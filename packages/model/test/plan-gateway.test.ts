@@ -296,35 +296,42 @@ describe('GatewayConnection', () => {
     ]);
   });
 
-  it('peerings bring both networks to one shard, in whatever order they are made', () => {
+  describe('peerings bring both networks to one shard', () => {
     const coke = peering('coke/net/pepsi', 'pepsi/net', '10.0.0.0/24', '10.1.0.0/24');
-    const pepsi = peering('pepsi/net/coke', 'coke/net', '10.1.0.0/24', '10.0.0.0/24').replace('10.1.0.0/24], a', '10.1.0.0/24], a');
-    const subnet = doc('VirtualSubnet', 'pepsi/net/red', 'prefixes: [10.1.0.0/24]');
-    const renumbered = subnet + doc('Port', 'pepsi/net/vm2', 'subnet: red, addresses: [10.1.0.10]');
-    const world = new GatewayMemory();
-    // pepsi has no 10.0.0.0/24 of its own here: it could not accept coke's.
-    const plain = tenant('pepsi').replaceAll('10.0.0.', '10.2.0.');
-    expect(world.apply(`${GATEWAY}---${tenant('coke')}---${plain}${renumbered}`).codes).toEqual([]);
-    expect(world.apply(nat('coke/net/out')).codes).toEqual([]);
-    expect(world.apply(pepsi).codes).toEqual([]);
-    expect(world.apply(coke).codes.concat(world.apply(pepsi).codes)).toBeDefined();
-    const shards = (): number[] => ['coke/net', 'pepsi/net'].map((path) => world.network(path).gateway?.shard ?? 0);
-    if (shards()[0] !== shards()[1]) {
-      // pepsi was first, alone: coke's side is refused until pepsi's is made anew.
-      expect(world.apply(coke).codes).toEqual(['RULE_PEERING_SHARD GatewayConnection spec.peer']);
-      expect(world.remove('GatewayConnection pepsi/net/coke').codes).toEqual([]);
+    const pepsi = peering('pepsi/net/coke', 'coke/net', '10.1.0.0/24', '10.0.0.0/24');
+    /** pepsi has 10.1.0.0/24 only: with coke's prefix of its own it could not accept it. */
+    const apart = (extra = ''): GatewayMemory => {
+      const world = new GatewayMemory();
+      const busy = Array.from({ length: 3 }, (_, i) => `---${tenant(`t${i}`)}${nat(`t${i}/net/out`)}`).join('');
+      const other = tenant('pepsi').replaceAll('10.0.0.', '10.1.0.');
+      expect(world.apply(`${GATEWAY}---${tenant('coke')}---${other}${busy}${extra}`).codes).toEqual([]);
+      return world;
+    };
+    const shards = (world: GatewayMemory): number[] => ['coke/net', 'pepsi/net'].map((path) => world.network(path).gateway!.shard);
+
+    it.each([
+      ['made together', (world: GatewayMemory) => [world.apply(nat('coke/net/out') + nat('pepsi/net/out') + coke + pepsi)]],
+      ['one with NAT first', (world: GatewayMemory) => [world.apply(nat('coke/net/out')), world.apply(coke), world.apply(pepsi)]],
+      ['one without first', (world: GatewayMemory) => [world.apply(pepsi), world.apply(nat('coke/net/out')), world.apply(coke)]],
+      ['without NAT', (world: GatewayMemory) => [world.apply(coke), world.apply(pepsi)]],
+    ])('%s', (_, steps) => {
+      const world = apart();
+      expect(steps(world).flatMap(({ codes }) => codes)).toEqual([]);
+      const [one, other] = shards(world);
+      expect(one).toBe(other);
+      expect(isEmptyPlan(world.apply(coke + pepsi).plan)).toBe(true);
+    });
+
+    it('unless both are held elsewhere: then the second side is refused', () => {
+      const world = apart(nat('coke/net/out') + nat('pepsi/net/out'));
+      const [one, other] = shards(world);
+      expect(one).not.toBe(other);
       expect(world.apply(coke).codes).toEqual([]);
-      expect(world.apply(pepsi).codes).toEqual([]);
-    }
-    expect(shards()[0]).toBe(shards()[1]);
-    expect(world.network('pepsi/net').gateway!.connections).toHaveLength(1);
-    // Both with NAT, in one request.
-    const both = new GatewayMemory();
-    expect(
-      both.apply(`${GATEWAY}---${tenant('coke')}---${plain}${renumbered}${nat('coke/net/out')}${nat('pepsi/net/out')}${coke}${pepsi}`)
-        .codes,
-    ).toEqual([]);
-    expect(both.network('coke/net').gateway!.shard).toBe(both.network('pepsi/net').gateway!.shard);
+      expect(world.apply(pepsi).codes).toEqual(['RULE_PEERING_SHARD GatewayConnection spec.peer']);
+      expect(world.remove('GatewayConnection pepsi/net/out').codes).toEqual([]);
+      expect(world.apply(nat('pepsi/net/out') + pepsi).codes).toEqual([]);
+      expect(new Set(shards(world)).size).toBe(1);
+    });
   });
 
   it('the last one takes the gateway subnet with it, and is kept while something rests on it', () => {

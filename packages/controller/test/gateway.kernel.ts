@@ -1,0 +1,217 @@
+import { openChange } from '@weft/bus';
+import { type Assignment, assignmentKey, configPrefix, type Gateway, parseKey, releasable, type VirtualNetwork } from '@weft/model';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ids } from '../src/index.ts';
+import { type Harness, manifests, startHarness } from './harness.ts';
+
+// Gateways through two controllers: what stands after agrees with its claims and with the assignment, whoever raced with whom.
+
+let weft: Harness;
+beforeAll(async () => {
+  weft = await startHarness();
+  await weft.addController();
+  await weft.addController();
+  await weft.addHosts('gw-a', 'gw-b', 'gw-c');
+});
+afterAll(async () => {
+  await weft?.close();
+});
+
+const list = { tenant: '', network: '', name: '' };
+const gateway = (name: string, more = ''): string => `apiVersion: weft/v1
+kind: Gateway
+metadata: {name: ${name}}
+spec:
+  members: [{host: gw-a, externalInterface: eth1}, {host: gw-b, externalInterface: eth1}${more}]
+  witnesses: [gw-c]
+  segments: [{name: internet, onLink: [203.0.113.0/24], nextHops: [203.0.113.1], tenants: any}]
+  pools: [{name: public, addresses: [203.0.113.16/28], shared: 4, prefixes: ['2001:db8:a::/48']}]
+`;
+const doc = (kind: string, path: string, spec: string): string => {
+  const [tenant, network, name] = path.split('/');
+  return `\n---\napiVersion: weft/v1\nkind: ${kind}\nmetadata: {tenant: ${tenant}, network: ${network}, name: ${name}}\nspec: {${spec}}`;
+};
+const nat = (path: string, of: string, more = ''): string =>
+  doc('GatewayConnection', path, `gateway: ${of}, mode: nat, pool: public${more}`);
+const codes = (answer: { problems: readonly { code: string }[] }): string[] => answer.problems.map(({ code }) => code);
+const net = (tenant: string, octet = 1): string =>
+  manifests(tenant, { subnets: { blue: `prefixes: [10.0.${octet}.0/24]` }, ports: { vm: `subnet: blue, addresses: [10.0.${octet}.10]` } });
+
+const networkOf = async (tenant: string): Promise<VirtualNetwork> =>
+  (await weft.ask({ kind: 'list', value: { ...list, kinds: ['VirtualNetwork'], tenant } })).records[0]!.value as VirtualNetwork;
+const assignmentOf = async (name: string): Promise<Assignment> =>
+  (await weft.ask({ kind: 'list', value: { ...list, kinds: ['Assignment'], name } })).records[0]!.value as Assignment;
+
+/** Claims, networks and assignments say the same, and no request is left in the middle. */
+async function expectConsistent(): Promise<void> {
+  const read = async (prefix: string) =>
+    (await weft.store.config.snapshot(prefix)).entries.flatMap((entry) => {
+      const { after } = openChange(entry.value).change;
+      return after === undefined ? [] : [{ key: entry.key, record: after }];
+    });
+  const networks = (await read(configPrefix.networks)).map(({ record }) => record.value as VirtualNetwork);
+  const gateways = (await read(configPrefix.gateways)).map(({ record }) => record.value as Gateway);
+  const wanted: string[] = [];
+  const numbers: number[] = [];
+  for (const one of gateways) numbers.push(...one.segments.map(({ id }) => id), ...one.pools.map(({ id }) => id));
+  for (const network of networks) {
+    const of = network.gateway;
+    if (of === undefined) continue;
+    wanted.push(`shard.${of.shard}.${network.id}`);
+    numbers.push(of.ownPool, ...of.externalAddresses.map(({ number }) => number));
+    const assignment = await assignmentOf(of.gateway);
+    expect(assignment.shards.map(({ id }) => id)).toContain(of.shard);
+    for (const one of of.externalAddresses) {
+      wanted.push(`external.${one.segmentId}.${one.address}`);
+      expect(assignment.addresses).toContainEqual(expect.objectContaining({ address: one.address, shard: of.shard, pool: 0 }));
+    }
+  }
+  for (const one of gateways) {
+    const assignment = await assignmentOf(one.name);
+    numbers.push(...assignment.shards.map(({ id }) => id));
+    const own = networks.flatMap(({ gateway: of }) => (of?.gatewayId === one.id ? of.externalAddresses.map(({ address }) => address) : []));
+    expect(assignment.addresses.filter(({ pool }) => pool === 0).map(({ address }) => address)).toEqual(own.sort());
+  }
+  expect(new Set(numbers).size, 'numbers are given once').toBe(numbers.length);
+  const claims = (await read(configPrefix.claims)).flatMap(({ key }) => {
+    const parsed = parseKey('config', key);
+    if (parsed?.kind !== 'claim' || (parsed.what !== 'external' && parsed.what !== 'shard')) return [];
+    const [first, second] = parsed.tokens as [string, string];
+    const address =
+      parsed.what === 'external'
+        ? second
+            .slice(24)
+            .match(/../g)!
+            .map((pair) => Number.parseInt(pair, 16))
+            .join('.')
+        : second;
+    return [`${parsed.what}.${first}.${address}`];
+  });
+  expect(claims.sort()).toEqual(wanted.sort());
+  expect(await read(configPrefix.intents)).toEqual([]);
+}
+
+describe('apply and delete', () => {
+  it('gateway, connection, addresses and rules in one request; again, nothing changes; deleted, nothing is left', async () => {
+    const yaml =
+      `${net('one')}\n---\n${gateway('one')}` +
+      nat('one/net/out', 'one') +
+      doc('ExternalAddress', 'one/net/www', 'pool: public, use: static') +
+      doc('NatRule', 'one/net/www', 'static: {externalAddress: www, address: 10.0.1.10}') +
+      doc('CustomerRoute', 'one/net/hole', 'prefix: 10.9.0.0/16, blackhole: true');
+    const first = await weft.apply(yaml);
+    expect(first.problems).toEqual([]);
+    expect(first.changes.every(({ action, revision }) => action === 'created' && revision > 0)).toBe(true);
+    const network = await networkOf('one');
+    expect(network.subnets.find(({ role }) => role === 'gateway')?.vsid).toBeGreaterThan(4095);
+    expect(network.gateway?.externalAddresses[0]?.address).toBe('203.0.113.20');
+    await expectConsistent();
+    const second = await weft.apply(yaml);
+    expect(second.changes.every(({ action }) => action === 'unchanged')).toBe(true);
+    expect(codes(await weft.remove(['Gateway one']))).toEqual(['WEFT_ERR_RULE_IN_USE']);
+    const all = ['NatRule one/net/www', 'ExternalAddress one/net/www', 'GatewayConnection one/net/out', 'CustomerRoute one/net/hole'];
+    expect(
+      (await weft.remove([...all, 'Port one/net/vm', 'VirtualSubnet one/net/blue', 'VirtualNetwork one/net', 'Tenant one'])).problems,
+    ).toEqual([]);
+    expect((await weft.remove(['Gateway one'])).problems).toEqual([]);
+    await expectConsistent();
+    expect((await weft.store.gateways.snapshot('')).entries.map((entry) => openChange(entry.value).change.after)).toEqual([undefined]);
+  });
+
+  it('gateways are the admins’; a tenant’s user connects its own networks, and takes addresses of open pools only', async () => {
+    await weft.apply(`${gateway('edge')}\n---\n${net('mine')}`);
+    const user = await weft.addPrincipal('tenant', 'user', ['mine']);
+    expect(codes(await weft.apply(gateway('other'), { as: user }))).toEqual(['WEFT_ERR_TRUST_TENANT']);
+    expect(codes(await weft.remove(['Gateway edge']))).toEqual([]);
+    await weft.apply(gateway('edge'));
+    expect((await weft.apply(nat('mine/net/out', 'edge'), { as: user })).problems).toEqual([]);
+    const foreign = doc('ExternalAddress', 'mine/net/x', 'pool: public, use: static, address: 192.0.2.99');
+    expect(codes(await weft.apply(foreign, { as: user }))).toEqual(['WEFT_ERR_RULE_EXTERNAL_OUTSIDE']);
+    const seen = await weft.ask({ kind: 'list', value: { ...list, kinds: ['Gateway', 'Assignment'] } }, { as: user });
+    expect(seen.records).toEqual([]);
+    await expectConsistent();
+  });
+});
+
+describe('two controllers racing', () => {
+  it('for one external address: one network has it', async () => {
+    await weft.apply(`${gateway('edge')}\n---\n${net('ra')}\n---\n${net('rb')}${nat('ra/net/out', 'edge')}${nat('rb/net/out', 'edge')}`);
+    for (let round = 0; round < 4; round++) {
+      const address = `203.0.113.${24 + round}`;
+      const want = (tenant: string): string =>
+        doc('ExternalAddress', `${tenant}/net/r${round}`, `pool: public, use: static, address: ${address}`);
+      const answers = await Promise.all([weft.apply(want('ra')), weft.apply(want('rb'))]);
+      expect(answers.filter(({ problems }) => problems.length === 0)).toHaveLength(1);
+      expect(answers.flatMap(codes)).toEqual(['WEFT_ERR_RULE_EXTERNAL_USED']);
+      await expectConsistent();
+    }
+  });
+
+  it('for any external address: each has its own, and all are in the assignment', async () => {
+    const tenants = ['rc', 'rd', 're', 'rf'];
+    await weft.apply(tenants.map((tenant) => net(tenant)).join('\n---\n'));
+    const answers = await Promise.all(
+      tenants.map((tenant) =>
+        weft.apply(nat(`${tenant}/net/out`, 'edge') + doc('ExternalAddress', `${tenant}/net/a`, 'pool: public, use: snat')),
+      ),
+    );
+    expect(answers.flatMap(({ problems }) => problems)).toEqual([]);
+    await expectConsistent();
+  });
+
+  it('on the gateway and on what uses it: never a network with an address that the pool lacks', async () => {
+    await weft.apply(net('rg'));
+    await weft.apply(nat('rg/net/out', 'edge'));
+    const smaller = gateway('edge').replace('203.0.113.16/28', '203.0.113.16-203.0.113.30');
+    for (let round = 0; round < 4; round++) {
+      const [shrunk, taken] = await Promise.all([
+        weft.apply(smaller),
+        weft.apply(doc('ExternalAddress', 'rg/net/last', 'pool: public, use: static, address: 203.0.113.31')),
+      ]);
+      const won = [shrunk, taken].filter(({ problems }) => problems.length === 0);
+      expect(won).toHaveLength(1);
+      await expectConsistent();
+      await weft.remove(['ExternalAddress rg/net/last']);
+      await weft.apply(gateway('edge'));
+    }
+  });
+
+  it('deleting a gateway while a network connects to it: never a connection without gateway', async () => {
+    for (let round = 0; round < 4; round++) {
+      const tenant = `rh${round}`;
+      await weft.apply(`${net(tenant)}\n---\n${gateway('brief')}`);
+      const [made, gone] = await Promise.all([weft.apply(nat(`${tenant}/net/out`, 'brief')), weft.remove(['Gateway brief'])]);
+      expect([made, gone].filter(({ problems }) => problems.length === 0)).toHaveLength(1);
+      await expectConsistent();
+      if (made.problems.length === 0) await weft.remove([`GatewayConnection ${tenant}/net/out`]);
+    }
+  });
+
+  it('both sides of a peering at once: both are on one shard', async () => {
+    for (let round = 0; round < 4; round++) {
+      const [a, b] = [`pa${round}`, `pb${round}`];
+      await weft.apply(`${net(a, 1)}\n---\n${net(b, 2)}`);
+      const side = (own: string, other: string, offer: number, accept: number): string =>
+        doc(
+          'GatewayConnection',
+          `${own}/net/peer`,
+          `gateway: edge, mode: peering, peer: ${other}/net, offers: [10.0.${offer}.0/24], accepts: [10.0.${accept}.0/24]`,
+        );
+      const answers = await Promise.all([weft.apply(side(a, b, 1, 2)), weft.apply(side(b, a, 2, 1))]);
+      expect(answers.flatMap(({ problems }) => problems)).toEqual([]);
+      expect((await networkOf(a)).gateway?.shard).toBe((await networkOf(b)).gateway?.shard);
+      await expectConsistent();
+    }
+  });
+
+  it('a member that joins: the assignment is one of the two wanted, and blocks are moving', async () => {
+    const three = gateway('edge', ', {host: gw-c, externalInterface: eth1}').replace('witnesses: [gw-c]', 'witnesses: []');
+    const answers = await Promise.all([weft.apply(three), weft.apply(three)]);
+    expect(answers.flatMap(({ problems }) => problems)).toEqual([]);
+    const assignment = await assignmentOf('edge');
+    expect(assignment.members.map(({ hostId }) => hostId)).toEqual(['gw-a', 'gw-b', 'gw-c']);
+    expect(releasable(assignment, 1).length).toBeGreaterThan(0);
+    expect((await weft.store.gateways.get(assignmentKey(ids.gateway('edge'))))?.revision).toBeGreaterThan(0);
+    await expectConsistent();
+  });
+});
