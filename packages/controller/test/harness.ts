@@ -151,6 +151,7 @@ export async function startHarness(): Promise<Harness> {
           version: '0',
           roles: ['host', 'gateway'],
           bootId: 'boot',
+          memories: [],
         };
         await commitRecord({
           bus,

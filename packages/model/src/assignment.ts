@@ -1,4 +1,5 @@
 import type { AssignedAddress, AssignedMember, AssignedShard, Assignment, Voter, Voters } from './gateway-records.ts';
+import type { Host } from './records.ts';
 import { planSlices } from './slices.ts';
 
 // How a gateway's work is divided: a function of the division before and of what is wanted now. It moves as little as it can, and the same
@@ -76,6 +77,30 @@ export function settleVoters(assignment: Assignment, configId: number): Assignme
   return { ...assignment, previousVoters: undefined };
 }
 
+/**
+ * The same division with what hosts say of themselves now: addresses, keys, memories of promises. The division given, if nothing differs.
+ * @param hosts By id; one that is not there stays as it was.
+ */
+export function refreshAssignment(assignment: Assignment, hosts: ReadonlyMap<string, Host>): Assignment {
+  const voters = assignment.voters.voters.map((voter) => {
+    const host = hosts.get(voter.hostId);
+    return host === undefined ? voter : voterOf(host, assignment.gatewayId);
+  });
+  const members = assignment.members.map((member) => {
+    const providerAddress = hosts.get(member.hostId)?.providerAddress ?? member.providerAddress;
+    return providerAddress === member.providerAddress ? member : { ...member, providerAddress };
+  });
+  const next = planVoters(assignment, voters);
+  if (next.voters === assignment.voters && members.every((member, i) => member === assignment.members[i])) return assignment;
+  return { ...assignment, ...next, members };
+}
+
+/** A host as voter of a gateway group. */
+export function voterOf(host: Host, gatewayId: string): Voter {
+  const memory = host.memories.find((one) => one.gatewayId === gatewayId);
+  return { hostId: host.id, publicKey: host.publicKey, instance: memory?.instance ?? 0 };
+}
+
 /** After all memory was lost: the incarnation rises above every epoch there was, and a change of voters under way is over. */
 export function recoverAssignment(assignment: Assignment): Assignment {
   return { ...assignment, incarnation: assignment.incarnation + 1, previousVoters: undefined };
@@ -135,7 +160,9 @@ function numbersOf(members: readonly AssignedMember[]): number[] {
  * before it: grants of any list in between needed its majority, too.
  */
 function planVoters(before: Assignment | undefined, wanted: readonly Voter[]): Pick<Assignment, 'voters' | 'previousVoters'> {
-  const voters = wanted.map(({ hostId, publicKey }) => ({ hostId, publicKey })).sort((a, b) => (a.hostId < b.hostId ? -1 : 1));
+  const voters = wanted
+    .map(({ hostId, publicKey, instance }) => ({ hostId, publicKey, instance }))
+    .sort((a, b) => (a.hostId < b.hostId ? -1 : 1));
   if (before === undefined) return { voters: { configId: 1, voters }, previousVoters: undefined };
   if (sameVoters(before.voters.voters, voters)) return { voters: before.voters, previousVoters: before.previousVoters };
   const next: Voters = { configId: before.voters.configId + 1, voters };
@@ -143,7 +170,8 @@ function planVoters(before: Assignment | undefined, wanted: readonly Voter[]): P
 }
 
 function sameVoters(a: readonly Voter[], b: readonly Voter[]): boolean {
-  return a.length === b.length && a.every((voter, i) => voter.hostId === b[i]!.hostId && voter.publicKey === b[i]!.publicKey);
+  const same = (x: Voter, y: Voter): boolean => x.hostId === y.hostId && x.publicKey === y.publicKey && x.instance === y.instance;
+  return a.length === b.length && a.every((voter, i) => same(voter, b[i]!));
 }
 
 /** Orders: first places within 1 of each other and with the fewest moves; second places alike as far as the first allow. */

@@ -1,7 +1,7 @@
 import { isHandedOut, sharedAddresses } from './address-ranges.ts';
-import { isEmptyMember, planAssignment, shardsWithPool, type WantedAddress, withAddresses } from './assignment.ts';
+import { isEmptyMember, planAssignment, shardsWithPool, voterOf, type WantedAddress, withAddresses } from './assignment.ts';
 import type { GatewaySpec } from './commands.ts';
-import type { Assignment, Gateway, GatewayPool, GatewaySegment, Voter } from './gateway-records.ts';
+import type { Assignment, Gateway, GatewayPool, GatewaySegment } from './gateway-records.ts';
 import { isHostId } from './keys.ts';
 import type { ResourceProblems } from './problems.ts';
 import type { Host, VirtualNetwork } from './records.ts';
@@ -82,11 +82,11 @@ export class GatewayDrafts {
       gatewayId: gateway.id,
       gateway: gateway.name,
       members: members.map((member) => ({
-        ...voterOf(hosts.get(member.host)!),
+        ...voterOf(hosts.get(member.host)!, gateway.id),
         providerAddress: paOf(hosts, member.host),
         drain: member.drain,
       })),
-      witnesses: spec.witnesses.map((host) => voterOf(hosts.get(host)!)),
+      witnesses: spec.witnesses.map((host) => voterOf(hosts.get(host)!, gateway.id)),
       shards: this.#shardIds(shards, assigned?.value),
       addresses: [
         ...gateway.pools.flatMap((pool) => sharedOf(pool, gateway.segments)),
@@ -243,10 +243,6 @@ function pathOf(network: VirtualNetwork): string {
 function sharedOf(pool: GatewayPool, segments: readonly GatewaySegment[]): WantedAddress[] {
   const segment = segments.find(({ id }) => id === pool.segmentId);
   return sharedAddresses(pool, segment).map((address) => ({ segment: pool.segmentId, address, shard: 0, pool: pool.id, sliced: true }));
-}
-
-function voterOf(host: Host): Voter {
-  return { hostId: host.id, publicKey: host.publicKey };
 }
 
 function paOf(hosts: ReadonlyMap<string, Host>, id: string): string {

@@ -5,9 +5,11 @@ import {
   BLOCKS_PER_ADDRESS,
   chooseShard,
   grantable,
+  type Host,
   isEmptyMember,
   planAssignment,
   recoverAssignment,
+  refreshAssignment,
   releasable,
   settleSlices,
   settleVoters,
@@ -19,6 +21,7 @@ import {
 const member = (n: number, drain = false): WantedMember => ({
   hostId: `gw-${n}`,
   publicKey: `N${n}`,
+  instance: n,
   providerAddress: `198.51.100.${n}`,
   drain,
 });
@@ -28,7 +31,7 @@ const wanted = (members: readonly WantedMember[], shards: number, addresses = 2,
   gatewayId: 'g',
   gateway: 'edge',
   members,
-  witnesses: witnesses.map((n) => ({ hostId: `w-${n}`, publicKey: `NW${n}` })),
+  witnesses: witnesses.map((n) => ({ hostId: `w-${n}`, publicKey: `NW${n}`, instance: 0 })),
   shards: Array.from({ length: shards }, (_, i) => 100 + i),
   addresses: shared(addresses),
 });
@@ -262,6 +265,19 @@ describe('planAssignment()', () => {
     expect(settleVoters(third, 3)?.previousVoters).toBeUndefined();
     const recovered = recoverAssignment(third);
     expect([recovered.incarnation, recovered.previousVoters]).toEqual([2, undefined]);
+  });
+
+  it('follows what hosts say of themselves: a new memory is a new list of voters, a new address is not', () => {
+    const first = planAssignment(undefined, wanted([member(1), member(2)], 2, 1));
+    const told = (n: number, instance: number, providerAddress = `198.51.100.${n}`): Host =>
+      ({ id: `gw-${n}`, publicKey: `N${n}`, providerAddress, memories: [{ gatewayId: 'g', instance }] }) as unknown as Host;
+    const hosts = (...all: Host[]) => new Map(all.map((one) => [one.id, one]));
+    expect(refreshAssignment(first, hosts(told(1, 1), told(2, 2)))).toBe(first);
+    expect(refreshAssignment(first, hosts())).toBe(first);
+    const moved = refreshAssignment(first, hosts(told(1, 1, '198.51.100.77')));
+    expect([moved.members[0]!.providerAddress, moved.voters]).toEqual(['198.51.100.77', first.voters]);
+    const forgot = refreshAssignment(first, hosts(told(2, 99)));
+    expect([forgot.voters.configId, forgot.voters.voters[1]!.instance, forgot.previousVoters]).toEqual([2, 99, first.voters]);
   });
 
   it('is a function: the order in which things are named does not matter', () => {

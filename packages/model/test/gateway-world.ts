@@ -45,6 +45,7 @@ export function host(id: string, n: number): Host {
     version: '0',
     roles: ['host', 'gateway'],
     bootId: 'b',
+    memories: [],
   };
 }
 
