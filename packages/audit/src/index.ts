@@ -3,5 +3,6 @@
  * @module
  */
 export * from './log.ts';
+export * from './names.ts';
 export * from './projector.ts';
 export * from './record.ts';

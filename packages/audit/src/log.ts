@@ -1,5 +1,6 @@
 import type { AuditMessage, AuditStream } from '@weft/bus';
 import { type AuditRecord, auditCodec, subjects, WeftError } from '@weft/model';
+import type { AuditNamer } from './names.ts';
 import { type AuditEntry, auditId, readAuditMessage } from './record.ts';
 
 /** Appends a record; once, however often it is called within an hour. `duplicate`: it stood there already. */
@@ -17,6 +18,8 @@ export interface AuditFilter {
   readonly resource?: string;
   /** Unix ms: not before. */
   readonly sinceMs?: number;
+  /** Puts names to ids; without it, `resource` finds a binding by its ids only. */
+  readonly namer?: AuditNamer;
 }
 
 const WINDOW = 500;
@@ -44,9 +47,11 @@ export async function listAudit(
       // Writers' clocks differ a little: only a whole window of older ones ends the search.
       tooOld &&= options.sinceMs !== undefined && entry.record.timeUnixMs < options.sinceMs;
       const id = auditId(entry.record);
-      if (found.length >= limit || seen.has(id) || !matches(entry.record, options)) continue;
+      if (found.length >= limit || seen.has(id)) continue;
+      const match = await matching(entry, options);
+      if (match === undefined) continue;
       seen.add(id);
-      found.push(entry);
+      found.push(match);
     }
     if (tooOld) break;
     end = start - 1;
@@ -82,7 +87,8 @@ export async function* tailAudit(
   }
   for await (const message of stream.follow({ fromSequence: last + 1, signal: options.signal })) {
     const entry = read(message, options.onBad);
-    if (entry !== undefined && matches(entry.record, options) && isNew(entry)) yield entry;
+    const match = entry === undefined ? undefined : await matching(entry, options);
+    if (match !== undefined && isNew(match)) yield match;
   }
 }
 
@@ -96,10 +102,18 @@ function read(message: AuditMessage, onBad: ((sequence: number, error: WeftError
   }
 }
 
-function matches(record: AuditRecord, { tenant, resource, sinceMs }: AuditFilter): boolean {
-  if (tenant !== undefined && record.tenant !== tenant) return false;
-  if (sinceMs !== undefined && record.timeUnixMs < sinceMs) return false;
-  if (resource === undefined) return true;
-  const name = record.resource.slice(record.resource.indexOf(' ') + 1);
-  return [record.resource, name].some((text) => text === resource || text.startsWith(`${resource}/`));
+/** The entry, with its names, if it is one of those wanted. */
+async function matching(entry: AuditEntry, { tenant, resource, sinceMs, namer }: AuditFilter): Promise<AuditEntry | undefined> {
+  const { record } = entry;
+  if (sinceMs !== undefined && record.timeUnixMs < sinceMs) return undefined;
+  const names = await namer?.namesOf(record);
+  if (tenant !== undefined && record.tenant !== tenant && names?.tenant !== tenant) return undefined;
+  if (resource !== undefined) {
+    const calls = [record.resource, ...(names === undefined ? [] : [names.resource])].flatMap((text) => [
+      text,
+      text.slice(text.indexOf(' ') + 1),
+    ]);
+    if (!calls.some((text) => text === resource || text.startsWith(`${resource}/`))) return undefined;
+  }
+  return names === undefined ? entry : { ...entry, names };
 }

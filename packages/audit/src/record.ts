@@ -12,6 +12,7 @@ import {
   subnetSpecView,
   type WeftRecord,
 } from '@weft/model';
+import type { AuditNames } from './names.ts';
 
 // An audit record is a projection of a committed change: everything in it stands in the signed change, so whoever reads the bucket can
 // make it, and making it twice makes the same.
@@ -52,6 +53,8 @@ export interface AuditEntry {
   readonly record: AuditRecord;
   /** What changed, field by field, from the signed change. */
   readonly fields: readonly FieldChange[];
+  /** For the ids in the record; where it was asked for, and they are known. */
+  readonly names?: AuditNames;
 }
 
 /** @throws {WeftError} When the message, or the change inside, can't be read or its signature does not hold. */
@@ -84,12 +87,18 @@ function view(record: WeftRecord): object {
 
 /** One line for people: `2026-11-22T10:00:00.000Z alice updated Port coke/net/web1: addresses 10.0.0.4 → 10.0.0.5`. */
 export function describeAudit(entry: AuditEntry): string {
-  const { record, fields } = entry;
+  const { record } = entry;
   const time = new Date(record.timeUnixMs).toISOString();
   const author = record.authorName === '' ? record.authorKey : record.authorName;
-  const details = fields
+  const details = auditDetails(entry)
     .map(({ path, before, after }) => `${path} ${before === '' ? '(none)' : before} → ${after === '' ? '(none)' : after}`)
     .join(', ');
-  const shown = record.operation === 'updated' && details !== '' ? `: ${details}` : '';
-  return `${time} ${author} ${record.operation} ${record.resource}${shown}`;
+  return `${time} ${author} ${record.operation} ${entry.names?.resource ?? record.resource}${details === '' ? '' : `: ${details}`}`;
+}
+
+/** The fields worth a person's look: what differs; of a new binding, where it is. */
+export function auditDetails({ record, fields }: AuditEntry): readonly FieldChange[] {
+  if (record.operation === 'updated') return fields;
+  if (record.bucket !== 'mapping' || record.operation !== 'created') return [];
+  return fields.filter(({ path }) => path === 'hostId' || path === 'device');
 }

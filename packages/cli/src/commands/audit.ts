@@ -1,4 +1,4 @@
-import { type AuditEntry, type AuditFilter, describeAudit, listAudit, tailAudit } from '@weft/audit';
+import { type AuditEntry, type AuditFilter, auditDetails, createAuditNamer, describeAudit, listAudit, tailAudit } from '@weft/audit';
 import type { AuditRecord, WeftError } from '@weft/model';
 import type { Command } from 'commander';
 import { CliError, CliErrorCode } from '../core/errors.ts';
@@ -18,10 +18,10 @@ interface AuditOptions {
 
 const tones: Record<AuditRecord['operation'], Tone> = { created: 'good', updated: 'warn', deleted: 'bad' };
 
-/** A record as a program reads it. */
-export function auditJson({ sequence, record, fields }: AuditEntry): object {
+/** A record as a program reads it: ids as they are, and their names beside them. */
+export function auditJson({ sequence, record, fields, names }: AuditEntry): object {
   const { envelope: _, timeUnixMs, ...rest } = record;
-  return { sequence, time: new Date(timeUnixMs).toISOString(), ...rest, fields };
+  return { sequence, time: new Date(timeUnixMs).toISOString(), ...rest, ...(names === undefined ? {} : { names }), fields };
 }
 
 export function formatAudit(list: readonly AuditEntry[], options: { readonly width: number | undefined; readonly color: boolean }): string {
@@ -34,15 +34,15 @@ export function formatAudit(list: readonly AuditEntry[], options: { readonly wid
       { title: 'FIELDS', flexible: true },
       { title: 'REQUEST', flexible: true },
     ],
-    list.map(({ record, fields }): Cell[] => [
-      formatTime(record.timeUnixMs),
-      record.authorName,
-      { text: record.operation, tone: tones[record.operation] },
-      record.resource,
-      record.operation === 'updated'
-        ? fields.map((field) => `${field.path}: ${field.before || '(none)'} → ${field.after || '(none)'}`).join('; ')
-        : '',
-      record.requestId,
+    list.map((entry): Cell[] => [
+      formatTime(entry.record.timeUnixMs),
+      entry.record.authorName,
+      { text: entry.record.operation, tone: tones[entry.record.operation] },
+      entry.names?.resource ?? entry.record.resource,
+      auditDetails(entry)
+        .map((field) => `${field.path}: ${field.before || '(none)'} → ${field.after || '(none)'}`)
+        .join('; '),
+      entry.record.requestId,
     ]),
     options,
   );
@@ -88,7 +88,7 @@ export function registerAudit(program: Command, deps: Deps): void {
         throw new CliError(CliErrorCode.Usage, `Cannot use --limit "${options.limit}": must be a whole number, 1 or more`);
       const filter = filterOf(options, deps.now());
       await withSession(deps, command, async (session) => {
-        const list = await listAudit(session.store.audit, { ...filter, limit, onBad });
+        const list = await listAudit(session.store.audit, { ...filter, limit, onBad, namer: createAuditNamer(session.store.config) });
         if (options.json === true) deps.io.out(toJson(list.map(auditJson)));
         else if (list.length === 0) deps.io.note('no changes recorded');
         else deps.io.out(formatAudit(list, deps.io));
@@ -103,7 +103,8 @@ export function registerAudit(program: Command, deps: Deps): void {
       const filter = filterOf(options, deps.now());
       await withSession(deps, command, async (session) => {
         const past = options.since === undefined ? 0 : Number.POSITIVE_INFINITY;
-        for await (const entry of tailAudit(session.store.audit, { ...filter, signal: deps.signal, past, onBad })) {
+        const namer = createAuditNamer(session.store.config);
+        for await (const entry of tailAudit(session.store.audit, { ...filter, signal: deps.signal, past, onBad, namer })) {
           if (options.json === true) deps.io.out(`${JSON.stringify(auditJson(entry))}\n`);
           else deps.io.out(`${describeAudit(entry)} (request ${entry.record.requestId})\n`);
         }
