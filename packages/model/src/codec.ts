@@ -159,6 +159,30 @@ export const u32: Field<number> = unsigned(0xffff_ffff);
 /** uint64 up to 2^53 - 1, beyond which a plain number is no longer exact. */
 export const u64: Field<number> = unsigned(Number.MAX_SAFE_INTEGER);
 
+/** The whole of uint64, as a bigint. */
+export const u64big: Field<bigint> = {
+  toWire(value) {
+    if (typeof value !== 'bigint') throw new CodecFault(`must be a bigint, not ${typeof value}`);
+    if (value < 0n || value > 0xffff_ffff_ffff_ffffn) throw new CodecFault(`is ${value}, must be an integer between 0 and 2^64 - 1`);
+    return { low: Number(BigInt.asIntN(32, value)), high: Number(BigInt.asIntN(32, value >> 32n)), unsigned: true };
+  },
+  fromWire(raw) {
+    if (typeof raw === 'number') return BigInt(u64.fromWire(raw));
+    if (typeof raw !== 'object' || raw === null || !('low' in raw) || !('high' in raw)) throw new CodecFault('must be a 64-bit number');
+    return (BigInt(Number(raw.high) >>> 0) << 32n) | BigInt(Number(raw.low) >>> 0);
+  },
+};
+
+/** A field with a rule of its own besides its type's: `rule` gives undefined, or what must hold. */
+export function checked<T>(field: Field<T>, rule: (value: T) => string | undefined): Field<T> {
+  const judge = (value: T): T => {
+    const fault = rule(value);
+    if (fault !== undefined) throw new CodecFault(fault);
+    return value;
+  };
+  return { toWire: (value) => field.toWire(judge(value)), fromWire: (raw) => judge(field.fromWire(raw)) };
+}
+
 /** An enum by names. Numbers that `numbers` lacks are refused: unknown means deny. */
 export function enumeration<N extends string>(numbers: Readonly<Record<N, number>>): Field<N> {
   const names = new Map((Object.entries(numbers) as [N, number][]).map(([name, number]) => [number, name]));

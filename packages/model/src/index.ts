@@ -30,6 +30,8 @@ export * from './gateway-subnet.ts';
 export * from './keys.ts';
 export * from './manifest.ts';
 export * from './nearest.ts';
+export * from './ownership.ts';
+export * from './ownership-codecs.ts';
 export * from './plan-apply.ts';
 export * from './plan-delete.ts';
 export * from './problems.ts';

@@ -227,7 +227,7 @@ export interface AuditRecord {
   readonly envelope: Uint8Array;
 }
 
-export type EnvelopeKind = 'change' | 'request' | 'response' | 'digest';
+export type EnvelopeKind = 'change' | 'request' | 'response' | 'digest' | 'ownership';
 
 /** A payload and its signature; `signed` are exactly the bytes covered. */
 export interface SignedEnvelope {

@@ -1,0 +1,73 @@
+import type { CertifiedVote, OwnershipCertificate, OwnershipConfig, OwnershipConsent } from '@weft/model';
+import { type CountedVote, rosterOf } from './config.ts';
+import { incarnationOf } from './epoch.ts';
+import type { Rules } from './rules.ts';
+import { consentStatement, type Verify, voteStatement } from './statement.ts';
+
+/** Why a certificate is refused. */
+export type CertificateFault = 'not-a-member' | 'incarnation' | 'vote-signature' | 'no-majority' | 'consent';
+
+/**
+ * Verifies a grant certificate against its configuration: each vote is of a listed voter and its signature holds, they are the majority the configuration
+ * asks for, candidate and address are a member's, and a hand-over has the old owner's consent. One forged epoch would lock a shard for ever, so nobody
+ * writes an owner down before this.
+ */
+export function certificateFault(
+  config: OwnershipConfig,
+  certificate: OwnershipCertificate,
+  verify: Verify,
+  rules: Pick<Rules, 'hasQuorum'>,
+): CertificateFault | undefined {
+  const { ballot } = certificate;
+  const member = config.members.find(({ id }) => id === ballot.candidate);
+  if (member === undefined || member.providerAddress !== ballot.providerAddress) return 'not-a-member';
+  if (incarnationOf(ballot.epoch) !== config.incarnation) return 'incarnation';
+  const counted = countVotes(config, certificate, verify);
+  if (counted === undefined) return 'vote-signature';
+  if (!rules.hasQuorum(config, counted)) return 'no-majority';
+  if (ballot.kind === 'handover' && !(ballot.consent !== undefined && consentHolds(config, ballot.consent, verify))) return 'consent';
+  return undefined;
+}
+
+function countVotes(config: OwnershipConfig, { ballot, votes }: OwnershipCertificate, verify: Verify): CountedVote[] | undefined {
+  const roster = rosterOf(config);
+  const counted: CountedVote[] = [];
+  for (const vote of votes) {
+    const voter = roster[vote.voter];
+    if (voter === undefined || voter.instance !== vote.instance) return undefined;
+    const statement = voteStatement(config.group, ballot, { id: voter.id, instance: vote.instance, settled: vote.settled });
+    if (!verify(voter.key, statement, vote.signature)) return undefined;
+    counted.push({ voter: voter.id, instance: vote.instance, settled: vote.settled });
+  }
+  return counted;
+}
+
+/** Whether the old owner really consents. */
+export function consentHolds(config: OwnershipConfig, consent: OwnershipConsent, verify: Verify): boolean {
+  const owner = config.members.find(({ id }) => id === consent.from);
+  return owner !== undefined && verify(owner.key, consentStatement(config.group, consent), consent.signature);
+}
+
+/** A vote as collected, with what it was signed with. */
+export interface CollectedVote extends CountedVote {
+  readonly signature: Uint8Array;
+}
+
+/** The fewest votes that are still a majority, as a certificate carries them. Voters the roster lacks are left out. */
+export function certifiedVotes(
+  config: OwnershipConfig,
+  votes: readonly CollectedVote[],
+  rules: Pick<Rules, 'hasQuorum'>,
+): readonly CertifiedVote[] {
+  const roster = rosterOf(config);
+  // Settled votes first: with a majority of those, the lists before need no votes.
+  let kept = [...votes].sort((a, b) => Number(b.settled) - Number(a.settled));
+  for (let i = kept.length - 1; i >= 0; i--) {
+    const fewer = kept.filter((_, at) => at !== i);
+    if (rules.hasQuorum(config, fewer)) kept = fewer;
+  }
+  return kept.flatMap(({ voter, instance, settled, signature }) => {
+    const index = roster.findIndex((known) => known.id === voter && known.instance === instance);
+    return index < 0 ? [] : [{ voter: index, instance, settled, signature }];
+  });
+}

@@ -1,0 +1,93 @@
+import { OWNERSHIP_LIMITS, type OwnershipConfig, type OwnershipVoter } from '@weft/model';
+
+/*
+ * Voter lists and how one follows another.
+ *
+ * A vote names the configuration it was given in, and a voter that has voted in one refuses lower ones for ever. A new list takes effect only by a ballot
+ * that has a majority of each list since the last that took effect AND of the new one (`hasQuorum`); voters that have seen such a certificate sign
+ * "settled" into their votes from then on, and a majority of settled votes of the new list alone is enough.
+ *
+ * Why that is safe: a ballot in the old list needs a majority of it; so does the first ballot in the new one; the voter in both gave its old vote first, since
+ * afterwards it would have refused. So what the old list granted is known to somebody whose vote the new list needs.
+ *
+ * A voter is (id, instance): the instance is a number made together with its file. A voter that has lost its file has another one, so it is none of the
+ * list's any more, until a new configuration names its new instance. So forgetting a promise is the same as leaving.
+ */
+
+/** A vote, as far as counting goes. `settled`: the voter has seen that this configuration took effect. */
+export interface CountedVote {
+  readonly voter: string;
+  readonly instance: number;
+  readonly settled: boolean;
+}
+
+function hasMajority(voters: readonly OwnershipVoter[], votes: readonly CountedVote[]): boolean {
+  let count = 0;
+  for (const { id, instance } of voters) if (votes.some((vote) => vote.voter === id && vote.instance === instance)) count++;
+  return count * 2 > voters.length;
+}
+
+/** Whether votes given in this configuration are a majority as it asks for: of its list if settled, else of its list and of each before. */
+export function hasQuorum(config: OwnershipConfig, votes: readonly CountedVote[]): boolean {
+  if (!hasMajority(config.voters, votes)) return false;
+  if (config.previous.every(({ voters }) => hasMajority(voters, votes))) return true;
+  return hasMajority(
+    config.voters,
+    votes.filter(({ settled }) => settled),
+  );
+}
+
+/** Whether a ballot of configuration `offered` may be looked at by who has accepted `accepted`. */
+export function acceptsConfig(accepted: number, offered: number): boolean {
+  return offered >= accepted;
+}
+
+/** The distinct voters of a configuration and of the lists before it: what the index in a certificate counts. */
+export function rosterOf(config: OwnershipConfig): readonly OwnershipVoter[] {
+  let roster = rosters.get(config);
+  if (roster === undefined) {
+    const made: OwnershipVoter[] = [];
+    for (const voter of [...config.voters, ...config.previous.flatMap(({ voters }) => voters)]) {
+      if (!made.some(({ id, instance, key }) => id === voter.id && instance === voter.instance && key === voter.key)) made.push(voter);
+    }
+    roster = made;
+    rosters.set(config, roster);
+  }
+  return roster;
+}
+const rosters = new WeakMap<OwnershipConfig, readonly OwnershipVoter[]>();
+
+/** What is wrong with a configuration, in words; empty: nothing. A controller refuses what this finds. */
+export function configFaults(config: OwnershipConfig): readonly string[] {
+  const faults: string[] = [];
+  const { voters, members, shards, previous } = config;
+  if (voters.length === 2)
+    faults.push(
+      'Two voters stop as soon as either stops: name a witness host on a third machine, or one voter (then nothing fails over by itself)',
+    );
+  if (voters.length > OWNERSHIP_LIMITS.voters)
+    faults.push(`${voters.length} voters: must be at most ${OWNERSHIP_LIMITS.voters}, else a certificate fits no datagram`);
+  if (new Set(members.map(({ id }) => id)).size !== members.length) faults.push('A member is named twice');
+  for (const { shard, order } of shards) {
+    for (const id of order) {
+      if (!members.some((member) => member.id === id)) faults.push(`Shard ${shard} is ordered to ${id}, which is no member`);
+    }
+  }
+  if (previous.some((list) => list.config >= config.config)) faults.push('A list before this one has a higher configuration id');
+  return faults;
+}
+
+/** True if no failure is survived by itself: fewer than three voters, or one member. */
+export function lacksFailover(config: OwnershipConfig): boolean {
+  return config.voters.length < 3 || config.members.length < 2;
+}
+
+/**
+ * Voters for a group: all members if three or more; a pair and its witness; else the first member alone, with the alarm "no automatic failover": a lone
+ * member never takes over from a silent one, and doesn't stop when its standby does.
+ */
+export function planVoters(members: readonly string[], witness: string | undefined): readonly string[] {
+  if (members.length >= 3) return members.slice(0, OWNERSHIP_LIMITS.voters);
+  if (members.length === 2 && witness !== undefined) return [...members, witness];
+  return members.slice(0, 1);
+}

@@ -1,0 +1,79 @@
+import type { Promised } from './rules.ts';
+
+/** What a node keeps in its file, fsynced. Small: one entry a shard. */
+export interface Durable {
+  /** Made with the file: a node without its file is another voter (config.ts). */
+  readonly instance: number;
+  /** The boot in which it last took part in full: it abstains for a lease after another one. */
+  readonly bootId: string;
+  /** Highest configuration voted in; lower ones are refused. */
+  readonly accepted: number;
+  /** Highest configuration known to have taken effect. */
+  readonly settled: number;
+  /** Highest epoch this node ever asked votes for. */
+  readonly proposed: bigint;
+  readonly promises: readonly (Promised & { readonly shard: number })[];
+  readonly slices: readonly SliceNote[];
+}
+
+/** What this member knows of a slice by itself. `given`: it consented to give that generation away. */
+export interface SliceNote {
+  readonly slice: number;
+  readonly generation: number;
+  readonly given: boolean;
+}
+
+/**
+ * Puts changes on disk, one write at a time, and runs what waits for them. What changes while a write is under way goes into the next one.
+ */
+export class DurableQueue {
+  #current: Durable;
+  #version = 0;
+  #saved = 0;
+  #writing = 0;
+  #waiting: { readonly version: number; readonly then: () => void }[] = [];
+  readonly #persist: (token: number, state: Durable) => void;
+
+  /** @param saved False: the state isn't on disk yet. */
+  constructor(state: Durable, saved: boolean, persist: (token: number, state: Durable) => void) {
+    this.#current = state;
+    this.#persist = persist;
+    if (!saved) this.#version = 1;
+  }
+
+  get state(): Durable {
+    return this.#current;
+  }
+  /** Version that a change made now has, to wait for later. */
+  get version(): number {
+    return this.#version;
+  }
+
+  change(part: Partial<Durable>): number {
+    this.#current = { ...this.#current, ...part };
+    this.#version++;
+    return this.#version;
+  }
+
+  /** Runs `then` once that version is on disk; at once if it is. */
+  when(version: number, then: () => void): void {
+    if (version <= this.#saved) then();
+    else this.#waiting.push({ version, then });
+  }
+
+  /** To be called at the end of each step: starts a write if there is something to write. */
+  flush(): void {
+    if (this.#writing !== 0 || this.#version === this.#saved) return;
+    this.#writing = this.#version;
+    this.#persist(this.#version, this.#current);
+  }
+
+  persisted(token: number): void {
+    if (token !== this.#writing) return;
+    this.#saved = token;
+    this.#writing = 0;
+    const ready = this.#waiting.filter(({ version }) => version <= token);
+    this.#waiting = this.#waiting.filter(({ version }) => version > token);
+    for (const { then } of ready) then();
+  }
+}

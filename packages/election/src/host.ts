@@ -1,0 +1,188 @@
+import type { OwnershipAnswer, OwnershipCertificate, OwnershipConfig } from '@weft/model';
+import { certificateFault } from './certificate.ts';
+import { Configs } from './context.ts';
+import { NO_EPOCH } from './epoch.ts';
+import type { HostInput, HostOutput, Path, ShardRow } from './io.ts';
+import { voterIds } from './round.ts';
+import { isVoter, type Rules } from './rules.ts';
+import type { Verify } from './statement.ts';
+import type { Timing } from './timing.ts';
+
+const BOTH: readonly Path[] = ['nats', 'underlay'];
+
+export interface HostComponents {
+  readonly verify: Verify;
+  readonly random: () => number;
+  readonly timing: Timing;
+  readonly rules: Rules;
+}
+
+/**
+ * A host that obeys: it verifies certificates and writes its shard map, where epochs only rise.
+ *
+ *     started ──asks the voters──► a majority answered, and no promise stands above the highest certificate ──► knows
+ *     knows ──verified certificate, not of a lower epoch, nor of a configuration below one that took effect──► shard map
+ *
+ * A host that has just booted may have obeyed a higher epoch before. Any granted epoch was promised by a majority, so a majority's answers name it; until a
+ * certificate at least as high is there the host has no owner for the shard, which drops rather than misleads. While the agent alone restarts, the shard map in the
+ * kernel tells (`rows`).
+ */
+export class OwnershipHost {
+  readonly self: string;
+  readonly #components: HostComponents;
+  readonly #configs = new Configs();
+  readonly #rows = new Map<number, ShardRow>();
+  readonly #certificates = new Map<number, OwnershipCertificate>();
+  /** Certificates that came before this host knew whether to believe them. */
+  readonly #kept = new Map<number, OwnershipCertificate>();
+  readonly #answers = new Map<string, OwnershipAnswer>();
+  readonly #synced = new Set<number>();
+  #nonce = 0;
+  #nextAskAt: number;
+  #settled = 0;
+  #outputs: HostOutput[] = [];
+
+  /** @param rows The shard map as the kernel has it. */
+  constructor(init: { readonly self: string; readonly rows: readonly ShardRow[]; readonly now: number }, components: HostComponents) {
+    this.self = init.self;
+    this.#components = components;
+    this.#nextAskAt = init.now;
+    for (const row of init.rows) {
+      this.#rows.set(row.shard, row);
+      this.#synced.add(row.shard);
+    }
+  }
+
+  row(shard: number): ShardRow | undefined {
+    return this.#rows.get(shard);
+  }
+
+  step(input: HostInput, now: number): readonly HostOutput[] {
+    this.#outputs = [];
+    if (input.kind === 'config') this.#configured(input.config, now);
+    else if (input.kind === 'tick') this.#tick(now);
+    else if (input.message.to === '' || input.message.to === this.self) {
+      const { from, body } = input.message;
+      if (body.kind === 'certificate') this.#certificate(from, body.value, now);
+      else if (body.kind === 'answer') this.#answer(from, body.value, now);
+    }
+    return this.#outputs;
+  }
+
+  #configured(config: OwnershipConfig, now: number): void {
+    if (!this.#configs.add(config) || this.#configs.newest !== config) return;
+    if (config.previous.length === 0) this.#settled = Math.max(this.#settled, config.config);
+    this.#nextAskAt = now;
+  }
+
+  #unsynced(): number[] {
+    return (this.#configs.newest?.shards ?? []).map(({ shard }) => shard).filter((shard) => !this.#synced.has(shard));
+  }
+
+  #tick(now: number): void {
+    const { newest } = this.#configs;
+    const unsynced = this.#unsynced();
+    if (newest === undefined || unsynced.length === 0 || now < this.#nextAskAt) return;
+    this.#nextAskAt = now + this.#components.timing.askMs;
+    // Answers to earlier questions stay good: a promise never falls, and what was not promised then could not have been obeyed before.
+    this.#nonce ||= this.#components.random();
+    const value = {
+      nonce: this.#nonce,
+      shards: unsynced.sort((a, b) => a - b),
+      candidacy: false,
+      kind: 'renewal' as const,
+      consent: undefined,
+    };
+    for (const id of voterIds(newest)) this.#outputs.push({ kind: 'send', to: id, paths: BOTH, body: { kind: 'ask', value } });
+  }
+
+  #answer(from: string, answer: OwnershipAnswer, now: number): void {
+    const { newest } = this.#configs;
+    if (newest === undefined || answer.nonce !== this.#nonce) return;
+    const highest = Math.max(answer.acceptedConfig, answer.knownConfig);
+    if (highest > newest.config) this.#outputs.push({ kind: 'need-config', config: highest, from });
+    this.#answers.set(from, answer);
+    for (const [shard, certificate] of this.#kept) this.#believe(shard, certificate, now);
+  }
+
+  #certificate(from: string, certificate: OwnershipCertificate, now: number): void {
+    const { ballot } = certificate;
+    const config = this.#configs.get(ballot.config);
+    if (config === undefined) {
+      if (ballot.config > (this.#configs.newest?.config ?? 0)) this.#outputs.push({ kind: 'need-config', config: ballot.config, from });
+      return;
+    }
+    const { rules, verify } = this.#components;
+    if (!rules.acceptsConfig(this.#settled, ballot.config)) return;
+    const fault = certificateFault(config, certificate, verify, rules);
+    if (fault !== undefined) {
+      const message = `A certificate that ${from} sent is refused (${fault}): find out who made it`;
+      this.#outputs.push({ kind: 'alarm', code: 'certificate-refused', about: from, active: true, message });
+      return;
+    }
+    this.#settled = Math.max(this.#settled, ballot.config);
+    let accepted = true;
+    let highest = NO_EPOCH;
+    for (const shard of ballot.shards) {
+      const outcome = this.#believe(shard, certificate, now);
+      if (outcome !== 'accepted') accepted = false;
+      if (outcome === 'lower') {
+        // The owner of a lower epoch learns from the certificate itself, not from a word that anybody could say.
+        const better = this.#certificates.get(shard);
+        if (better !== undefined)
+          this.#outputs.push({ kind: 'send', to: ballot.candidate, paths: BOTH, body: { kind: 'certificate', value: better } });
+      }
+      const known = this.#rows.get(shard)?.epoch ?? NO_EPOCH;
+      if (known > highest) highest = known;
+    }
+    if (!accepted) return;
+    const value = { epoch: ballot.epoch, config: ballot.config, round: ballot.round, accepted, highest };
+    this.#outputs.push({ kind: 'send', to: ballot.candidate, paths: BOTH, body: { kind: 'acknowledgement', value } });
+  }
+
+  #believe(shard: number, certificate: OwnershipCertificate, now: number): 'accepted' | 'lower' | 'kept' {
+    const { ballot } = certificate;
+    const { rules, timing } = this.#components;
+    const row = this.#rows.get(shard);
+    if (row !== undefined && !rules.acceptsEpoch(row.epoch, ballot.epoch)) return 'lower';
+    if (!this.#synced.has(shard)) {
+      const kept = this.#kept.get(shard);
+      if (kept === undefined || ballot.epoch > kept.ballot.epoch) this.#kept.set(shard, certificate);
+      if (!this.#mayBelieve(shard, ballot.epoch)) return 'kept';
+      this.#synced.add(shard);
+      this.#kept.delete(shard);
+    }
+    this.#certificates.set(shard, certificate);
+    if (row?.epoch === ballot.epoch) return 'accepted';
+    const consent =
+      ballot.kind === 'handover' && row?.owner === ballot.consent?.from && row?.epoch === ballot.consent?.epoch ? row : undefined;
+    const next = {
+      shard,
+      epoch: ballot.epoch,
+      owner: ballot.candidate,
+      providerAddress: ballot.providerAddress,
+      previousAddress: consent?.providerAddress ?? '',
+      previousUntilMs: consent === undefined ? 0 : now + timing.handoverMs,
+    };
+    this.#rows.set(shard, next);
+    this.#outputs.push({ kind: 'shard', row: next });
+    return 'accepted';
+  }
+
+  /** Whether a majority of the voters has said that nothing above `epoch` was promised. */
+  #mayBelieve(shard: number, epoch: bigint): boolean {
+    const { newest } = this.#configs;
+    if (newest === undefined) return false;
+    const below = [...this.#answers].filter(
+      ([id, answer]) =>
+        !answer.abstaining &&
+        answer.acceptedConfig <= newest.config &&
+        isVoter(newest, id, answer.instance) &&
+        answer.shards.some((given) => given.shard === shard && given.promised <= epoch),
+    );
+    return this.#components.rules.hasQuorum(
+      newest,
+      below.map(([voter, { instance, settledConfig }]) => ({ voter, instance, settled: settledConfig >= newest.config })),
+    );
+  }
+}

@@ -1,0 +1,237 @@
+import type { OwnershipBody, OwnershipConfig } from '@weft/model';
+import { configFaults, lacksFailover } from './config.ts';
+import { type Components, Context } from './context.ts';
+import { type Durable, DurableQueue } from './durable.ts';
+import type { FenceRow } from './fence.ts';
+import type { Input, Output, ShardState } from './io.ts';
+import { Member } from './member.ts';
+import { Observer } from './observer.ts';
+import { Slices } from './slices.ts';
+import { Voter } from './voter.ts';
+
+export interface NodeInit {
+  /** Host id. */
+  readonly self: string;
+  /** The kernel's boot id. */
+  readonly bootId: string;
+  /** The node's file; undefined: there is none. */
+  readonly file: Durable | undefined;
+  /** `gateway_shard` as it stands in the kernel: rows of an earlier process of this boot. */
+  readonly rows: readonly FenceRow[];
+  /** Boot clock, ms. */
+  readonly now: number;
+}
+
+/**
+ * One node of a gateway group: a member (voter, candidate, owner, fence) or a witness (voter only), as its configuration says.
+ *
+ * `step(input, now)` gives what is to be done, in order; nothing else happens, and the same inputs give the same outputs. `now` is this machine's boot clock
+ * in ms and never falls.
+ */
+export class OwnershipNode {
+  readonly #context: Context;
+  readonly voter: Voter;
+  readonly member: Member;
+  readonly slices: Slices;
+  #lastTick: number;
+  #defendedAt = -Infinity;
+
+  constructor(init: NodeInit, components: Components) {
+    const observer = new Observer(components.timing);
+    this.#context = new Context(init.self, components, observer, init.now);
+    const state: Durable = init.file ?? {
+      instance: components.random(),
+      bootId: init.bootId,
+      accepted: 0,
+      settled: 0,
+      proposed: 0n,
+      promises: [],
+      slices: [],
+    };
+    this.#context.durable = new DurableQueue(state, init.file !== undefined, (token, persisted) =>
+      this.#context.put({ kind: 'persist', token, state: persisted }),
+    );
+    this.#lastTick = init.now;
+    this.voter = new Voter(this.#context, init.bootId, init.file !== undefined);
+    this.member = new Member(this.#context, init.rows);
+    this.slices = new Slices(this.#context);
+  }
+
+  /** Which memory this is: what a configuration has to name for this node to vote. */
+  get instance(): number {
+    return this.#context.durable.state.instance;
+  }
+  get config(): OwnershipConfig | undefined {
+    return this.#context.configs.newest;
+  }
+  /** Highest configuration this node knows to have taken effect: the controller names it, and those after it, as `previous` of the next. */
+  get settled(): number {
+    return this.#context.durable.state.settled;
+  }
+  stateOf(shard: number): ShardState {
+    return this.member.stateOf(shard);
+  }
+  /** True: this member may grant a NAT block of `slice` to a network of `shard` now. */
+  mayGrantBlock(shard: number, slice: number, now: number): boolean {
+    this.#context.now = now;
+    return this.member.live(shard) && this.slices.usable(slice);
+  }
+
+  step(input: Input, now: number): readonly Output[] {
+    const context = this.#context;
+    context.now = now;
+    context.outputs = [];
+    this.#handle(input);
+    for (let body = context.loop.shift(); body !== undefined; body = context.loop.shift()) this.#said(context.self, body);
+    context.durable.flush();
+    return context.outputs;
+  }
+
+  #handle(input: Input): void {
+    const context = this.#context;
+    switch (input.kind) {
+      case 'tick':
+        this.#tick();
+        break;
+      case 'message': {
+        const { group, from, to, body } = input.message;
+        if ((to !== '' && to !== context.self) || from === context.self) return;
+        if (context.configs.newest !== undefined && group !== context.configs.newest.group) return;
+        this.#said(from, body);
+        break;
+      }
+      case 'persisted':
+        context.durable.persisted(input.token);
+        break;
+      case 'probe-sent':
+        context.observer.sent(input.peer, input.nonce, input.at);
+        break;
+      case 'probe-answered':
+        context.observer.answered(input.peer, input.nonce, input.shards);
+        break;
+      case 'carrier':
+        this.member.carrierChanged(input.up);
+        break;
+      case 'config':
+        this.#configured(input.config);
+        break;
+      case 'hosts':
+        this.member.hostsChanged(input.hosts);
+        break;
+      case 'recorded':
+        this.#certificate(input.certificate.ballot.candidate, input.certificate);
+        break;
+      case 'drain':
+        this.member.handover.drain(input.shards);
+        break;
+      case 'undrain':
+        this.member.handover.undrain();
+        break;
+      case 'synced':
+        this.member.handover.synced(input.shards);
+        break;
+      case 'external-conflict':
+        this.#conflict(input.address);
+        break;
+      case 'give-slice':
+        this.slices.give(input.slice, input.to);
+        break;
+      case 'slices':
+        this.slices.record(input.slices);
+        break;
+    }
+  }
+
+  #said(from: string, body: OwnershipBody): void {
+    switch (body.kind) {
+      case 'ask':
+        this.voter.ask(from, body.value);
+        break;
+      case 'answer':
+        this.member.answer(from, body.value);
+        break;
+      case 'ballot':
+        this.voter.ballot(from, body.value);
+        break;
+      case 'vote':
+        this.member.vote(from, body.value);
+        break;
+      case 'refusal':
+        this.member.refusal(from, body.value);
+        break;
+      case 'certificate':
+        this.#certificate(from, body.value);
+        break;
+      case 'acknowledgement':
+        this.member.acknowledged(from, body.value);
+        break;
+      case 'release':
+        this.voter.release(from, body.value);
+        break;
+      case 'offer':
+        this.member.handover.offer(from, body.value.consent);
+        break;
+    }
+  }
+
+  #certificate(from: string, certificate: Parameters<Voter['certified']>[0]): void {
+    const context = this.#context;
+    if (from !== context.self && !context.verified(certificate, from)) return;
+    this.voter.certified(certificate);
+    this.member.certified(certificate);
+    const { epoch, config, round, candidate } = certificate.ballot;
+    if (candidate === context.self) return;
+    context.send(candidate, { kind: 'acknowledgement', value: { epoch, config, round, accepted: true, highest: epoch } });
+  }
+
+  #tick(): void {
+    const context = this.#context;
+    const { timing, now, observer } = context;
+    // Probes and their answers of before a gap say nothing: this process did not listen.
+    if (now - this.#lastTick > timing.probeMs + 2 * timing.unansweredMs) observer.paused();
+    this.#lastTick = now;
+    const config = context.configs.newest;
+    for (const { id } of config?.members ?? []) if (id !== context.self) context.put({ kind: 'probe', peer: id, nonce: context.nonce() });
+    this.voter.tick();
+    this.member.tick();
+  }
+
+  #configured(config: OwnershipConfig): void {
+    const context = this.#context;
+    const newest = context.configs.newest;
+    if (newest !== undefined && config.group !== newest.group) return;
+    if (!context.configs.add(config) || context.configs.newest !== config) return;
+    // A first list, or one that `weft gateway recover` made: there is none before it that it could have to wait for.
+    if (config.previous.length === 0 && config.config > context.durable.state.settled) context.durable.change({ settled: config.config });
+    context.alarm('configuration-missing', '', false, '');
+    const named = config.voters.find(({ id }) => id === context.self);
+    context.alarm(
+      'memory-lost',
+      context.self,
+      named !== undefined && named.instance !== this.instance,
+      `${context.self} has lost its ownership file and does not vote: a new configuration has to name its new memory (the controller does so by itself while a majority remembers; else run \`weft gateway recover\`)`,
+    );
+    context.alarm(
+      'no-automatic-failover',
+      '',
+      lacksFailover(config),
+      'No automatic failover: a pair of gateways needs a witness host on a third machine (`weft gateway set --witness`)',
+    );
+    const faults = configFaults(config);
+    context.alarm('configuration-missing', 'faults', faults.length > 0, faults.join('; '));
+  }
+
+  #conflict(address: string): void {
+    const context = this.#context;
+    context.alarm(
+      'external-conflict',
+      address,
+      true,
+      `Another machine claims the external address ${address}: find it; ownership does not change by that`,
+    );
+    // A claim proves nothing, so nothing closes; and we answer rarely, so that nobody can make us flood.
+    if (context.now - this.#defendedAt < context.timing.renewMs) return;
+    this.#defendedAt = context.now;
+    context.put({ kind: 'defend', address });
+  }
+}
