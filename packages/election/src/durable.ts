@@ -1,3 +1,4 @@
+import type { OwnershipCertificate } from '@weft/model';
 import type { Promised } from './rules.ts';
 
 /** What a node keeps in its file, fsynced. Small: one entry a shard. */
@@ -13,6 +14,8 @@ export interface Durable {
   /** Highest epoch this node ever asked votes for. */
   readonly proposed: bigint;
   readonly promises: readonly (Promised & { readonly shard: number })[];
+  /** The highest certificate of each shard: for hosts that have booted, and to show others that a configuration took effect. Nothing waits for these. */
+  readonly certificates: readonly OwnershipCertificate[];
   readonly slices: readonly SliceNote[];
 }
 

@@ -16,6 +16,7 @@ import type { ShardState } from './io.ts';
 import { Round, voterIds } from './round.ts';
 import { Survey } from './survey.ts';
 import { forwardMs } from './timing.ts';
+import type { Voter } from './voter.ts';
 
 /*
  * Candidate and owner (PaxosLease: proposer). Per shard:
@@ -68,6 +69,7 @@ const ROUNDS_KEPT = 6;
 
 export class Member {
   readonly #context: Context;
+  readonly #voter: Voter;
   readonly fence: Fence;
   readonly handover: Handover;
   readonly #startedAt: number;
@@ -82,8 +84,9 @@ export class Member {
   #unsettledSince: number | undefined;
 
   /** @param rows What stands in the packet path's map: of an earlier process in this boot. */
-  constructor(context: Context, rows: readonly FenceRow[]) {
+  constructor(context: Context, voter: Voter, rows: readonly FenceRow[]) {
     this.#context = context;
+    this.#voter = voter;
     this.#startedAt = context.now;
     this.fence = new Fence(rows);
     this.handover = new Handover(context, this);
@@ -172,6 +175,9 @@ export class Member {
   }
 
   #raise(now: number): void {
+    const incarnation = this.#context.configs.newest?.incarnation ?? 0;
+    // After a recovery the old epochs are worth nothing, though the packet path may go on until their deadline.
+    for (const term of this.#terms) if (incarnationOf(term.epoch) < incarnation) term.raiseAt ??= now;
     const term = this.#terms.find(({ raiseAt }) => raiseAt !== undefined && now >= raiseAt);
     if (term === undefined) return;
     term.raiseAt = undefined;
@@ -227,6 +233,7 @@ export class Member {
     }
     if (attempt === undefined || attempt.phase !== 'asking' || answer.nonce !== attempt.survey.nonce) return;
     attempt.survey.answers.set(from, answer);
+    if (from !== this.#context.self) this.#voter.inform(from, answer.settledConfig, attempt.shards);
     const config = attempt.survey.winnable(this.#context, attempt.shards);
     if (config === undefined) return;
     const heard = attempt.survey.heard;
@@ -327,6 +334,7 @@ export class Member {
     const term = this.#terms.find(({ rounds }) => rounds.some((round) => round.matches(refusal)));
     if (term === undefined) return;
     this.hear(refusal.promised);
+    if (refusal.reason === 'previous-unsettled') this.#voter.inform(from, 0, term.shards);
     if (refusal.reason === 'stale-config') {
       this.#need(refusal.acceptedConfig, from);
       // Somebody has voted in the newer one already, so there is nothing to be careful about any more.
@@ -335,8 +343,9 @@ export class Member {
         term.nextRenewAt = this.#context.now;
       }
     }
-    // A higher promise: if it was granted, its certificate is on its way; if it came to nothing, that voter is won back by a higher epoch.
-    if (refusal.reason === 'promised-higher' && refusal.promised > term.epoch) {
+    // A higher promise, or the same epoch promised to a rival that lost: if it was granted, its certificate is on its way; if it came to nothing, that voter is
+    // won back by a higher epoch.
+    if (refusal.reason === 'promised-higher' && refusal.promised >= term.epoch) {
       const { renewMs } = this.#context.timing;
       term.raiseAt ??= this.#context.now + renewMs / 2 + this.#context.spread(renewMs);
     }
@@ -367,6 +376,7 @@ export class Member {
 
   #renewAll(now: number): void {
     const { timing } = this.#context;
+    this.#lapse(now);
     for (const term of this.#terms) {
       if (now < term.nextRenewAt || !this.#carrier) continue;
       const config = this.#configOf(term, now);
@@ -387,6 +397,19 @@ export class Member {
       term.rounds = [...term.rounds.slice(1 - ROUNDS_KEPT), round];
       term.nextRenewAt = now + timing.renewMs / 4;
       round.send(this.#context);
+    }
+  }
+
+  /**
+   * A term whose deadline has passed is over. Were it renewed by a minority for ever, that minority's leases would stand in everybody's way, its own member's
+   * next term included; so they are released.
+   */
+  #lapse(now: number): void {
+    for (const { epoch, shards, config } of this.#terms.filter(({ deadline }) => now >= deadline)) {
+      this.#terms = this.#terms.filter((term) => term.epoch !== epoch);
+      const list = this.#context.configs.get(config) ?? this.#context.configs.newest;
+      for (const id of list === undefined ? [] : voterIds(list)) this.#context.send(id, { kind: 'release', value: { epoch, shards } });
+      for (const shard of shards) this.#state(shard, 'standby');
     }
   }
 

@@ -46,6 +46,7 @@ export class OwnershipNode {
       settled: 0,
       proposed: 0n,
       promises: [],
+      certificates: [],
       slices: [],
     };
     this.#context.durable = new DurableQueue(state, init.file !== undefined, (token, persisted) =>
@@ -53,7 +54,7 @@ export class OwnershipNode {
     );
     this.#lastTick = init.now;
     this.voter = new Voter(this.#context, init.bootId, init.file !== undefined);
-    this.member = new Member(this.#context, init.rows);
+    this.member = new Member(this.#context, this.voter, init.rows);
     this.slices = new Slices(this.#context);
   }
 

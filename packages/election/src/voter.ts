@@ -15,6 +15,8 @@ import { voteStatement } from './statement.ts';
  *
  * Promises (epoch, candidate) are in the file; leases in memory. It remembers the highest certificate per shard for hosts and members that ask.
  */
+const NO_CONFIG = 0;
+
 export class Voter implements VoterView {
   readonly #context: Context;
   readonly #promises = new Map<number, Promised & { readonly version: number }>();
@@ -36,6 +38,12 @@ export class Voter implements VoterView {
       this.#promises.set(shard, { epoch, candidate, version: 0 });
       // It may have been renewed in the last moment before the file's process ended.
       this.#leases.set(shard, { epoch, candidate, until: now + timing.leaseMs });
+    }
+    for (const certificate of hadFile ? durable.state.certificates : []) {
+      for (const shard of certificate.ballot.shards) {
+        if (certificate.ballot.epoch > (this.#certificates.get(shard)?.ballot.epoch ?? NO_EPOCH))
+          this.#certificates.set(shard, certificate);
+      }
     }
   }
 
@@ -174,9 +182,13 @@ export class Voter implements VoterView {
       },
     });
     if (from === this.self) return;
-    const known = new Set(ask.shards.flatMap((shard) => this.#certificates.get(shard) ?? []));
-    for (const certificate of known) {
-      if (certificate.ballot.candidate !== from) context.send(from, { kind: 'certificate', value: certificate });
+    this.inform(from, NO_CONFIG, ask.shards);
+  }
+
+  /** Sends what certificates this voter has of configurations above `settled`: who lacks them can't vote in newer ones, or doesn't know the owner. */
+  inform(to: string, settled: number, shards: readonly number[]): void {
+    for (const certificate of new Set(shards.flatMap((shard) => this.#certificates.get(shard) ?? []))) {
+      if (certificate.ballot.config > settled) this.#context.send(to, { kind: 'certificate', value: certificate });
     }
   }
 
@@ -195,17 +207,20 @@ export class Voter implements VoterView {
       this.#acceptedVersion = durable.change({ settled: ballot.config, accepted: Math.max(this.accepted, ballot.config) });
     }
     const above: number[] = [];
+    let kept = false;
     for (const shard of ballot.shards) {
       const known = this.#certificates.get(shard)?.ballot;
       if (known !== undefined && ballot.epoch > known.epoch && ballot.candidate !== known.candidate) this.#moved(shard);
-      if (known === undefined || ballot.epoch > known.epoch || (ballot.epoch === known.epoch && ballot.config >= known.config)) {
+      if (known === undefined || ballot.epoch > known.epoch || (ballot.epoch === known.epoch && newer(ballot, known))) {
         this.#certificates.set(shard, certificate);
+        kept = true;
       }
       if (ballot.epoch <= (this.promised(shard)?.epoch ?? NO_EPOCH)) continue;
       above.push(shard);
       this.#leases.set(shard, { epoch: ballot.epoch, candidate: ballot.candidate, until: this.now + timing.leaseMs });
     }
     if (above.length > 0) this.#promise(above, ballot.epoch, ballot.candidate);
+    if (kept) durable.change({ certificates: [...new Set(this.#certificates.values())] });
   }
 
   #moved(shard: number): void {
@@ -216,6 +231,10 @@ export class Voter implements VoterView {
   }
 }
 
+/** Of two certificates of one epoch: the later configuration's, then the later made, as its votes may say that the configuration took effect. */
+function newer(a: OwnershipBallot, b: OwnershipBallot): boolean {
+  return a.config > b.config || (a.config === b.config && a.kind === 'renewal' && a.round !== b.round);
+}
 function max(a: bigint, b: bigint): bigint {
   return a > b ? a : b;
 }

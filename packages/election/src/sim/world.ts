@@ -547,6 +547,7 @@ export class World {
       const ids = voters.map(({ id }) => id);
       if (this.#needsRecovery()) {
         this.configs.push(this.makeConfig(config + 1, incarnation + 1, ids, []));
+        this.settledConfig = config + 1;
         this.trace(() => `operator: weft gateway recover, incarnation ${incarnation + 1}, configuration ${config + 1}`);
       } else if (voters.some((voter) => this.#forgotten(voter))) this.changeVoters(ids);
     }
