@@ -559,11 +559,14 @@ export class World {
   }
 
   /**
-   * The operator's judgement: no majority of the list in force remembers, so nothing of it can go on. A list that was to follow and can't any more is given up
-   * only in calm weather, when everybody hears of the recovery at once.
+   * The operator's judgement: no majority of the list in force remembers, so nothing of it can go on. In calm weather, when everybody hears of the recovery at
+   * once, also lists that agents still ask for: one that was to follow, or one before, where those who saw the next take effect have forgotten it.
    */
   #needsRecovery(): boolean {
-    const inForce = this.configs.filter(({ config }) => config === this.settledConfig || (this.calm && config > this.settledConfig));
+    const asked = this.calm
+      ? Math.min(this.settledConfig, Math.max(1, ...this.#gateways.map(({ node }) => node?.settled ?? 0)))
+      : this.settledConfig;
+    const inForce = this.configs.filter(({ config }) => config === this.settledConfig || (this.calm && config >= asked));
     return inForce.some(({ voters }) => 2 * voters.filter((voter) => !this.#forgotten(voter)).length <= voters.length);
   }
 
