@@ -92,12 +92,13 @@ export class Context {
     else this.outputs.push({ kind: 'send', to, paths, body });
   }
 
-  alarm(code: AlarmCode, about: string, active: boolean, message: string): void {
+  alarm(code: AlarmCode, about: string, active: boolean, message: () => string): void {
+    if (!active && this.#alarms.size === 0) return;
     const key = `${code} ${about}`;
     if (active === this.#alarms.has(key)) return;
     if (active) this.#alarms.add(key);
     else this.#alarms.delete(key);
-    this.put({ kind: 'alarm', code, about, active, message });
+    this.put({ kind: 'alarm', code, about, active, message: active ? message() : '' });
   }
 
   /** True if the certificate is what it says. Asks for the configuration when that is unknown. */
@@ -112,7 +113,7 @@ export class Context {
     if (this.#verified.has(key)) return true;
     const fault = certificateFault(config, certificate, this.verify, this.rules);
     if (fault !== undefined) {
-      this.alarm('certificate-refused', from, true, `A certificate that ${from} sent is refused (${fault}): find out who made it`);
+      this.alarm('certificate-refused', from, true, () => `A certificate that ${from} sent is refused (${fault}): find out who made it`);
       return false;
     }
     this.#verified.add(key);

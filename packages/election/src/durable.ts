@@ -1,30 +1,8 @@
-import type { OwnershipCertificate } from '@weft/model';
-import type { Promised } from './rules.ts';
+import type { OwnershipFile, OwnershipSliceNote } from '@weft/model';
 
-/** What a node keeps in its file, fsynced. Small: one entry a shard. */
-export interface Durable {
-  /** Made with the file: a node without its file is another voter (config.ts). */
-  readonly instance: number;
-  /** The boot in which it last took part in full: it abstains for a lease after another one. */
-  readonly bootId: string;
-  /** Highest configuration voted in; lower ones are refused. */
-  readonly accepted: number;
-  /** Highest configuration known to have taken effect. */
-  readonly settled: number;
-  /** Highest epoch this node ever asked votes for. */
-  readonly proposed: bigint;
-  readonly promises: readonly (Promised & { readonly shard: number })[];
-  /** The highest certificate of each shard: for hosts that have booted, and to show others that a configuration took effect. Nothing waits for these. */
-  readonly certificates: readonly OwnershipCertificate[];
-  readonly slices: readonly SliceNote[];
-}
-
-/** What this member knows of a slice by itself. `given`: it consented to give that generation away. */
-export interface SliceNote {
-  readonly slice: number;
-  readonly generation: number;
-  readonly given: boolean;
-}
+/** What a node keeps in its file. */
+export type Durable = OwnershipFile;
+export type SliceNote = OwnershipSliceNote;
 
 /**
  * Puts changes on disk, one write at a time, and runs what waits for them. What changes while a write is under way goes into the next one.

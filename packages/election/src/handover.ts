@@ -122,7 +122,12 @@ export class Handover {
     this.#context.put({ kind: 'handover', step: 'cancelled', shards: move.shards, to: move.to });
     if (!failed) return;
     this.#failed.set(move.to, this.#context.now + this.#context.timing.leaseMs);
-    this.#context.alarm('handover-failed', move.to, true, `${move.to} did not take over shards ${move.shards.join()}: they stay for now`);
+    this.#context.alarm(
+      'handover-failed',
+      move.to,
+      true,
+      () => `${move.to} did not take over shards ${move.shards.join()}: they stay for now`,
+    );
   }
 
   /** An owner offers its shards to this member. */
@@ -140,7 +145,7 @@ export class Handover {
     if (ballot.kind === 'handover' && ballot.consent?.from === self && !this.#forwarding.some((known) => known.shard === shard)) {
       this.#forwarding.push({ shard, to: ballot.candidate, until: now + timing.handoverMs });
       this.#context.put({ kind: 'handover', step: 'forward', shards: [shard], to: ballot.candidate });
-      this.#context.alarm('handover-failed', ballot.candidate, false, '');
+      this.#context.alarm('handover-failed', ballot.candidate, false, () => '');
     }
     const move = this.#move;
     if (move?.shards.includes(shard) === true && ballot.epoch > move.epoch) this.#move = undefined;

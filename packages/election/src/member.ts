@@ -243,7 +243,7 @@ export class Member {
     this.hear(durable.state.proposed);
     const epoch = this.#context.rules.chooseEpoch(config.incarnation, this.#heard);
     if (epoch === undefined) {
-      this.#context.alarm('epochs-exhausted', '', true, 'No epoch is left above those heard of: run `weft gateway recover`');
+      this.#context.alarm('epochs-exhausted', '', true, () => 'No epoch is left above those heard of: run `weft gateway recover`');
       this.#end(attempt);
       return;
     }
@@ -292,7 +292,8 @@ export class Member {
         'flapping',
         String(shard),
         attempt.survey.has('damped'),
-        `Shard ${shard} has moved ${timing.movesMax} times in ${timing.movesWindowMs / 1000} s: it stays until its owner's lease runs out. See why the members lose each other`,
+        () =>
+          `Shard ${shard} has moved ${timing.movesMax} times in ${timing.movesWindowMs / 1000} s: it stays until its owner's lease runs out. See why the members lose each other`,
       );
     }
     this.#raiseAgain(attempt);
@@ -555,7 +556,7 @@ export class Member {
         'implausible-epoch',
         from,
         true,
-        `${from} names epoch ${epoch}, far above any that was granted: it is not believed`,
+        () => `${from} names epoch ${epoch}, far above any that was granted: it is not believed`,
       );
     return plausible;
   }
@@ -568,7 +569,7 @@ export class Member {
       'external-carrier-lost',
       '',
       !up,
-      'The external interface has no carrier: nothing is owned until it is back; what was, is handed over',
+      () => 'The external interface has no carrier: nothing is owned until it is back; what was, is handed over',
     );
     if (!up && this.#attempt !== undefined && this.#attempt.phase !== 'writing') this.#end(this.#attempt);
     if (up) for (const term of this.#terms) term.nextRenewAt = this.#context.now;
@@ -578,17 +579,9 @@ export class Member {
     this.#hosts = hosts;
   }
 
+  /** Conditions that an operator should know. */
   #watch(now: number): void {
     const { configs, durable, timing } = this.#context;
-    for (const term of this.#terms) {
-      const late = now > term.deadline - forwardMs(timing) + 2 * timing.renewMs + timing.renewMs / 2;
-      this.#context.alarm(
-        'lease-not-renewed',
-        term.shards.join(),
-        late,
-        `The lease of shards ${term.shards.join()} is not renewed: a majority of the voters does not answer`,
-      );
-    }
     const { newest } = configs;
     if (newest === undefined) return;
     const settled = newest.previous.length === 0 || durable.state.settled >= newest.config;
@@ -597,28 +590,26 @@ export class Member {
       'configuration-unsettled',
       '',
       !settled && now - this.#unsettledSince! >= timing.unsettledAlarmMs,
-      `Configuration ${newest.config} has not taken effect: a majority of its voters, or of those before, does not follow. The one before goes on`,
+      () =>
+        `Configuration ${newest.config} has not taken effect: too few of its voters, or of those before, follow. The one before goes on`,
     );
     for (const { shard } of newest.shards) {
-      const { certificate, certifiedAt } = this.#view(shard);
-      const owner = certificate?.ballot.candidate;
-      const heard =
-        this.termOf(shard) !== undefined
-          ? this.live(shard)
-            ? now
-            : -Infinity
-          : Math.max(
-              this.#startedAt,
-              certifiedAt,
-              owner === undefined ? -Infinity : this.#context.observer.validAt(owner, shard, certificate!.ballot.epoch),
-            );
-      this.#context.alarm(
-        'no-owner',
-        String(shard),
-        now - heard > timing.leaseMs + timing.attemptMs,
-        `Nobody is known to serve shard ${shard}`,
-      );
+      const about = String(shard);
+      const term = this.termOf(shard);
+      const late = term !== undefined && now - (term.deadline - forwardMs(timing)) > 2.5 * timing.renewMs;
+      this.#context.alarm('lease-not-renewed', about, late, () => `Shard ${about}: the lease is not renewed, too few voters answer`);
+      const unserved = now - this.#servedAt(shard, now) > timing.leaseMs + timing.attemptMs;
+      this.#context.alarm('no-owner', about, unserved, () => `Nobody is known to serve shard ${about}`);
     }
+  }
+
+  /** When this member last knew that somebody served the shard. */
+  #servedAt(shard: number, now: number): number {
+    if (this.live(shard)) return now;
+    const { certificate, certifiedAt } = this.#view(shard);
+    const owner = certificate?.ballot;
+    const valid = owner === undefined ? -Infinity : this.#context.observer.validAt(owner.candidate, shard, owner.epoch);
+    return Math.max(this.#startedAt, certifiedAt, valid, this.fence.row(shard)?.deadlineMs ?? 0);
   }
 
   stateOf(shard: number): ShardState {

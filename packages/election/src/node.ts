@@ -204,22 +204,23 @@ export class OwnershipNode {
     if (!context.configs.add(config) || context.configs.newest !== config) return;
     // A first list, or one that `weft gateway recover` made: there is none before it that it could have to wait for.
     if (config.previous.length === 0 && config.config > context.durable.state.settled) context.durable.change({ settled: config.config });
-    context.alarm('configuration-missing', '', false, '');
+    context.alarm('configuration-missing', '', false, () => '');
     const named = config.voters.find(({ id }) => id === context.self);
     context.alarm(
       'memory-lost',
       context.self,
       named !== undefined && named.instance !== this.instance,
-      `${context.self} has lost its ownership file and does not vote: a new configuration has to name its new memory (the controller does so by itself while a majority remembers; else run \`weft gateway recover\`)`,
+      () =>
+        `${context.self} has lost its ownership file and does not vote: a new configuration has to name its new memory (the controller does so by itself while a majority remembers; else run \`weft gateway recover\`)`,
     );
     context.alarm(
       'no-automatic-failover',
       '',
       lacksFailover(config),
-      'No automatic failover: a pair of gateways needs a witness host on a third machine (`weft gateway set --witness`)',
+      () => 'No automatic failover: a pair of gateways needs a witness host on a third machine (`weft gateway set --witness`)',
     );
     const faults = configFaults(config);
-    context.alarm('configuration-missing', 'faults', faults.length > 0, faults.join('; '));
+    context.alarm('configuration-missing', 'faults', faults.length > 0, () => faults.join('; '));
   }
 
   #conflict(address: string): void {
@@ -228,7 +229,7 @@ export class OwnershipNode {
       'external-conflict',
       address,
       true,
-      `Another machine claims the external address ${address}: find it; ownership does not change by that`,
+      () => `Another machine claims the external address ${address}: find it; ownership does not change by that`,
     );
     // A claim proves nothing, so nothing closes; and we answer rarely, so that nobody can make us flood.
     if (context.now - this.#defendedAt < context.timing.renewMs) return;

@@ -1,6 +1,6 @@
 import type { OwnershipAnswer, OwnershipConfig } from '@weft/model';
 import type { Context } from './context.ts';
-import { isVoter, previousUnsettled } from './rules.ts';
+import { isVoter, previousUnsettled, type Rules } from './rules.ts';
 
 /** Answers to one question, as far as they have come in. */
 export class Survey {
@@ -34,7 +34,7 @@ export class Survey {
   }
 
   #carries(context: Context, config: OwnershipConfig, shards: readonly number[]): boolean {
-    const willing = [...this.answers].filter(([id, answer]) => wouldVote(config, id, answer, shards));
+    const willing = [...this.answers].filter(([id, answer]) => wouldVote(context.rules, config, id, answer, shards));
     return context.rules.hasQuorum(
       config,
       willing.map(([voter, { instance, settledConfig }]) => ({ voter, instance, settled: settledConfig >= config.config })),
@@ -56,10 +56,16 @@ export class Survey {
   }
 }
 
-function wouldVote(config: OwnershipConfig, id: string, answer: OwnershipAnswer, shards: readonly number[]): boolean {
+function wouldVote(
+  rules: Pick<Rules, 'acceptsConfig'>,
+  config: OwnershipConfig,
+  id: string,
+  answer: OwnershipAnswer,
+  shards: readonly number[],
+): boolean {
   return (
     !answer.abstaining &&
-    answer.acceptedConfig <= config.config &&
+    rules.acceptsConfig(answer.acceptedConfig, config.config) &&
     answer.knownConfig >= config.config &&
     isVoter(config, id, answer.instance) &&
     !previousUnsettled(config, id, answer.instance, answer.settledConfig) &&

@@ -133,7 +133,11 @@ export class Voter implements VoterView {
   #vote(ballot: OwnershipBallot): void {
     const context = this.#context;
     // The disk may have taken long: another epoch may have been promised since, and a lower vote must not follow a higher one.
-    if (ballot.shards.some((shard) => this.promised(shard)?.epoch !== ballot.epoch) || this.accepted > ballot.config) return;
+    if (
+      ballot.shards.some((shard) => this.promised(shard)?.epoch !== ballot.epoch) ||
+      !context.rules.acceptsConfig(this.accepted, ballot.config)
+    )
+      return;
     const config = this.config(ballot.config);
     if (config === undefined) return;
     const standing = { id: this.self, instance: this.instance, settled: this.settled >= ballot.config };

@@ -55,7 +55,8 @@ const refusalIfAny: Field<O.RefusalReason | undefined> = {
 function atMost<T>(field: Field<T>, max: number): Field<readonly T[]> {
   return checked(list(field), (items) => (items.length <= max ? undefined : `has ${items.length} entries, must have at most ${max}`));
 }
-const shards: Field<readonly number[]> = checked(atMost(u32, LIMITS.shards), (items) =>
+const shardId = checked(u32, (value) => (value <= LIMITS.shardId ? undefined : `is ${value}, must be at most ${LIMITS.shardId}`));
+const shards: Field<readonly number[]> = checked(atMost(shardId, LIMITS.shards), (items) =>
   items.length >= 1 && items.every((shard, i) => i === 0 || shard > items[i - 1]!)
     ? undefined
     : 'must be one or more shards, ascending, each once',
@@ -78,7 +79,7 @@ const askCodec: Message<O.OwnershipAsk> = message('OwnershipAsk', pb.OwnershipAs
   consent,
 });
 const shardAnswerCodec: Message<O.OwnershipShardAnswer> = message('OwnershipShardAnswer', pb.OwnershipShardAnswer, {
-  shard: u32,
+  shard: shardId,
   promised: u64big,
   holder: hostIdIfAny,
   remainingMs: u32,
@@ -119,7 +120,7 @@ const refusalCodec: Message<O.OwnershipRefusal> = message('OwnershipRefusal', pb
   epoch,
   round: u64,
   reason: refusalReason,
-  shard: u32,
+  shard: shardId,
   promised: u64big,
   remainingMs: u32,
   acceptedConfig: u32,
@@ -173,7 +174,7 @@ const memberCodec: Message<O.OwnershipMember> = message('OwnershipMember', pb.Ow
   key: publicKey,
   providerAddress: address,
 });
-const shardCodec: Message<O.OwnershipShard> = message('OwnershipShard', pb.OwnershipShard, { shard: u32, order: list(hostId) });
+const shardCodec: Message<O.OwnershipShard> = message('OwnershipShard', pb.OwnershipShard, { shard: shardId, order: list(hostId) });
 
 /** The part of a gateway group's record that ownership rests on. */
 export const ownershipConfigCodec: Message<O.OwnershipConfig> = message('OwnershipConfig', pb.OwnershipConfig, {
@@ -184,6 +185,29 @@ export const ownershipConfigCodec: Message<O.OwnershipConfig> = message('Ownersh
   previous: atMost(voterListCodec, LIMITS.previousLists),
   members: atMost(memberCodec, LIMITS.members),
   shards: list(shardCodec),
+});
+
+const promiseCodec: Message<O.OwnershipPromise> = message('OwnershipPromise', pb.OwnershipPromise, {
+  shard: shardId,
+  epoch,
+  candidate: hostId,
+});
+const sliceNoteCodec: Message<O.OwnershipSliceNote> = message('OwnershipSliceNote', pb.OwnershipSliceNote, {
+  slice: u32,
+  generation: u32,
+  given: bool,
+});
+
+/** A node's own file. A file that can't be read is a lost one: say so, and start without. */
+export const ownershipFileCodec: Message<O.OwnershipFile> = message('OwnershipFile', pb.OwnershipFile, {
+  instance: checked(u64, (value) => (value >= 1 ? undefined : 'must be 1 or more')),
+  bootId: checked(text, (value) => (value.length >= 1 && value.length <= 64 ? undefined : 'must have 1 to 64 letters')),
+  accepted: u32,
+  settled: u32,
+  proposed: u64big,
+  promises: list(promiseCodec),
+  certificates: list(ownershipCertificateCodec),
+  slices: list(sliceNoteCodec),
 });
 
 export const sliceConsentCodec: Message<O.SliceConsent> = message('SliceConsent', pb.SliceConsent, {

@@ -3,8 +3,11 @@
  * the upper 32 bits, ballot in the lower. Instances and rounds are 53 random bits as numbers.
  */
 
-/** The bounds that keep a message, in its envelope, under 1,400 bytes: what one UDP datagram carries over any underlay. */
-export const OWNERSHIP_LIMITS = { shards: 32, votes: 9, voters: 7, previousLists: 2, members: 16 } as const;
+/**
+ * The bounds that keep a message, in its envelope, within 1,400 bytes: what one UDP datagram carries over any underlay. `shards` in one ballot (a member with
+ * more holds several), `votes` in a certificate: a majority of three lists of five that have nobody in common.
+ */
+export const OWNERSHIP_LIMITS = { shards: 16, votes: 9, voters: 5, previousLists: 2, members: 16, shardId: 0xffff } as const;
 
 export type GrantKind = 'takeover' | 'handover' | 'renewal';
 
@@ -161,6 +164,37 @@ export interface SliceConsent {
   readonly from: string;
   readonly to: string;
   readonly signature: Uint8Array;
+}
+
+/** What a node keeps in its file, fsynced. Small: one entry a shard. */
+export interface OwnershipFile {
+  /** Made with the file: a node without its file is another voter. */
+  readonly instance: number;
+  /** The boot in which it last took part in full: it abstains for a lease after another one. */
+  readonly bootId: string;
+  /** Highest configuration voted in; lower ones are refused. */
+  readonly accepted: number;
+  /** Highest configuration known to have taken effect. */
+  readonly settled: number;
+  /** Highest epoch this node ever asked votes for. */
+  readonly proposed: bigint;
+  readonly promises: readonly OwnershipPromise[];
+  /** The highest certificate of each shard: for hosts that have booted, and to show others that a configuration took effect. Nothing waits for these. */
+  readonly certificates: readonly OwnershipCertificate[];
+  readonly slices: readonly OwnershipSliceNote[];
+}
+
+export interface OwnershipPromise {
+  readonly shard: number;
+  readonly epoch: bigint;
+  readonly candidate: string;
+}
+
+/** What a member knows of a slice by itself. `given`: it consented to give that generation away. */
+export interface OwnershipSliceNote {
+  readonly slice: number;
+  readonly generation: number;
+  readonly given: boolean;
 }
 
 export type OwnershipBody =

@@ -26,6 +26,27 @@ function cutFor(world: World, keys: readonly string[], ms: number): void {
   });
 }
 
+/** The machines fall into two parts; often, when the parts mend, they fall into others at once, and somebody has restarted meanwhile. */
+function split(world: World): void {
+  const { random } = world;
+  const machines = [...world.machines.values()];
+  const here = machines.filter(() => random.chance(0.5));
+  const there = machines.filter((machine) => !here.includes(machine));
+  const keys = here.flatMap((a) => there.flatMap((b) => [link(a, b), link(b, a), `external ${link(a, b)}`, `external ${link(b, a)}`]));
+  // NATS is on one side, and so is the controller.
+  keys.push(...here.map(({ id }) => `nats ${id}`));
+  world.trace(() => `FAULT split: ${here.map(({ id }) => id).join()} | ${there.map(({ id }) => id).join()} and NATS`);
+  for (const key of keys) world.cut(key);
+  if (random.chance(0.3)) FAULTS['voters']!(world);
+  world.after(random.between(0.3, 2) * world.init.timing.leaseMs, () => {
+    if (!world.calm && random.chance(0.6)) {
+      split(world);
+      if (random.chance(0.6)) FAULTS['restart']!(world);
+    }
+    for (const key of keys) world.mend(key);
+  });
+}
+
 export const FAULTS: Readonly<Record<string, Fault>> = {
   stop(world) {
     const machine = someGateway(world);
@@ -44,7 +65,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   },
   restart(world) {
     const machine = someGateway(world);
-    const ms = aWhile(world);
+    const ms = world.random.chance(0.4) ? world.random.between(1, 50) : aWhile(world);
     world.killAgent(machine);
     world.after(ms, () => world.startAgent(machine));
   },
@@ -85,6 +106,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     world.trace(() => `FAULT ${machine.id} isolated${all ? ' from NATS too' : ' on the underlay'}`);
     cutFor(world, keys, aWhile(world));
   },
+  split,
   nats(world) {
     const all = world.random.chance(0.5);
     world.trace(() => `FAULT NATS ${all ? 'is down' : 'loses one client'}`);

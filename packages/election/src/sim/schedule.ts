@@ -84,7 +84,9 @@ function faultsThenCalm(world: World, random: Random): void {
   const { timing } = world.init;
   const names = Object.keys(FAULTS);
   // A schedule has a theme: a few kinds of faults that meet again and again find more than all kinds at once.
-  const theme = Array.from({ length: 2 + Math.floor(random.unit() * 4) }, () => random.pick(names));
+  const theme = random.chance(0.3)
+    ? ['split', random.pick(['voters', 'restart', 'reboot']), random.pick(names)]
+    : Array.from({ length: 2 + Math.floor(random.unit() * 4) }, () => random.pick(names));
   const end = timing.leaseMs * random.between(1, 4);
   let at = random.between(0, timing.leaseMs / 2);
   while (at < end) {
