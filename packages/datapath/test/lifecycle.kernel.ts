@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { type TableChange, type TableEntry, TargetKind } from '@weft/forwarding';
 import { createWorld } from '@weft/forwarding/testing';
-import { DropReason } from '@weft/model';
+import { DropReason, dropReasonTexts } from '@weft/model';
 import { parseIp, parseMac } from '@weft/packet';
 import { inNetns } from '@weft/tuntap';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -227,8 +227,8 @@ describe('drop counters', () => {
 
   it('lose no count when there is no room: the place is lost', () => {
     const { open, netns } = host();
-    // Room for the 66 reasons and one device.
-    const datapath = open({ maxEntries: { drops: 67 } });
+    // Room for all reasons and one device.
+    const datapath = open({ maxEntries: { drops: dropReasonTexts.size + 1 } });
     sh(`ip -n ${netns} tuntap add p0 mode tap`);
     const ifindex = Number(shIn(netns, 'ip -o link show p0 | cut -d: -f1'));
     for (const at of [1, ifindex, ifindex, 1]) {

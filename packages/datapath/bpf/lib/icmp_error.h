@@ -142,7 +142,10 @@ __attribute__((noinline)) int icmp_error(struct __sk_buff *skb, __u32 reason)
 	is_ipv6 = LD16(e->eth, 12) == bpf_htons(ETH_P_IPV6);
 	if (quote > QUOTE_LEN)
 		quote = QUOTE_LEN;
-	if (quote < 20 || bpf_skb_load_bytes(skb, ETH_HLEN, e->quote, quote))
+	if (quote < 20)
+		return -1;
+	barrier_var(quote); /* the verifier of 6.1 does not learn "at least 1" from the comparison */
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, e->quote, ((quote - 1) & (QUOTE_LEN - 1)) + 1))
 		return -1;
 	if (!icmp_error_allowed(e, is_ipv6) || addr_is_zero(is_ipv6 ? subnet->gateway6 : subnet->gateway4))
 		return -1;
