@@ -243,11 +243,14 @@ __attribute__((noinline)) int nat_block_grant(__u32 slot)
 	w->block.head.granted_boot_ns = w->now;
 	w->block.head.next = 0;
 	w->block.head.address_index = 0;
+	w->block.head.version = 0;
 	event = nat_event_reserve(sizeof(*event));
 	if (bpf_map_update_elem(&map_nat_block, &w->block_key, &w->block, BPF_NOEXIST))
 		goto undo_ring;
 	if (!source) {
 		__builtin_memcpy(w->source + __builtin_offsetof(struct nat_source, self), &w->source_key, sizeof(w->source_key));
+		/* Above every version of a holder that had this key before: it changes less than four times a ticket. */
+		ST32(w->source, __builtin_offsetof(struct nat_source, state.version), nat_serial() * 4);
 		bpf_map_update_elem(&map_nat_source, &w->source_key, w->source, BPF_NOEXIST);
 		source = bpf_map_lookup_elem(&map_nat_source, &w->source_key);
 	}
@@ -259,6 +262,7 @@ __attribute__((noinline)) int nat_block_grant(__u32 slot)
 	if (index >= NAT_HOLDER_ADDRESSES || READ_ONCE(source->state.flags) & NAT_SOURCE_RELEASING)
 		goto undo;
 	index &= NAT_HOLDER_ADDRESSES - 1;
+	NAT_RACE_POINT();
 	bpf_spin_lock(&source->lock);
 	/* Fresh ports are of one block only: a second one would be lost. */
 	if (source->state.version == version && !source->state.fresh_left && nat_is_self(source, &w->source_key)) {
@@ -276,6 +280,8 @@ __attribute__((noinline)) int nat_block_grant(__u32 slot)
 		source->state.fresh_left = NAT_BLOCK_PORTS;
 		source->state.blocks++;
 		source->state.version++;
+		own->head.version = source->state.version;
+		w->block.head.version = source->state.version;
 		w->source_state = source->state;
 	}
 	bpf_spin_unlock(&source->lock);
@@ -337,6 +343,7 @@ __attribute__((noinline)) int nat_port_take(__u32 slot)
 		if (!port)
 			goto grant;
 		taken = false;
+		NAT_RACE_POINT();
 		bpf_spin_lock(&source->lock);
 		if (source->state.version == version && nat_is_self(source, &w->source_key) &&
 		    !(source->state.flags & NAT_SOURCE_RELEASING)) {
@@ -418,6 +425,7 @@ __attribute__((noinline)) int nat_port_give(__u32 slot, __u32 hold)
 				continue;
 		}
 		given = false;
+		NAT_RACE_POINT();
 		bpf_spin_lock(&source->lock);
 		if (!hold || try == 2 * NAT_TRIES || source->state.version == version) {
 			given = true;

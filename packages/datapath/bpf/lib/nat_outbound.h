@@ -109,6 +109,7 @@ __attribute__((noinline)) int nat_flow_join(__u32 slot)
 	reason = nat_session_reserve(w, w->flow.network_id);
 	if (reason)
 		return reason;
+	NAT_RACE_POINT();
 	if (!nat_mapping_enter(w)) {
 		nat_session_unreserve(w->flow.network_id);
 		return NAT_AGAIN;
@@ -155,6 +156,7 @@ __attribute__((noinline)) int nat_flow_new(__u32 slot)
 	w->mapping.external_port = bpf_htons(w->reference & 0xffff);
 	w->mapping.ticket = nat_ticket();
 	event = nat_event_reserve(sizeof(*event));
+	NAT_RACE_POINT();
 	if (bpf_map_update_elem(&map_nat_mapping, &w->mapping_key, &w->mapping, BPF_NOEXIST)) {
 		/* Another processor was faster, or the table is full: nobody has seen the port. */
 		nat_port_give(slot, 0);

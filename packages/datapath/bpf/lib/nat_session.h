@@ -156,6 +156,7 @@ __attribute__((noinline)) int nat_session_add(__u32 slot)
 	w->session.told_boot_ns = w->session.expires_boot_ns;
 	w->session.ticket = nat_ticket();
 	event = nat_event_reserve(sizeof(*event));
+	NAT_RACE_POINT();
 	error = bpf_map_update_elem(&map_nat_session, &w->key, &w->session, BPF_NOEXIST);
 	if (error) {
 		error = error == -17 /* EEXIST */ ? NAT_AGAIN : WEFT_DROP_NAT_TABLE_FULL;
@@ -240,6 +241,7 @@ __attribute__((noinline)) int nat_mapping_leave(__u32 slot)
 		return 0;
 	if (__sync_fetch_and_sub(&port->sessions, 1) != 1)
 		return 0;
+	NAT_RACE_POINT();
 	if (__sync_val_compare_and_swap(&port->sessions, 0, NAT_DEAD) != 0)
 		return 0;
 	w->mapping_key.network_id = block->head.network_id;
@@ -257,6 +259,7 @@ __attribute__((noinline)) int nat_mapping_leave(__u32 slot)
 	if (mapping)
 		w->mapping = *mapping;
 	event = nat_event_reserve(sizeof(*event));
+	NAT_RACE_POINT();
 	bpf_map_delete_elem(&map_nat_mapping, &w->mapping_key);
 	nat_port_give(slot, 1);
 	if (event) {

@@ -46,6 +46,7 @@ __attribute__((noinline)) int nat_sweep_session(__u32 slot)
 	w->session = *session;
 	w->session.expires_boot_ns = expires;
 	event = nat_event_reserve(sizeof(*event));
+	NAT_RACE_POINT();
 	bpf_map_delete_elem(&map_nat_session, &w->key);
 	if (event) {
 		nat_event_session(event, NAT_EVENT_SESSION_RETIRED, w, &w->session);

@@ -97,6 +97,8 @@ struct nat_block_head {
 	__u64 granted_boot_ns;
 	__u32 next;
 	__u32 address_index;
+	__u32 version; /* the holder's, when it got the block */
+	__u32 pad;
 };
 
 struct nat_block {
@@ -297,7 +299,7 @@ _Static_assert(sizeof(struct nat_pool) == 1284, "contract");
 _Static_assert(sizeof(struct nat_free) == 8336, "contract");
 _Static_assert(sizeof(struct nat_block_key) == 24, "contract");
 _Static_assert(sizeof(struct nat_port) == 24, "contract");
-_Static_assert(sizeof(struct nat_block) == 1584, "contract");
+_Static_assert(sizeof(struct nat_block) == 1592, "contract");
 _Static_assert(sizeof(struct nat_source_key) == 24, "contract");
 _Static_assert(sizeof(struct nat_source) == 248, "contract");
 _Static_assert(sizeof(struct nat_mapping_key) == 24, "contract");
@@ -309,7 +311,7 @@ _Static_assert(sizeof(struct nat_reverse) == 24, "contract");
 _Static_assert(sizeof(struct nat_fragment_key) == 48, "contract");
 _Static_assert(sizeof(struct nat_fragment) == 32, "contract");
 _Static_assert(sizeof(struct nat_queue_entry) == 64, "contract");
-_Static_assert(sizeof(struct nat_event_block) == 144, "contract");
+_Static_assert(sizeof(struct nat_event_block) == 152, "contract");
 _Static_assert(sizeof(struct nat_event_mapping) == 200, "contract");
 _Static_assert(sizeof(struct nat_event_session) == 128, "contract");
 

@@ -11,6 +11,11 @@
 #include "gateway_maps.h"
 #include "nat_maps.h"
 
+/* Where a test makes a processor wait now and then, so that others come in between.  Nothing else. */
+#ifndef NAT_RACE_POINT
+#define NAT_RACE_POINT()
+#endif
+
 #define NAT_SLOT_PACKET 0
 #define NAT_SLOT_SWEEP 1
 
@@ -51,7 +56,7 @@ struct nat_work {
 	__u32 link_reference;
 	__u32 pad5;
 	struct nat_usage usage; /* zero */
-	__u8 source[sizeof(struct nat_source)] __attribute__((aligned(8))); /* zero but for `self`; a per-CPU map may have no lock in it */
+	__u8 source[sizeof(struct nat_source)] __attribute__((aligned(8))); /* zero but for `self` and the version; a per-CPU map may have no lock in it */
 	struct nat_block block; /* zero but for `head` */
 };
 
@@ -87,6 +92,13 @@ static __always_inline __u64 nat_ticket(void)
 	struct nat_counters *counters = nat_counters();
 
 	return counters ? __sync_fetch_and_add(&counters->serial, 1) + 1 : 0;
+}
+
+static __always_inline __u64 nat_serial(void)
+{
+	struct nat_counters *counters = nat_counters();
+
+	return counters ? READ_ONCE(counters->serial) : 0;
 }
 
 /* Room in the ring for an event, taken before the change is seen by others: so events of one thing stand in the ring in the order in which

@@ -1,6 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Port mapping alone, for tests: the frame is a flow, 14 bytes of Ethernet, then struct gateway_flow; the answer stands in cb[] and behind it. */
+#ifdef NAT_RACES
+/* Some tens of microseconds, every second time. */
+#define NAT_RACE_POINT()                                        \
+	do {                                                    \
+		if (!(bpf_get_prandom_u32() & 1))               \
+			bpf_loop(9000, race_spin, (void *)0, 0); \
+	} while (0)
+#endif
+
 #include "../../bpf/lib/drops.h"
+
+#ifdef NAT_RACES
+static long race_spin(__u32 index, void *nothing)
+{
+	(void)nothing;
+	barrier_var(index);
+	return 0;
+}
+#endif
+
 #include "../../bpf/lib/nat_inbound.h"
 #include "../../bpf/lib/nat_outbound.h"
 #include "../../bpf/lib/nat_sweep.h"

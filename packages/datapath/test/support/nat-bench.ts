@@ -2,6 +2,7 @@ import {
   FIRST_BLOCK,
   type GatewayQuota,
   type NatAddress,
+  type NatEvent,
   type NatFlow,
   NatState,
   type NatStore,
@@ -41,6 +42,8 @@ export class NatBench {
   readonly mapping: PortMapping;
   now: bigint = 1000n * SECOND;
   epoch = 5n;
+  /** The kernel's events so far, as of the last comparison. */
+  readonly events: NatEvent[] = [];
 
   constructor(harness: string, { blocksPerAddress, quota }: BenchOptions) {
     this.kernel = new NatHarness(harness);
@@ -111,7 +114,9 @@ export class NatBench {
     compareStores(this.state, this.kernel.maps);
     if (this.state.serial !== this.kernel.maps.serial)
       throw new Error(`serial: oracle ${this.state.serial}, kernel ${this.kernel.maps.serial}`);
-    const [oracle, kernel] = [this.state.takeEvents().map(text), this.kernel.takeEvents().map(text)];
+    const told = this.kernel.takeEvents();
+    this.events.push(...told);
+    const [oracle, kernel] = [this.state.takeEvents().map(text), told.map(text)];
     for (let i = 0; i < Math.max(oracle.length, kernel.length); i++) {
       if (oracle[i] !== kernel[i]) throw new Error(`event ${i}:\n  oracle ${oracle[i]}\n  kernel ${kernel[i]}`);
     }
@@ -162,7 +167,13 @@ export function compareStores(
   normal: (row: unknown) => unknown = (row) => row,
 ): void {
   for (const table of tables) {
-    const [left, right] = [a, b].map((store) => [...store.rows(table)].map((row) => text(normal(row))).sort());
+    const [left, right] = [a, b].map((store) =>
+      [...store.rows(table)]
+        .map(normal)
+        .filter((row) => row !== undefined)
+        .map(text)
+        .sort(),
+    );
     if (left!.join('\n') === right!.join('\n')) continue;
     const only = (these: string[], those: string[]): string => these.filter((row) => !those.includes(row)).join('\n    ');
     throw new Error(`table ${table}:\n  oracle only ${only(left!, right!)}\n  kernel only ${only(right!, left!)}`);

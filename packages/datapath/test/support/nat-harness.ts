@@ -15,12 +15,31 @@ const ANSWER_AT = FLOW_AT + FLOW_BYTES;
 const FRAME_BYTES = ANSWER_AT + 24;
 const SOURCE = fileURLToPath(new URL('../bpf/nat-harness.bpf.c', import.meta.url));
 
-/** Compiles the harness. @returns The object's path, and what removes it. */
-export function compileHarness(): { readonly path: string; remove(): void } {
+/**
+ * Compiles the harness.
+ * @param defines Macros, such as NAT_RACES, which makes processors wait in the middle of things now and then.
+ * @returns The object's path, and what removes it.
+ */
+export function compileHarness(...defines: string[]): { readonly path: string; remove(): void } {
   const folder = mkdtempSync(join(tmpdir(), 'weft-nat-'));
   const path = join(folder, 'nat-harness.bpf.o');
   const multiarch = `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
-  const options = ['-O2', '-g', '-Wall', '-Wextra', '-Werror', '-target', 'bpf', '-mcpu=v3', `-I${multiarch}`, '-c', SOURCE, '-o', path];
+  const options = [
+    '-O2',
+    '-g',
+    '-Wall',
+    '-Wextra',
+    '-Werror',
+    '-target',
+    'bpf',
+    '-mcpu=v3',
+    `-I${multiarch}`,
+    ...defines.map((name) => `-D${name}`),
+    '-c',
+    SOURCE,
+    '-o',
+    path,
+  ];
   const { status, stderr } = spawnSync('clang', options, { encoding: 'utf8' });
   if (status !== 0) throw new Error(stderr);
   return { path, remove: () => rmSync(folder, { recursive: true }) };

@@ -4,7 +4,6 @@ import {
   emptyPort,
   type NatAddress,
   type NatKey,
-  type NatPort,
   type NatRow,
   type NatSession,
   type NatSource,
@@ -49,7 +48,7 @@ function applyGrant(store: NatStore, event: BlockEvent, offsetNs: bigint): void 
   const { key, block } = event;
   const grantedBootNs = shift(block.grantedBootNs, offsetNs);
   const known = store.get('block', key);
-  if (known?.grantedBootNs !== grantedBootNs || known.epoch !== block.epoch) {
+  if (known === undefined || isNewer(block.version, known.version)) {
     if (known === undefined) addUsage(store, block.networkId, 'blocks', 1);
     const ports = Array.from({ length: BLOCK_PORTS }, emptyPort);
     store.set('block', key, { ...block, grantedBootNs, ports });
@@ -60,7 +59,7 @@ function applyGrant(store: NatStore, event: BlockEvent, offsetNs: bigint): void 
 function applyRelease(store: NatStore, event: BlockEvent, offsetNs: bigint): void {
   const { key, block } = event;
   const known = store.get('block', key);
-  if (known !== undefined && known.grantedBootNs === shift(block.grantedBootNs, offsetNs) && known.epoch === block.epoch) {
+  if (known !== undefined && known.version === block.version) {
     store.delete('block', key);
     addUsage(store, block.networkId, 'blocks', -1);
   }
@@ -75,7 +74,7 @@ function applyMapping(store: NatStore, event: MappingEvent, offsetNs: bigint): v
   const { key, mapping } = event;
   const sourceKey = { networkId: key.networkId, pool: mapping.pool, ca: key.ca };
   if (event.kind === NatEventKind.MAPPING_ADDED) {
-    store.set('mapping', key, mapping);
+    if ((store.get('mapping', key)?.ticket ?? 0n) < mapping.ticket) store.set('mapping', key, mapping);
     store.raiseSerial(mapping.ticket);
   } else if (event.kind === NatEventKind.MAPPING_RETIRED && store.get('mapping', key)?.ticket === mapping.ticket) {
     store.delete('mapping', key);
@@ -95,7 +94,8 @@ function applyPort(store: NatStore, source: NatSource, { reference, port }: Port
   const key = { segment: address.segment, address: address.address, block: number >>> 6 };
   const block = store.get('block', key);
   const known = block?.ports[number & 63];
-  if (block === undefined || known === undefined || !isNewerPort(port, known)) return;
+  if (block === undefined || known === undefined || !isNewer(port.version, known.state === PortState.FRESH ? block.version : known.version))
+    return;
   const sessions = port.state === PortState.USED && known.state === PortState.USED ? known.sessions : 0;
   block.ports[number & 63] = { ...port, sessions, freeAtBootNs: shift(port.freeAtBootNs, offsetNs) };
   store.set('block', key, block);
@@ -108,10 +108,9 @@ function applySession(store: NatStore, event: SessionEvent, offsetNs: bigint): v
     if (known?.ticket === session.ticket) removeSession(store, key, known);
     return;
   }
-  if (known !== undefined && known.ticket !== session.ticket) {
-    if (event.kind === NatEventKind.SESSION_CHANGED) return;
-    removeSession(store, key, known);
-  }
+  // Tickets grow, over takeovers too, since whoever hears of one goes on above it.
+  if (known !== undefined && known.ticket > session.ticket) return;
+  if (known !== undefined && known.ticket < session.ticket) removeSession(store, key, known);
   if (known?.ticket === session.ticket && !isNewer(session.revision, known.revision)) return;
   const { expiresBootNs, toldBootNs } = session;
   const next = { ...session, expiresBootNs: shift(expiresBootNs, offsetNs), toldBootNs: shift(toldBootNs, offsetNs) };
@@ -174,10 +173,6 @@ function addUsage(store: NatStore, networkId: number, field: 'blocks' | 'session
 
 function pickExternal(key: NatKey<'session'>): { segment: number; address: Uint8Array; externalPort: number } {
   return { segment: key.segment, address: key.address, externalPort: key.externalPort };
-}
-
-function isNewerPort(port: NatPort, known: NatPort): boolean {
-  return known.state === PortState.FRESH || isNewer(port.version, known.version);
 }
 
 /** Counters modulo 2^32. */

@@ -153,7 +153,8 @@ function grantBlock(state: NatState, key: NatKey<'source'>, context: TakeContext
     return DropReason.NAT_PORTS_EXHAUSTED;
   }
   usage.blocks++;
-  const holder = source ?? newSource();
+  // Above every version of a holder that had this key before: it changes less than four times a ticket.
+  const holder = source ?? newSource(Number((state.serial * 4n) & 0xffff_ffffn));
   if (source === undefined) state.set('source', key, holder);
   let addressIndex = holder.addresses.findIndex((one) => sameAddress(one, found));
   if (addressIndex < 0) {
@@ -169,6 +170,7 @@ function grantBlock(state: NatState, key: NatKey<'source'>, context: TakeContext
     grantedBootNs: context.nowBootNs,
     next: holder.newest,
     addressIndex,
+    version: (holder.version + 1) >>> 0,
     ports: Array.from({ length: BLOCK_PORTS }, emptyPort),
   };
   state.set('block', { segment: found.segment, address: found.address, block: found.block }, block);
@@ -210,9 +212,9 @@ function findBlock(
   return undefined;
 }
 
-function newSource(): NatSource {
+function newSource(version: number): NatSource {
   return {
-    version: 0,
+    version,
     freeHead: 0,
     freeTail: 0,
     freeCount: 0,

@@ -90,6 +90,8 @@ export interface NatBlock {
   /** The holder's block before this one, a reference. */
   next: number;
   addressIndex: number;
+  /** The holder's, when it got the block: tells it from an earlier grant of the same block. */
+  version: number;
   ports: NatPort[];
 }
 

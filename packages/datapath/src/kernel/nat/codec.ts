@@ -97,6 +97,7 @@ export function decodeBlockHead(view: DataView, at: number): Omit<NatBlock, 'por
     grantedBootNs: u64(view, at + H.grantedBootNs),
     next: u32(view, at + H.next),
     addressIndex: u32(view, at + H.addressIndex),
+    version: u32(view, at + H.version),
   };
 }
 
@@ -277,6 +278,7 @@ export const NAT_CODECS: { readonly [T in NatTable]: NatCodec<T> } = {
       setU64(view, H.grantedBootNs, value.grantedBootNs);
       setU32(view, H.next, value.next);
       setU32(view, H.addressIndex, value.addressIndex);
+      setU32(view, H.version, value.version);
       value.ports.forEach((one, i) => {
         encodePort(view, L.NAT_BLOCK_HEAD_BYTES + i * L.NAT_PORT_BYTES, one);
       });

@@ -8,7 +8,7 @@ export const NAT_MAP_LAYOUT: Readonly<Record<NatTable, { readonly map: string; r
   {
     pool: { map: 'map_nat_pool', keyBytes: 4, valueBytes: 1284 },
     free: { map: 'map_nat_free', keyBytes: 20, valueBytes: 8336 },
-    block: { map: 'map_nat_block', keyBytes: 24, valueBytes: 1584 },
+    block: { map: 'map_nat_block', keyBytes: 24, valueBytes: 1592 },
     source: { map: 'map_nat_source', keyBytes: 24, valueBytes: 248 },
     mapping: { map: 'map_nat_mapping', keyBytes: 24, valueBytes: 48 },
     session: { map: 'map_nat_session', keyBytes: 44, valueBytes: 64 },
@@ -34,8 +34,17 @@ export const NAT_PORT_BYTES = 24;
 /** `struct nat_block_key` */
 export const NAT_BLOCK_KEY = { segment: 0, address: 4, block: 20 } as const;
 /** `struct nat_block_head` */
-export const NAT_BLOCK_HEAD = { networkId: 0, pool: 4, ca: 8, epoch: 24, grantedBootNs: 32, next: 40, addressIndex: 44 } as const;
-export const NAT_BLOCK_HEAD_BYTES = 48;
+export const NAT_BLOCK_HEAD = {
+  networkId: 0,
+  pool: 4,
+  ca: 8,
+  epoch: 24,
+  grantedBootNs: 32,
+  next: 40,
+  addressIndex: 44,
+  version: 48,
+} as const;
+export const NAT_BLOCK_HEAD_BYTES = 56;
 /** `struct nat_source_key` */
 export const NAT_SOURCE_KEY = { networkId: 0, pool: 4, ca: 8 } as const;
 /** `struct nat_source_state` */
@@ -100,7 +109,7 @@ export const NAT_QUEUE_ENTRY = { kind: 0, ticket: 8, key: 16 } as const;
 export const NAT_QUEUE_ENTRY_BYTES = 64;
 export const NAT_QUEUE_KIND = { session: 1, source: 2 } as const;
 /** `struct nat_event_block`, `_mapping`, `_session` */
-export const NAT_EVENT_BLOCK = { kind: 0, timeBootNs: 8, key: 16, block: 40, source: 88 } as const;
+export const NAT_EVENT_BLOCK = { kind: 0, timeBootNs: 8, key: 16, block: 40, source: 96 } as const;
 export const NAT_EVENT_MAPPING = {
   kind: 0,
   timeBootNs: 8,

@@ -1,0 +1,119 @@
+import { applyNatEvent, type NatRow, NatState, type NatStore, type NatTable, restoreNat, snapshotNat } from '@weft/forwarding';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { compareStores, NatBench, NETWORKS } from './support/nat-bench.ts';
+import { compileHarness, NatHarness } from './support/nat-harness.ts';
+import { History, histories } from './support/nat-histories.ts';
+
+// The standby's side: what A's kernel has told, applied to B's tables, makes them A's; and B goes on from there.
+
+const RUNS = Number(process.env['WEFT_NAT_HISTORIES'] ?? 30) / 2;
+const TABLES: readonly NatTable[] = ['block', 'source', 'mapping', 'session', 'reverse', 'usage'];
+const QUOTA = { blocks: 100, blocksPerSource: 100, sessions: 10_000 };
+const SECOND = 1_000_000_000n;
+
+/** Without what is each member's own: counts of denials, whether a holder is queued, and the end of a session between two tellings. */
+function shared(row: unknown): unknown {
+  const { table, key, value } = row as NatRow;
+  switch (table) {
+    case 'usage':
+      return value.blocks + value.sessions === 0 ? undefined : { table, key, value: { blocks: value.blocks, sessions: value.sessions } };
+    case 'source':
+      // Marked, but nothing released yet: B has not heard of it, and marks it itself if it comes to that.
+      if (value.flags & 2) return { table, key, value: { newest: value.newest, blocks: value.blocks, addresses: value.addresses } };
+      return { table, key, value: { ...value, flags: 0 } };
+    case 'session':
+      return { table, key, value: { ...value, expiresBootNs: value.toldBootNs } };
+    default:
+      return row;
+  }
+}
+
+/** Holders that one side has marked: what the other knows of them is not compared. */
+function comparable(a: NatStore): (row: unknown) => unknown {
+  const marked = new Set(
+    [...a.rows('source')].filter(({ value }) => value.flags & 2).map(({ key }) => JSON.stringify([key.networkId, key.pool, [...key.ca]])),
+  );
+  return (row) => {
+    const { table, key, value } = row as NatRow;
+    if (table === 'source' && marked.has(JSON.stringify([key.networkId, key.pool, [...key.ca]])))
+      return shared({ table, key, value: { ...value, flags: 2 } });
+    return shared(row);
+  };
+}
+
+let harness: ReturnType<typeof compileHarness>;
+beforeAll(() => {
+  harness = compileHarness();
+});
+afterAll(() => harness?.remove());
+
+function withHistories(check: (bench: NatBench, again: number) => void, runs: number): void {
+  fc.assert(
+    fc.property(histories, fc.nat(1000), (steps, again) => {
+      const bench = new NatBench(harness.path, { blocksPerAddress: 3, quota: QUOTA });
+      try {
+        const history = new History(bench);
+        for (const step of steps) history.run(step);
+        bench.compare();
+        check(bench, again);
+      } finally {
+        bench.close();
+      }
+    }),
+    { numRuns: Math.max(1, Math.round(runs)), interruptAfterTimeLimit: 120_000 },
+  );
+}
+
+describe('a standby', () => {
+  it('has the tables of the owner whose events it applies; twice, or a part of them again, changes nothing', { timeout: 600_000 }, () => {
+    withHistories((bench, again) => {
+      const normal = comparable(bench.kernel.maps);
+      const standby = new NatState();
+      for (const event of bench.events) {
+        applyNatEvent(standby, event, 0n);
+        applyNatEvent(standby, event, 0n);
+      }
+      compareStores(bench.kernel.maps, standby, TABLES, normal);
+      for (const event of bench.events.slice(-again)) applyNatEvent(standby, event, 0n);
+      compareStores(bench.kernel.maps, standby, TABLES, normal);
+    }, RUNS);
+  });
+
+  it('gets the same by a snapshot, in its own clock', { timeout: 600_000 }, () => {
+    withHistories((bench) => {
+      const offset = 5_000n * SECOND;
+      const standby = new NatState();
+      for (const event of bench.events.slice(0, 20)) applyNatEvent(standby, event, offset);
+      restoreNat(standby, snapshotNat(bench.kernel.maps), new Set(NETWORKS), offset);
+      const back = new NatState();
+      restoreNat(back, snapshotNat(standby), new Set(NETWORKS), -offset);
+      compareStores(bench.kernel.maps, back, TABLES, comparable(bench.kernel.maps));
+      for (const { key, value } of bench.kernel.maps.rows('session'))
+        expect(standby.get('session', key)!.expiresBootNs).toBe(value.expiresBootNs + offset);
+    }, RUNS / 2);
+  });
+
+  it('takes over in the kernel: its own sweep ends what is over, and none of it is left', { timeout: 600_000 }, () => {
+    withHistories((bench) => {
+      const standby = new NatHarness(harness.path);
+      try {
+        for (const event of bench.events) applyNatEvent(standby.maps, event, 0n);
+        compareStores(bench.kernel.maps, standby.maps, TABLES, comparable(bench.kernel.maps));
+        standby.setClock(bench.now + 7441n * SECOND);
+        expect(standby.sweep(5000).sessions).toBe(0); // not the owner
+        for (const networkId of NETWORKS) standby.setNetwork(networkId, 1);
+        standby.setShard(1, { epoch: 6n, deadlineBootNs: 1n << 62n });
+        for (const seconds of [7441n, 7562n, 7563n, 7564n, 7565n]) {
+          standby.setClock(bench.now + seconds * SECOND);
+          standby.sweep(5000);
+        }
+        for (const table of ['session', 'mapping', 'reverse', 'source', 'block'] as const)
+          expect([...standby.maps.rows(table)]).toEqual([]);
+        for (const { value } of standby.maps.rows('usage')) expect(value).toMatchObject({ blocks: 0, sessions: 0 });
+      } finally {
+        standby.close();
+      }
+    }, RUNS / 3);
+  });
+});
