@@ -19,7 +19,12 @@ export type ConditionCode =
   /** A TAP to be removed is open in a VM. */
   | 'DEVICE_HELD'
   | 'RESYNC_FAILED'
-  | 'STATE_NOT_SAVED';
+  | 'STATE_NOT_SAVED'
+  | 'GATEWAYS_NOT_READ'
+  /** What ownership of a gateway group finds wrong; the subject says which group and what. */
+  | 'GATEWAY_OWNERSHIP'
+  /** Agents can't talk about ownership on the underlay. */
+  | 'CONTROL_PORT';
 
 export const CONDITIONS: Readonly<Record<ConditionCode, Severity>> = {
   NATS_DISCONNECTED: 'warning',
@@ -34,6 +39,9 @@ export const CONDITIONS: Readonly<Record<ConditionCode, Severity>> = {
   DEVICE_HELD: 'info',
   RESYNC_FAILED: 'warning',
   STATE_NOT_SAVED: 'warning',
+  GATEWAYS_NOT_READ: 'warning',
+  GATEWAY_OWNERSHIP: 'critical',
+  CONTROL_PORT: 'critical',
 };
 
 interface Raised {

@@ -1,8 +1,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { AgentError, messageOf } from '../errors.ts';
+import { CONTROL_PORT } from './control-port.ts';
 
-/** Agents' control port on the provider address; docs/datapath-contract.md section 6. */
-export const CONTROL_PORT = 4790;
 /** Least MTU of an IPv4 path without fragments that Weft asks of an underlay, less IPv4 and UDP headers. */
 export const MAX_CONTROL_BYTES = 1_400;
 

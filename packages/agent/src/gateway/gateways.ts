@@ -1,0 +1,374 @@
+import { randomBytes } from 'node:crypto';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Bus, type Identity, type Store, verifySignature } from '@weft/bus';
+import { type Alarm, type FenceRow, type Output, RULES, type ShardRow, TIMING } from '@weft/election';
+import type { OwnershipCertificate, OwnershipConfig, OwnershipMemory, TrustStore } from '@weft/model';
+import type { AgentClock, AgentLogger } from '../components.ts';
+import type { Conditions } from '../conditions.ts';
+import { ControlSocket, type ControlSocketInit } from './control-socket.ts';
+import { GatewayDirectory, type GatewayGroup } from './directory.ts';
+import { HostShards } from './host-shards.ts';
+import { ownershipConfig } from './ownership-config.ts';
+import { OwnershipDriver } from './ownership-driver.ts';
+import { readOwnershipFile } from './ownership-file.ts';
+import { KernelProbes, type ProbeReply } from './probe-port.ts';
+import { SyncedFile } from './synced-file.ts';
+import { OwnershipTransport } from './transport.ts';
+
+// Everything of gateways on one machine:
+//
+//   directory ──groups──► for each group that concerns this machine
+//                            member or witness:  OwnershipDriver ──fence──► gateway_shard
+//                            has its networks:   HostShards ──────shard───► shard
+//   transport: NATS and UDP, shared by all groups
+
+/** What of the packet path ownership writes and reads. */
+export interface OwnershipTables {
+  /** Rows of `shard`, as the kernel has them. */
+  shardRows(): readonly ShardRow[];
+  writeShard(row: ShardRow): void;
+  /** Rows of `gateway_shard`. */
+  fenceRows(): readonly FenceRow[];
+  writeFence(row: FenceRow): void;
+  probeReplies(): readonly ProbeReply[];
+  /** Provider addresses whose probes are answered: members and voters of the groups that this machine is part of. */
+  setProbePeers(addresses: ReadonlySet<string>): void;
+}
+
+export interface GatewaysInit {
+  readonly hostId: string;
+  readonly providerAddress: string;
+  readonly bootId: string;
+  /** Files of this agent's state directory. */
+  readonly storage: GatewayStorage;
+  readonly bus: Bus;
+  readonly identity: Identity;
+  readonly trust: TrustStore;
+  readonly clock: AgentClock;
+  readonly random: () => number;
+  readonly logger: AgentLogger;
+  readonly conditions: Conditions;
+  readonly tables: OwnershipTables;
+  /** Gateway ids that networks with ports on this host use. */
+  readonly used: () => ReadonlySet<string>;
+  /** Ownership of a shard changed on this machine, or a group did: the role looks again. */
+  readonly onChange: () => void;
+  /** What `memories` gives has changed: the host's record is to be written again. */
+  readonly onMemories: () => void;
+  /** For tests. */
+  readonly openSocket?: (init: ControlSocketInit) => Promise<Pick<ControlSocket, 'send' | 'close'>>;
+}
+
+/** Small files that are on disk when `write` resolves. */
+export interface GatewayStorage {
+  file(name: string): Pick<SyncedFile, 'read' | 'write'>;
+  names(): readonly string[];
+}
+
+export function gatewayStorage(directory: string): GatewayStorage {
+  return { file: (name) => new SyncedFile(join(directory, name)), names: () => readdirSync(directory) };
+}
+
+interface RunningGroup {
+  readonly id: string;
+  config: OwnershipConfig;
+  driver: OwnershipDriver | undefined;
+  hosts: HostShards | undefined;
+}
+
+/** State of a shard as this machine sees it, for status. */
+export interface ShardStatus {
+  readonly gatewayId: string;
+  readonly shard: number;
+  /** Of the member's state machine; `none` on a host that is no member. */
+  readonly state: string;
+  readonly owner: string;
+  readonly epoch: bigint;
+}
+
+export class Gateways {
+  readonly directory: GatewayDirectory;
+  readonly #init: GatewaysInit;
+  readonly #transport: OwnershipTransport;
+  readonly #groups = new Map<string, RunningGroup>();
+  readonly #states = new Map<string, ShardStatus>();
+  readonly #memories = new Map<string, number>();
+  #socket: Pick<ControlSocket, 'send' | 'close'> | undefined;
+  #socketTimer: unknown;
+  #settling: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(init: GatewaysInit) {
+    this.#init = init;
+    this.directory = new GatewayDirectory({
+      ...init,
+      file: init.storage.file('gateways.bin'),
+      onChange: () => this.review(),
+      onProblem: (reason) =>
+        reason === undefined ? init.conditions.clear('GATEWAYS_NOT_READ') : init.conditions.raise('GATEWAYS_NOT_READ', reason),
+    });
+    this.#transport = new OwnershipTransport({
+      ...init,
+      sendDatagram: (address, message) => this.#send(address, message),
+      addressOf: (hostId) => this.#addressOf(hostId),
+      keyOf: (group, hostId) => this.#keyOf(group, hostId),
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.#recallMemories();
+    await this.directory.start();
+    this.review();
+  }
+
+  /** Ownership stops being extended; what the packet path has stays, until its deadline. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#init.clock.clearTimeout(this.#socketTimer);
+    await this.directory.stop();
+    await this.#settling;
+    for (const group of this.#groups.values()) {
+      await group.driver?.stop();
+      await group.hosts?.stop();
+    }
+    this.#socket?.close();
+  }
+
+  async connected(store: Store): Promise<void> {
+    this.directory.setStore(store);
+    await this.directory.refresh();
+  }
+
+  /** Groups, networks or trust have changed: starts and stops what follows from it. */
+  review(): void {
+    this.#settling = this.#settling.then(async () => {
+      if (this.#stopped) return;
+      try {
+        await this.#review();
+      } catch (error) {
+        this.#init.logger.error({ reason: (error as Error).message }, 'gateway groups can not be taken up');
+      }
+      this.#init.onChange();
+    });
+  }
+
+  /** What this machine remembers by, for each group that it votes in, or did. */
+  memories(): readonly OwnershipMemory[] {
+    return [...this.#memories]
+      .map(([gatewayId, instance]) => ({ gatewayId, instance }))
+      .sort((a, b) => (a.gatewayId < b.gatewayId ? -1 : 1));
+  }
+
+  status(): readonly ShardStatus[] {
+    return [...this.#states.values()];
+  }
+
+  driver(gatewayId: string): OwnershipDriver | undefined {
+    return this.#groups.get(gatewayId)?.driver;
+  }
+
+  /** Groups that this machine is a member of. */
+  *memberships(): IterableIterator<GatewayGroup & { readonly id: string; readonly config: OwnershipConfig }> {
+    for (const [id, { config }] of this.#groups) {
+      const group = this.directory.groups.get(id);
+      if (group !== undefined && config.members.some((member) => member.id === this.#init.hostId)) yield { ...group, id, config };
+    }
+  }
+
+  async #review(): Promise<void> {
+    const used = this.#init.used();
+    const self = this.#init.hostId;
+    const peers = new Set<string>();
+    for (const [id, { assignment }] of this.directory.groups) {
+      if (assignment === undefined) continue;
+      const config = ownershipConfig(assignment, (host) => this.#init.trust.host(host)?.publicKey);
+      const isNode = [...config.members, ...config.voters].some((node) => node.id === self);
+      if (!isNode && !used.has(id)) continue;
+      let group = this.#groups.get(id);
+      if (group === undefined) {
+        group = { id, config, driver: undefined, hosts: undefined };
+        this.#groups.set(id, group);
+      }
+      group.config = config;
+      await this.#openSocket();
+      if (isNode) {
+        for (const { id: host } of [...config.members, ...config.voters]) {
+          const address = this.#addressOf(host);
+          if (address !== undefined) peers.add(address);
+        }
+      }
+      this.#init.tables.setProbePeers(peers);
+      group.hosts ??= this.#startHosts(id);
+      group.hosts.configure(config);
+      if (isNode) {
+        group.driver ??= await this.#startDriver(id);
+        group.driver.configure(config);
+        group.driver.step({ kind: 'hosts', hosts: this.#hostsOf() });
+      } else if (group.driver !== undefined) {
+        await group.driver.stop();
+        group.driver = undefined;
+      }
+    }
+    for (const [id, group] of this.#groups) {
+      if (this.directory.groups.get(id)?.assignment !== undefined) continue;
+      await group.driver?.stop();
+      await group.hosts?.stop();
+      this.#groups.delete(id);
+    }
+  }
+
+  /** Whom certificates go to by datagram: every host there is; few have no network of the group, and one datagram is cheap. */
+  #hostsOf(): readonly string[] {
+    return this.#init.trust.hosts().flatMap(({ id }) => (id === this.#init.hostId ? [] : [id]));
+  }
+
+  #startHosts(group: string): HostShards {
+    const { clock, tables, hostId } = this.#init;
+    return new HostShards({
+      group,
+      hostId,
+      clock,
+      transport: this.#transport,
+      components: { verify: verifySignature, random: () => this.#random53(), timing: TIMING, rules: RULES },
+      rows: tables.shardRows(),
+      write: (row) => {
+        tables.writeShard(row);
+        const known = this.#states.get(`${group} ${row.shard}`);
+        this.#states.set(`${group} ${row.shard}`, {
+          gatewayId: group,
+          shard: row.shard,
+          state: known?.state ?? 'none',
+          owner: row.owner,
+          epoch: row.epoch,
+        });
+        this.#init.onChange();
+      },
+      needConfig: () => void this.directory.refresh(),
+      alarm: (alarm) => this.#alarm(group, alarm),
+    });
+  }
+
+  async #startDriver(group: string): Promise<OwnershipDriver> {
+    const { clock, logger, hostId, bootId, tables, identity } = this.#init;
+    const driver = await OwnershipDriver.start({
+      group,
+      hostId,
+      bootId,
+      clock,
+      logger,
+      transport: this.#transport,
+      file: this.#fileOf(group),
+      components: {
+        signer: identity,
+        verify: verifySignature,
+        random: () => this.#random53(),
+        timing: TIMING,
+        rules: RULES,
+      },
+      probes: new KernelProbes({
+        clock,
+        addressOf: (host) => this.#addressOf(host),
+        sendDatagram: (address, message) => this.#send(address, message),
+        readReplies: () => tables.probeReplies(),
+      }),
+      rows: tables.fenceRows(),
+      fence: (row) => tables.writeFence(row),
+      on: {
+        certificate: (certificate, record) => this.#onCertificate(group, certificate, record),
+        announce: () => this.#init.onChange(),
+        state: (output) => this.#onState(group, output),
+        handover: (output) => this.#onHandover(group, output),
+        needConfig: () => void this.directory.refresh(),
+        defend: () => this.#init.onChange(),
+        sliceConsent: () => {},
+        sliceReclaim: () => {},
+        alarm: (alarm) => this.#alarm(group, alarm),
+      },
+    });
+    if (this.#memories.get(group) !== driver.node.instance) {
+      this.#memories.set(group, driver.node.instance);
+      this.#init.onMemories();
+    }
+    return driver;
+  }
+
+  /** From the files, before any group is known: a host record without them would take the voter out of its list. */
+  async #recallMemories(): Promise<void> {
+    for (const name of this.#init.storage.names()) {
+      const group = /^ownership-([0-9a-f-]{36})\.bin$/.exec(name)?.[1];
+      if (group === undefined) continue;
+      const state = await readOwnershipFile(this.#fileOf(group), () => {});
+      if (state !== undefined) this.#memories.set(group, state.instance);
+    }
+  }
+
+  #fileOf(group: string): Pick<SyncedFile, 'read' | 'write'> {
+    return this.#init.storage.file(`ownership-${group}.bin`);
+  }
+
+  #onState(group: string, output: Output & { kind: 'state' }): void {
+    const { shard, state, epoch, owner } = output;
+    this.#init.logger.info({ gateway: group, shard, state, owner, epoch: String(epoch) }, 'ownership');
+    this.#states.set(`${group} ${shard}`, { gatewayId: group, shard, state, owner, epoch });
+    this.#init.onChange();
+  }
+
+  #onCertificate(group: string, certificate: OwnershipCertificate, _record: boolean): void {
+    this.#groups.get(group)?.hosts?.take(certificate);
+  }
+
+  #onHandover(group: string, output: Output & { kind: 'handover' }): void {
+    // The state that is to be brought over first: none is kept yet that the next owner lacks.
+    if (output.step === 'sync') queueMicrotask(() => this.driver(group)?.step({ kind: 'synced', shards: output.shards }));
+  }
+
+  #alarm(group: string, alarm: Alarm): void {
+    const { conditions } = this.#init;
+    const subject = `${group} ${alarm.code} ${alarm.about}`.trim();
+    if (alarm.active) conditions.raise('GATEWAY_OWNERSHIP', alarm.message, subject);
+    else conditions.clear('GATEWAY_OWNERSHIP', subject);
+  }
+
+  async #openSocket(): Promise<void> {
+    if (this.#socket !== undefined || this.#stopped) return;
+    const { providerAddress, conditions, clock } = this.#init;
+    try {
+      this.#socket = await (this.#init.openSocket ?? ControlSocket.open)({
+        providerAddress,
+        onMessage: (message) => this.#transport.receive(message),
+        onError: () => {
+          this.#socket = undefined;
+          this.#socketTimer = clock.setTimeout(() => void this.#openSocket(), 1_000);
+        },
+      });
+      conditions.clear('CONTROL_PORT');
+    } catch (error) {
+      conditions.raise('CONTROL_PORT', (error as Error).message);
+      this.#socketTimer = clock.setTimeout(() => void this.#openSocket(), 5_000);
+    }
+  }
+
+  async #send(address: string, message: Uint8Array): Promise<Error | undefined> {
+    return this.#socket === undefined ? new Error('the control socket is not open') : await this.#socket.send(address, message);
+  }
+
+  #addressOf(hostId: string): string | undefined {
+    for (const { config } of this.#groups.values()) {
+      const member = config.members.find(({ id }) => id === hostId);
+      if (member !== undefined) return member.providerAddress;
+    }
+    return this.#init.trust.host(hostId)?.providerAddress;
+  }
+
+  #keyOf(group: string, hostId: string): string | undefined {
+    const config = this.#groups.get(group)?.config;
+    const node = [...(config?.voters ?? []), ...(config?.members ?? [])].find(({ id }) => id === hostId);
+    return node?.key ?? this.#init.trust.host(hostId)?.publicKey;
+  }
+
+  #random53(): number {
+    // Nobody may guess a nonce: an answer to it proves that the probe arrived.
+    return Number(randomBytes(8).readBigUInt64BE() >> 11n);
+  }
+}

@@ -1,0 +1,376 @@
+import type { Identity } from '@weft/bus';
+import { createIdentity } from '@weft/bus';
+import { type FenceRow, isOpen, type ShardRow } from '@weft/election';
+import { type Assignment, assignmentKey, type Host, hostKey, TrustStore } from '@weft/model';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Conditions } from '../src/conditions.ts';
+import type { ControlSocketInit } from '../src/gateway/control-socket.ts';
+import { Gateways } from '../src/gateway/gateways.ts';
+import type { ProbeReply } from '../src/gateway/probe-port.ts';
+import { Lab } from './harness.ts';
+import type { MemoryBus } from './memory-bus.ts';
+
+// Two members, a witness and a host that only obeys, as machines: their processes can be killed and cut off while their "kernels" (tables, answers to
+// probes) go on, until their power is cut too. Time is the lab's.
+
+const GID = '22222222-2222-4222-8222-222222222222';
+const SHARDS = [71, 72];
+const PROBE = 0x57465052;
+
+class Machine {
+  readonly id: string;
+  readonly pa: string;
+  readonly identity: Identity = createIdentity('host');
+  /** Its disk. */
+  readonly files = new Map<string, Uint8Array>();
+  /** The kernel's tables. */
+  readonly shard = new Map<number, ShardRow>();
+  readonly fence = new Map<number, FenceRow>();
+  readonly replies = new Map<string, ProbeReply>();
+  powered = true;
+  bus: MemoryBus | undefined;
+  gateways: Gateways | undefined;
+  onMessage: ControlSocketInit['onMessage'] | undefined;
+  conditions: Conditions | undefined;
+
+  constructor(id: string, number: number) {
+    this.id = id;
+    this.pa = `192.0.2.${number}`;
+  }
+}
+
+class World {
+  readonly lab = new Lab();
+  readonly machines = new Map<string, Machine>();
+  /** Ways that are cut, as "from to" by machine id; on the underlay only. */
+  readonly cut = new Set<string>();
+
+  async init(): Promise<void> {
+    await this.lab.init();
+    for (const [index, id] of ['g1', 'g2', 'w1', 'h1'].entries()) this.machines.set(id, new Machine(id, index + 1));
+    for (const machine of this.machines.values()) {
+      await this.lab.admit(machine.id, machine.identity);
+      await this.#register(machine);
+    }
+    await this.assign(1);
+    for (const machine of this.machines.values()) await this.start(machine);
+  }
+
+  /** The assignment as a controller writes it: voters with the memories that their hosts have told. */
+  async assign(configId: number): Promise<void> {
+    const memory = (id: string): number =>
+      this.machines
+        .get(id)!
+        .gateways?.memories()
+        .find(({ gatewayId }) => gatewayId === GID)?.instance ?? 0;
+    const value: Assignment = {
+      gatewayId: GID,
+      gateway: 'edge',
+      incarnation: 1,
+      voters: {
+        configId,
+        voters: ['g1', 'g2', 'w1'].map((hostId) => ({
+          hostId,
+          publicKey: this.machines.get(hostId)!.identity.publicKey,
+          instance: memory(hostId),
+        })),
+      },
+      previousVoters: undefined,
+      members: ['g1', 'g2'].map((hostId, index) => ({
+        member: index + 1,
+        hostId,
+        providerAddress: this.machines.get(hostId)!.pa,
+        drain: false,
+      })),
+      shards: SHARDS.map((id, index) => ({ id, order: index === 0 ? [1, 2] : [2, 1] })),
+      addresses: [],
+    };
+    await this.lab.commit('gateways', assignmentKey(GID), { kind: 'assignment', value });
+  }
+
+  async start(machine: Machine): Promise<void> {
+    const { lab } = this;
+    const bus = lab.store.connect(machine.id);
+    const trust = new TrustStore([lab.admin.publicKey]);
+    const clock = {
+      now: () => lab.clock.now(),
+      unixMs: () => Math.floor(lab.clock.now()),
+      setTimeout: (callback: () => void, ms: number) => lab.clock.setTimeout(callback, ms),
+      clearTimeout: (handle: unknown) => lab.clock.clearTimeout(handle),
+    };
+    const logger = { debug() {}, info() {}, warn() {}, error() {} };
+    const conditions = new Conditions(clock, logger);
+    machine.bus = bus;
+    machine.conditions = conditions;
+    const gateways = new Gateways({
+      hostId: machine.id,
+      providerAddress: machine.pa,
+      bootId: 'boot-1',
+      storage: {
+        file: (name) => ({
+          read: async () => machine.files.get(name),
+          write: async (content) => void machine.files.set(name, content),
+        }),
+        names: () => [...machine.files.keys()],
+      },
+      bus,
+      identity: machine.identity,
+      trust,
+      clock,
+      random: () => lab.random(),
+      logger,
+      conditions,
+      tables: {
+        shardRows: () => [...machine.shard.values()],
+        writeShard: (row) => machine.shard.set(row.shard, row),
+        fenceRows: () => [...machine.fence.values()],
+        writeFence: (row) => machine.fence.set(row.shard, row),
+        probeReplies: () => [...machine.replies.values()],
+        setProbePeers: () => {},
+      },
+      used: () => new Set(machine.id === 'h1' ? [GID] : []),
+      onChange: () => {},
+      onMemories: () => {},
+      openSocket: async ({ onMessage }) => {
+        machine.onMessage = onMessage;
+        return {
+          send: async (address, message) => {
+            this.#deliver(machine, address, message);
+            return undefined;
+          },
+          close: () => {},
+        };
+      },
+    });
+    machine.gateways = gateways;
+    await this.#feedTrust(bus, trust);
+    await gateways.start();
+    if (bus.state.state === 'connected') await gateways.connected(await bus.open());
+    await this.lab.settle(0);
+  }
+
+  /** SIGKILL of the agent: its kernel goes on. */
+  kill(machine: Machine): void {
+    machine.onMessage = undefined;
+    const { bus, gateways } = machine;
+    bus?.setConnected(false);
+    if (bus !== undefined) this.lab.store.connections.splice(this.lab.store.connections.indexOf(bus), 1);
+    machine.gateways = undefined;
+    this.#dead.push(gateways!);
+    // Its timers go with its process.
+    void gateways?.stop();
+  }
+  readonly #dead: Gateways[] = [];
+
+  /** The plug is pulled: process and kernel. */
+  powerOff(machine: Machine): void {
+    machine.powered = false;
+    this.kill(machine);
+  }
+
+  #deliver(from: Machine, address: string, message: Uint8Array): void {
+    const to = [...this.machines.values()].find(({ pa }) => pa === address);
+    if (to === undefined || !from.powered || !to.powered || this.cut.has(`${from.id} ${to.id}`)) return;
+    const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
+    if (view.byteLength >= 16 && view.getUint32(0) === PROBE) {
+      if (this.cut.has(`${to.id} ${from.id}`)) return;
+      const now = this.lab.clock.now();
+      const shards = Array.from({ length: view.getUint8(6) }, (_, index) => view.getUint32(16 + 16 * index)).map((shard) => ({
+        shard,
+        epoch: to.fence.get(shard)?.epoch ?? 0n,
+        valid: isOpen(to.fence.get(shard), now),
+      }));
+      from.replies.set(to.pa, { pa: to.pa, nonce: view.getBigUint64(8), shards });
+      return;
+    }
+    const copy = message.slice();
+    queueMicrotask(() => to.onMessage?.(copy, from.pa));
+  }
+
+  async #register(machine: Machine): Promise<void> {
+    const value: Host = {
+      id: machine.id,
+      providerAddress: machine.pa,
+      publicKey: machine.identity.publicKey,
+      encapsulations: ['vxlan'],
+      engine: 'kernel',
+      underlayMtu: 1500,
+      version: '0.1.0',
+      roles: ['host'],
+      bootId: 'boot-1',
+      memories: [],
+    };
+    await this.lab.commit('hosts', hostKey(machine.id), { kind: 'host', value }, machine.identity);
+  }
+
+  async #feedTrust(bus: MemoryBus, trust: TrustStore): Promise<void> {
+    if (bus.state.state !== 'connected') return;
+    const { readEntry } = await import('@weft/bus');
+    const store = await bus.open();
+    for (const entry of (await store.config.snapshot('principal')).entries) {
+      const read = readEntry('config', entry);
+      trust.apply(read.change, read.signer, read.revision);
+    }
+    for (const entry of (await store.hosts.snapshot('')).entries) {
+      const read = readEntry('hosts', entry);
+      trust.apply(read.change, read.signer, read.revision);
+    }
+  }
+
+  machine(id: string): Machine {
+    return this.machines.get(id)!;
+  }
+
+  /** Who h1 sends a shard's frames to. */
+  owners(): Record<number, string | undefined> {
+    const rows = this.machine('h1').shard;
+    return Object.fromEntries(SHARDS.map((shard) => [shard, rows.get(shard)?.owner]));
+  }
+
+  /** The owner of shard 71 and the member that is not. */
+  pair(): { readonly owner: Machine; readonly other: Machine } {
+    const owner = this.machine(this.owners()[71]!);
+    return { owner, other: this.machine(owner.id === 'g1' ? 'g2' : 'g1') };
+  }
+
+  /** Members whose packet path forwards for a shard now. */
+  open(shard: number): string[] {
+    const now = this.lab.clock.now();
+    return [...this.machines.values()].filter((one) => one.powered && isOpen(one.fence.get(shard), now)).map(({ id }) => id);
+  }
+
+  /** Lets time pass until `done`. @returns The ms it took. */
+  async until(done: () => boolean, withinMs: number, what: string): Promise<number> {
+    const start = this.lab.clock.now();
+    while (!done()) {
+      if (this.lab.clock.now() - start > withinMs)
+        throw new Error(
+          `${what}: not within ${withinMs} ms; owners ${JSON.stringify(this.owners())}, conditions ${[...this.machines.values()].map(({ id, conditions }) => `${id}: ${conditions?.list().map(({ message }) => message)}`).join('; ')}`,
+        );
+      await this.lab.settle(10);
+    }
+    return this.lab.clock.now() - start;
+  }
+
+  async close(): Promise<void> {
+    for (const { gateways } of this.machines.values()) await gateways?.stop();
+  }
+}
+
+let world: World;
+beforeEach(async () => {
+  world = new World();
+  await world.init();
+  // The controller has heard of the memories.
+  await world.assign(2);
+  await world.until(() => SHARDS.every((shard) => world.owners()[shard] !== undefined), 20_000, 'an owner of each shard');
+  // Members that asked at the same time may have promised each other's epochs: the owner takes a higher one at a renewal.
+  await world.lab.settle(8_000);
+});
+afterEach(async () => {
+  await world.close();
+});
+
+describe('gateway groups, as machines', () => {
+  it('come to one owner of each shard, and hosts know it', () => {
+    for (const shard of SHARDS) expect(world.open(shard)).toEqual([world.owners()[shard]]);
+    const { owner, other } = world.pair();
+    expect(world.machine('h1').shard.get(71)?.providerAddress).toBe(owner.pa);
+    // Each member's own host side knows as well.
+    for (const machine of [owner, other]) expect(machine.shard.get(71)?.owner).toBe(owner.id);
+  });
+
+  it('keep their owner for as long as nothing happens', async () => {
+    const epochs = SHARDS.map((shard) => world.machine('h1').shard.get(shard)!.epoch);
+    await world.lab.settle(30_000);
+    expect(SHARDS.map((shard) => world.machine('h1').shard.get(shard)!.epoch)).toEqual(epochs);
+    for (const shard of SHARDS) expect(world.open(shard)).toEqual([world.owners()[shard]]);
+  });
+
+  it('move a shard within half a second when its owner loses power', async () => {
+    const { owner, other } = world.pair();
+    world.powerOff(owner);
+    const ms = await world.until(() => world.owners()[71] === other.id, 5_000, 'shard 71 on the other member');
+    expect(ms).toBeLessThan(500);
+    expect(world.open(71)).toEqual([other.id]);
+    await world.until(() => world.owners()[72] === other.id, 500, 'shard 72 there as well');
+  });
+
+  it('move nothing when an agent is killed and starts again within its deadline', async () => {
+    const before = world.machine('h1').shard.get(71)!.epoch;
+    const { owner } = world.pair();
+    world.kill(owner);
+    await world.lab.settle(2_000);
+    await world.start(owner);
+    await world.lab.settle(20_000);
+    expect(world.machine('h1').shard.get(71)!.epoch).toBe(before);
+    expect(world.open(71)).toEqual([owner.id]);
+  });
+
+  it('move nothing when NATS is gone, also across a restart of an agent', async () => {
+    const epochs = SHARDS.map((shard) => world.machine('h1').shard.get(shard)!.epoch);
+    for (const machine of world.machines.values()) machine.bus!.setConnected(false);
+    await world.lab.settle(60_000);
+    expect(SHARDS.map((shard) => world.machine('h1').shard.get(shard)!.epoch)).toEqual(epochs);
+    for (const shard of SHARDS) expect(world.open(shard)).toEqual([world.owners()[shard]]);
+  });
+
+  it('fail over with NATS gone at the same moment', async () => {
+    for (const machine of world.machines.values()) machine.bus!.setConnected(false);
+    const { owner, other } = world.pair();
+    world.powerOff(owner);
+    expect(await world.until(() => world.owners()[71] === other.id, 5_000, 'shard 71 on the other member')).toBeLessThan(500);
+  });
+
+  it('leave an owner that only its standby can not hear', async () => {
+    const { owner } = world.pair();
+    world.cut.add('g1 g2').add('g2 g1');
+    await world.lab.settle(10_000);
+    expect(world.owners()[71]).toBe(owner.id);
+    expect(world.open(71)).toEqual([owner.id]);
+  });
+
+  it('never have two open sides once the former owner returns', async () => {
+    const { owner, other } = world.pair();
+    for (const { id } of world.machines.values()) world.cut.add(`${owner.id} ${id}`).add(`${id} ${owner.id}`);
+    owner.bus!.setConnected(false);
+    await world.until(() => world.owners()[71] === other.id, 5_000, 'shard 71 on the other member');
+    await world.until(() => !world.open(71).includes(owner.id), 5_000, 'the former owner closed by its own deadline');
+    world.cut.clear();
+    owner.bus!.setConnected(true);
+    await world.lab.settle(10_000);
+    expect(world.open(71)).toEqual([other.id]);
+    expect(owner.shard.get(71)?.owner).toBe(other.id);
+  });
+
+  it('move shards away by consent when a member is drained, with both addresses accepted meanwhile', async () => {
+    const { owner, other } = world.pair();
+    owner.gateways!.driver(GID)!.step({ kind: 'drain' });
+    await world.until(() => world.owners()[71] === other.id, 10_000, 'shard 71 on the other member');
+    const row = world.machine('h1').shard.get(71)!;
+    expect(row.previousAddress).toBe(owner.pa);
+    expect(row.previousUntilMs).toBeGreaterThan(world.lab.clock.now());
+    expect(world.open(71)).toEqual([other.id]);
+    expect(owner.fence.get(71)?.handoverTo).toBe(other.pa);
+  });
+
+  it('refuse what a stranger signs in a member’s name', async () => {
+    const before = world.machine('h1').shard.get(71)!;
+    const stranger = createIdentity('host');
+    const { signEnvelope } = await import('@weft/bus');
+    const { ownershipMessageCodec } = await import('@weft/model');
+    const bytes = signEnvelope(
+      stranger,
+      'ownership',
+      ownershipMessageCodec.encode({
+        group: GID,
+        from: 'g2',
+        to: '',
+        body: { kind: 'release', value: { epoch: before.epoch, shards: [71] } },
+      }),
+    );
+    for (const machine of world.machines.values()) machine.onMessage?.(bytes, '192.0.2.9');
+    await world.lab.settle(3_000);
+    expect(world.machine('h1').shard.get(71)).toEqual(before);
+  });
+});

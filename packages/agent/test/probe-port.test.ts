@@ -1,0 +1,70 @@
+import { describe, expect, it } from 'vitest';
+import { encodeProbe, KernelProbes, MAX_PROBED_SHARDS, type ProbeReply } from '../src/gateway/probe-port.ts';
+
+function start() {
+  const sent: { pa: string; bytes: Uint8Array }[] = [];
+  let replies: ProbeReply[] = [];
+  const probes = new KernelProbes({
+    clock: { now: () => 42 },
+    addressOf: (host) => (host === 'unknown' ? undefined : `192.0.2.${host.slice(1)}`),
+    sendDatagram: async (pa, bytes) => {
+      sent.push({ pa, bytes });
+      return pa === '192.0.2.9' ? new Error('no route') : undefined;
+    },
+    readReplies: () => replies,
+  });
+  return { probes, sent, reply: (...next: ProbeReply[]) => (replies = next) };
+}
+const asked = (bytes: Uint8Array): number[] => {
+  const view = new DataView(bytes.buffer);
+  return Array.from({ length: bytes[6]! }, (_, index) => view.getUint32(16 + 16 * index));
+};
+
+describe('encodeProbe()', () => {
+  it('writes what section 9 of the gateway contract draws', () => {
+    expect(Buffer.from(encodeProbe(0x1_0203_0405_0607, [7])).toString('hex')).toBe(
+      `57465052${'01010100'}${'0001020304050607'}${'00000007'}${'0'.repeat(24)}`,
+    );
+    expect(() =>
+      encodeProbe(
+        1,
+        Array.from({ length: 9 }, (_, index) => index),
+      ),
+    ).toThrow(RangeError);
+  });
+});
+
+describe('KernelProbes', () => {
+  it('tells when a probe left, and nothing of one that did not', async () => {
+    const { probes, sent } = start();
+    expect(await probes.send('g1', 5, [1, 2])).toBe(42);
+    expect(await probes.send('g9', 5, [1])).toBeUndefined();
+    expect(await probes.send('unknown', 5, [1])).toBeUndefined();
+    expect(sent.map(({ pa }) => pa)).toEqual(['192.0.2.1', '192.0.2.9']);
+    expect(asked(sent[0]!.bytes)).toEqual([1, 2]);
+  });
+
+  it('gives an answer once, of peers that were asked only', async () => {
+    const { probes, reply } = start();
+    await probes.send('g1', 5, [1]);
+    const shards = [{ shard: 1, epoch: 3n, valid: true }];
+    reply({ pa: '192.0.2.1', nonce: 5n, shards }, { pa: '192.0.2.2', nonce: 6n, shards });
+    expect(probes.answers()).toEqual([{ peer: 'g1', nonce: 5, shards }]);
+    expect(probes.answers()).toEqual([]);
+    reply({ pa: '192.0.2.1', nonce: 8n, shards });
+    expect(probes.answers()).toEqual([{ peer: 'g1', nonce: 8, shards }]);
+  });
+
+  it('asks about what the peer owns each time, and about the others in turn', async () => {
+    const { probes, sent, reply } = start();
+    const all = Array.from({ length: 20 }, (_, index) => index + 1);
+    await probes.send('g1', 1, all);
+    reply({ pa: '192.0.2.1', nonce: 1n, shards: [3, 17].map((shard) => ({ shard, epoch: 1n, valid: true })) });
+    probes.answers();
+    for (let nonce = 2; nonce < 6; nonce++) await probes.send('g1', nonce, all);
+    const later = sent.slice(1).map(({ bytes }) => asked(bytes));
+    for (const shards of later) expect(shards.slice(0, 2)).toEqual([3, 17]);
+    expect(new Set(later.flat())).toEqual(new Set(all));
+    expect(later.every((shards) => shards.length === MAX_PROBED_SHARDS)).toBe(true);
+  });
+});
