@@ -1,4 +1,5 @@
 import {
+  type Assignment,
   configKey,
   configPrefix,
   type Gateway,
@@ -27,17 +28,15 @@ export function gatewayNumbers(plan: Plan): { readonly number: number; readonly 
   };
   const ofGateway = (gateway: Gateway | undefined): number[] =>
     [...(gateway?.segments ?? []), ...(gateway?.pools ?? [])].map(({ id }) => id);
+  const ofAssignment = (assignment: Assignment | undefined): number[] => [
+    ...(assignment?.shards ?? []).map(({ id }) => id),
+    ...new Set((assignment?.addresses ?? []).flatMap(({ natPool }) => (natPool === 0 ? [] : [natPool]))),
+  ];
   for (const { before, after } of plan.gateways)
     if (after !== undefined) take(ofGateway(after), ofGateway(before?.value), after.id, configKey.gateway(after.id));
   for (const { before, after } of plan.assignments) {
     if (after === undefined) continue;
-    const known = (before?.value.shards ?? []).map(({ id }) => id);
-    take(
-      after.shards.map(({ id }) => id),
-      known,
-      after.gatewayId,
-      configKey.gateway(after.gatewayId),
-    );
+    take(ofAssignment(after), ofAssignment(before?.value), after.gatewayId, configKey.gateway(after.gatewayId));
   }
   for (const { before, after } of plan.networks)
     if (after !== undefined) take(numbersOf(after), numbersOf(before?.value), after.id, configKey.network(after.id));

@@ -68,7 +68,10 @@ async function expectConsistent(): Promise<void> {
   }
   for (const one of gateways) {
     const assignment = await assignmentOf(one.name);
-    numbers.push(...assignment.shards.map(({ id }) => id));
+    numbers.push(
+      ...assignment.shards.map(({ id }) => id),
+      ...new Set(assignment.addresses.map(({ natPool }) => natPool).filter((one) => one !== 0)),
+    );
     const own = networks.flatMap(({ gateway: of }) => (of?.gatewayId === one.id ? of.externalAddresses.map(({ address }) => address) : []));
     expect(assignment.addresses.filter(({ pool }) => pool === 0).map(({ address }) => address)).toEqual(own.sort());
   }

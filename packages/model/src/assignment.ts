@@ -29,6 +29,8 @@ export interface WantedAssignment {
   readonly witnesses: readonly Voter[];
   readonly shards: readonly number[];
   readonly addresses: readonly WantedAddress[];
+  /** Gives a number that nobody has: for pools of shared addresses. */
+  readonly number: () => number;
 }
 
 /**
@@ -48,7 +50,7 @@ export function planAssignment(before: Assignment | undefined, wanted: WantedAss
     ...planVoters(before, [...wanted.members, ...wanted.witnesses]),
     members,
     shards,
-    addresses: planAddresses(before?.addresses ?? [], wanted.addresses, shards, numbersOf(members), active),
+    addresses: planAddresses(before?.addresses ?? [], wanted, shards, numbersOf(members), active),
   };
 }
 
@@ -59,7 +61,7 @@ export function withAddresses(before: Assignment, add: readonly WantedAddress[],
   const members = numbersOf(before.members);
   const active = numbersOf(before.members.filter((one) => !one.drain));
   const known = new Set(kept.map(addressId));
-  const added = add.filter((one) => !known.has(addressId(one))).map((one) => addressOf(undefined, one, one.shard, members, active));
+  const added = add.filter((one) => !known.has(addressId(one))).map((one) => addressOf(undefined, one, one.shard, 0, members, active));
   return { ...before, addresses: sorted([...kept, ...added]) };
 }
 
@@ -271,7 +273,7 @@ function countOf(values: Iterable<number>): Map<number, number> {
 
 function planAddresses(
   before: readonly AssignedAddress[],
-  wanted: readonly WantedAddress[],
+  { addresses: wanted, number }: WantedAssignment,
   shards: readonly AssignedShard[],
   members: readonly number[],
   active: readonly number[],
@@ -292,8 +294,15 @@ function planAddresses(
     onShard.set(`${kind}/${shard}`, count(onShard, `${kind}/${shard}`) + 1);
     onOwner.set(`${kind}/${owner.get(shard)}`, count(onOwner, `${kind}/${owner.get(shard)}`) + 1);
   };
-  const kindOf = ({ pool, address }: WantedAddress): string => `${pool}/${address.includes(':') ? 6 : 4}`;
+  const kindOf = ({ pool, address }: Pick<WantedAddress, 'pool' | 'address'>): string => `${pool}/${address.includes(':') ? 6 : 4}`;
   for (const one of wanted) if (shardOf(one) !== 0) note(kindOf(one), shardOf(one));
+  const natPools = new Map(before.map((one) => [`${kindOf(one)}/${one.shard}`, one.natPool]));
+  const natPoolOf = (one: WantedAddress, shard: number): number => {
+    if (one.pool === 0) return 0;
+    const key = `${kindOf(one)}/${shard}`;
+    if (!natPools.has(key)) natPools.set(key, number());
+    return natPools.get(key)!;
+  };
   return sorted(
     wanted.map((one) => {
       let shard = shardOf(one);
@@ -306,7 +315,7 @@ function planAddresses(
         shard = least(shards, weigh)?.id ?? 0;
         note(kindOf(one), shard);
       }
-      return addressOf(known.get(addressId(one)), one, shard, members, active);
+      return addressOf(known.get(addressId(one)), one, shard, natPoolOf(one, shard), members, active);
     }),
   );
 }
@@ -315,10 +324,11 @@ function addressOf(
   before: AssignedAddress | undefined,
   { segment, address, pool, sliced }: WantedAddress,
   shard: number,
+  natPool: number,
   members: readonly number[],
   active: readonly number[],
 ): AssignedAddress {
-  return { segment, address, shard, pool, slices: sliced ? planSlices(before?.slices ?? [], members, active) : [] };
+  return { segment, address, shard, pool, natPool, slices: sliced ? planSlices(before?.slices ?? [], members, active) : [] };
 }
 
 function sorted(addresses: readonly AssignedAddress[]): AssignedAddress[] {

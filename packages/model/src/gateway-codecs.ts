@@ -132,6 +132,7 @@ export const assignmentCodec: Message<G.Assignment> = message('Assignment', pb.A
       address: text,
       shard: u32,
       pool: u32,
+      natPool: u32,
       slices: list(sliceCodec),
     }),
   ),

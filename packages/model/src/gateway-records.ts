@@ -207,6 +207,8 @@ export interface AssignedAddress {
   readonly shard: number;
   /** A shared address: its pool. 0: a network's own. */
   readonly pool: number;
+  /** A shared address: the number of the pool that those of its pool, shard and family make. 0: a network's own. */
+  readonly natPool: number;
   /** Cover the blocks 0..1007 once. None for 1:1 addresses. */
   readonly slices: readonly BlockSlice[];
 }

@@ -92,6 +92,7 @@ export class GatewayDrafts {
         ...gateway.pools.flatMap((pool) => sharedOf(pool, gateway.segments)),
         ...own.map((one) => ({ ...one, sliced: one.slices.length > 0 })),
       ],
+      number: () => this.number(),
     });
     const draft: GatewayDraft = { before, assigned, gateway, assignment };
     if (before !== undefined && assigned !== undefined) {

@@ -11,6 +11,8 @@ export const MAX_SHARDS = 256;
 export const MAX_MEMBERS = 16;
 const MAX_SEGMENTS = 256;
 const MAX_POOLS = 64;
+/** Addresses that one shard may map to from one pool: what a member's tables hold. */
+const MAX_SHARED_A_SHARD = 64;
 /** IPv4 addresses of all pools; with their slices they are the bulk of the assignment. */
 const MAX_POOL_ADDRESSES = 2_048;
 const MAX_SHARED = 256;
@@ -176,12 +178,13 @@ function sharedOf(
   const most = Math.max(count(4), count(6));
   const known = standing.find(({ name }) => name === pool.name);
   const shared = pool.shared ?? (known === undefined ? Math.min(Math.ceil(most / 2), shards) : Math.min(known.shared, most));
-  if (shared > Math.min(most, MAX_SHARED))
+  const limit = Math.min(MAX_SHARED, MAX_SHARED_A_SHARD * shards);
+  if (shared > Math.min(most, limit))
     problems.add(
       'WEFT_ERR_RULE_POOL',
       `${at}.shared`,
       shared,
-      `must be at most the addresses of the pool that hosts can have (${most}), and ${MAX_SHARED}`,
+      `must be at most the addresses of the pool that hosts can have (${most}), and ${limit}`,
       'lower it, or leave it out',
     );
   return shared;

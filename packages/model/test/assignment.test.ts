@@ -34,7 +34,9 @@ const wanted = (members: readonly WantedMember[], shards: number, addresses = 2,
   witnesses: witnesses.map((n) => ({ hostId: `w-${n}`, publicKey: `NW${n}`, instance: 0 })),
   shards: Array.from({ length: shards }, (_, i) => 100 + i),
   addresses: shared(addresses),
+  number: () => ++lastNumber,
 });
+let lastNumber = 1_000;
 
 const owners = (assignment: Assignment): Map<number, number> => new Map(assignment.shards.map(({ id, order }) => [id, order[0]!]));
 const tally = (values: Iterable<number>): Map<number, number> => {
@@ -171,6 +173,7 @@ describe('planAssignment()', () => {
           for (const one of before?.addresses ?? []) {
             const next = after.addresses.find(({ address }) => address === one.address);
             if (next === undefined) continue;
+            if (next.shard === one.shard) expect(next.natPool).toBe(one.natPool);
             const [was, is] = [blocks(one.slices, 'member'), blocks(next.slices, 'member')];
             const moving = blocks(one.slices, 'movingTo');
             for (let block = 0; block < BLOCKS_PER_ADDRESS; block++) {

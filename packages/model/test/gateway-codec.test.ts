@@ -56,6 +56,7 @@ const assignment: fc.Arbitrary<Assignment> = fc.record({
       address: name,
       shard: u32,
       pool: u32,
+      natPool: u32,
       slices: fc.array(fc.record({ member: u32, first: u32, count: u32, movingTo: u32 }), { maxLength: 4 }),
     }),
     { maxLength: 4 },

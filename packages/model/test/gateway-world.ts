@@ -121,7 +121,10 @@ export class GatewayMemory implements World {
     // Numbers are never used again: whatever stands has been taken.
     const taken = [
       ...[...this.gateways.values()].flatMap(({ value }) => [...value.segments, ...value.pools].map(({ id }) => id)),
-      ...[...this.assignments.values()].flatMap(({ value }) => value.shards.map(({ id }) => id)),
+      ...[...this.assignments.values()].flatMap(({ value }) => [
+        ...value.shards.map(({ id }) => id),
+        ...value.addresses.map((one) => one.natPool),
+      ]),
       ...[...this.networks.values()].flatMap(({ value }) => [
         value.gateway?.ownPool ?? 0,
         ...(value.gateway?.externalAddresses ?? []).map(({ number }) => number),

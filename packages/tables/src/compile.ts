@@ -1,9 +1,11 @@
 import type { TableEntry } from '@weft/forwarding';
-import type { VirtualNetwork } from '@weft/model';
+import type { Assignment, VirtualNetwork } from '@weft/model';
 import { rowIdentity } from './row-identity.ts';
 import {
   type Contribution,
+  gatewaySpeakers,
   type HostContext,
+  memberRows,
   networkRows,
   outranks,
   type PortFacts,
@@ -17,6 +19,8 @@ import {
 export interface CompileInputs {
   readonly host: HostContext;
   readonly network: VirtualNetwork | undefined;
+  /** Of the network's gateway; another one's is passed over. */
+  readonly assignment?: Assignment | undefined;
   readonly vsidAllowed: (vsid: number) => boolean;
   /** By port id; `rank` is the revision of the Port record. */
   readonly ports: ReadonlyMap<string, PortFacts & { readonly rank: number }>;
@@ -39,9 +43,13 @@ export function compile(inputs: CompileInputs, nowMs: number): TableEntry[] {
     if (found === undefined || outranks(one, found)) rows.set(key, one);
   };
   for (const entry of networkRows(network, subnets)) claim(entry, 0, '');
+  for (const entry of memberRows(network, subnets, inputs.assignment, host)) claim(entry, 0, '');
+  const members = new Set(gatewaySpeakers(network, inputs.assignment, host));
+  const speakers = new Set<string>();
   for (const [portId, facts] of inputs.ports) {
     for (const entry of portRows(network, vsids, facts, host, nowMs)) claim(entry, facts.rank, portId);
-    for (const pa of portSpeakers(network, vsids, facts, host, nowMs)) claim(speakerRow(network.networkId, pa), 0, '');
+    for (const pa of portSpeakers(network, vsids, facts, host, nowMs)) speakers.add(pa);
   }
+  for (const pa of new Set([...members, ...speakers])) claim(speakerRow(network.networkId, pa, speakers.has(pa), members.has(pa)), 0, '');
   return [...rows.values()].map((one) => one.entry);
 }

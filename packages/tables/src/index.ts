@@ -6,6 +6,18 @@
 export { type CompileInputs, compile } from './compile.ts';
 export { RecordSetHash, type Sha256 } from './digest.ts';
 export { deleteOf, describeDifferences, diff, diffAdditive, entryEquals, isTarget, orderChanges, putOf } from './entries.ts';
+export type {
+  ExternalDevice,
+  GatewayFacts,
+  GatewayGroupFacts,
+  NatPoolSetup,
+  NatSetup,
+  NatSetupChange,
+  NatSliceSetup,
+  QuotaSetup,
+} from './gateway-facts.ts';
+export { ownBlocks, ownPool, type Rows as GatewayRows, splitPrefix } from './gateway-rows.ts';
+export { compileGateway, diffGateway, diffNatSetup, type GatewayRowChanges, GatewayView, natSetupKey } from './gateway-view.ts';
 export {
   type ApplyResult,
   NetworkView,

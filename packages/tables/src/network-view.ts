@@ -1,14 +1,16 @@
 import type { TableChange, TableEntry } from '@weft/forwarding';
-import type { BucketName, Port, PortBinding, VirtualNetwork } from '@weft/model';
+import type { Assignment, BucketName, Port, PortBinding, VirtualNetwork } from '@weft/model';
 import type { CompileInputs } from './compile.ts';
 import { RecordSetHash, type Sha256 } from './digest.ts';
 import { movedBy, nextExpiryMs } from './move.ts';
 import type { ApplyStatus, NetworkRecord, NetworkSnapshot, RecordPosition } from './record.ts';
 import { RowStore } from './row-store.ts';
 import {
+  gatewaySpeakers,
   type HostContext,
   type LocalDevice,
   type MoveWindow,
+  memberRows,
   NO_MOVE,
   networkRows,
   type PortFacts,
@@ -107,6 +109,8 @@ export class NetworkView {
   readonly #buckets = new Map<BucketName, BucketState>();
   readonly #ports = new Map<string, PortState>();
   readonly #speakerUsers = new Map<string, Set<string>>();
+  #assignment: Assignment | undefined;
+  #members: ReadonlySet<string> = new Set();
   readonly #deadlines = new Map<string, number>();
   readonly #rows = new RowStore();
   /** Ports whose generation starts anew, since the store was replaced. */
@@ -228,6 +232,16 @@ export class NetworkView {
     return this.#rows.take();
   }
 
+  /**
+   * Tells how the work of the network's gateway is divided: who its members are. One of another gateway is passed over, so the caller may give
+   * it before the network says which it uses.
+   */
+  setAssignment(assignment: Assignment | undefined, nowMs: number): TableChange[] {
+    this.#assignment = assignment;
+    this.#networkChanged(nowMs);
+    return this.#rows.take();
+  }
+
   /** Tells which device a port has on this host, or that it has none. */
   setDevice(portId: string, device: LocalDevice | undefined, nowMs: number): TableChange[] {
     if (device === undefined && !this.#ports.has(portId)) return [];
@@ -267,7 +281,13 @@ export class NetworkView {
 
   /** What `compile` needs. A view, not a copy. */
   inputs(): CompileInputs {
-    return { host: this.#host, network: this.#network, vsidAllowed: (vsid) => this.#claimed.has(vsid), ports: this.#ports };
+    const { host, network, assignment, ports } = {
+      host: this.#host,
+      network: this.#network,
+      assignment: this.#assignment,
+      ports: this.#ports,
+    };
+    return { host, network, assignment, vsidAllowed: (vsid) => this.#claimed.has(vsid), ports };
   }
 
   digest(): ViewDigest {
@@ -407,20 +427,37 @@ export class NetworkView {
     const subnets = network === undefined ? [] : usableSubnets(network, (vsid) => this.#claimed.has(vsid));
     this.#vsids = new Set(subnets.map((subnet) => subnet.vsid));
     this.#networkIdInRows = network?.networkId ?? 0;
-    this.#rows.set(DOCUMENT, 0, network === undefined ? [] : networkRows(network, subnets));
+    const rows =
+      network === undefined ? [] : [...networkRows(network, subnets), ...memberRows(network, subnets, this.#assignment, this.#host)];
+    this.#rows.set(DOCUMENT, 0, rows);
+    if (before.id !== this.#networkIdInRows) this.#dropSpeakers();
+    this.#setMembers(new Set(gatewaySpeakers(network, this.#assignment, this.#host)));
     const same =
       before.id === this.#networkIdInRows &&
       before.vsids.size === this.#vsids.size &&
       [...before.vsids].every((vsid) => this.#vsids.has(vsid));
     if (same) return;
-    if (before.id !== this.#networkIdInRows) this.#dropSpeakers();
     for (const portId of this.#ports.keys()) this.#portChanged(portId, nowMs);
   }
 
   #dropSpeakers(): void {
-    for (const pa of this.#speakerUsers.keys()) this.#rows.set(speakerOwner(pa), 0, []);
+    for (const pa of [...this.#speakerUsers.keys(), ...this.#members]) this.#rows.set(speakerOwner(pa), 0, []);
     this.#speakerUsers.clear();
+    this.#members = new Set();
     for (const state of this.#ports.values()) state.speakers = [];
+  }
+
+  #setMembers(next: ReadonlySet<string>): void {
+    const changed = [...this.#members, ...next].filter((pa) => this.#members.has(pa) !== next.has(pa));
+    this.#members = next;
+    for (const pa of changed) this.#speakerChanged(pa);
+  }
+
+  /** Hosts with ports of the network and members of its gateway may be the same. */
+  #speakerChanged(pa: string): void {
+    const isHost = this.#speakerUsers.has(pa);
+    const isGateway = this.#members.has(pa);
+    this.#rows.set(speakerOwner(pa), 0, isHost || isGateway ? [speakerRow(this.#networkIdInRows, pa, isHost, isGateway)] : []);
   }
 
   #portChanged(portId: string, nowMs: number): void {
@@ -441,7 +478,7 @@ export class NetworkView {
       users?.delete(portId);
       if (users?.size !== 0) continue;
       this.#speakerUsers.delete(pa);
-      this.#rows.set(speakerOwner(pa), 0, []);
+      this.#speakerChanged(pa);
     }
     for (const pa of next) {
       if (state.speakers.includes(pa)) continue;
@@ -449,7 +486,7 @@ export class NetworkView {
       if (users !== undefined) users.add(portId);
       else {
         this.#speakerUsers.set(pa, new Set([portId]));
-        this.#rows.set(speakerOwner(pa), 0, [speakerRow(this.#networkIdInRows, pa)]);
+        this.#speakerChanged(pa);
       }
     }
     state.speakers = next;

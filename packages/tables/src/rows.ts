@@ -1,10 +1,22 @@
-import { PortFlag, RouteKind, SpeakerFlag, type TableEntry, TargetFlag, TargetKind } from '@weft/forwarding';
-import { type Port, type PortBinding, placementRefusal, type VirtualNetwork, type VirtualSubnet } from '@weft/model';
+import { gatewayPortMac, PortFlag, RouteKind, SpeakerFlag, type TableEntry, type Target, TargetFlag, TargetKind } from '@weft/forwarding';
+import {
+  type Assignment,
+  type CustomerRoute,
+  gatewayAddress,
+  gatewayRoutes,
+  isGatewaySubnet,
+  type Port,
+  type PortBinding,
+  placementRefusal,
+  type VirtualNetwork,
+  type VirtualSubnet,
+} from '@weft/model';
 import { IPV4_PREFIX, ipOf, macOf, NO_ADDRESS, prefixOfText } from './address.ts';
 
 // Rows out of records: pure functions, used by the incremental fold and by `compile` from zero alike.
 //
-//   VirtualNetwork ──► subnet (per VSID), route (on link per prefix; customer routes)
+//   VirtualNetwork ──► subnet (per VSID), route (on link per prefix; customer routes; to the gateway), lookup (the gateway's addresses)
+//   Assignment ──► speaker (members), l2 (the gateway's port, on members)
 //   Port × PortBinding ──► lookup (per CA), l2 (MAC), speaker (PA), port (local device)
 //
 // MAC and CAs come from the Port, which a controller signed, never from the host that bound it.
@@ -89,13 +101,13 @@ export function networkRows(network: VirtualNetwork, subnets: readonly VirtualSu
     }
   }
   let coversIpv4 = false;
-  for (const one of network.routes) {
+  for (const one of [...network.routes, ...routesToGateway(network)]) {
     const prefix = prefixOfText(one.prefix);
     if (prefix === undefined) continue;
     if (prefix.family === 6 && prefix.length <= 80) coversIpv4 ||= prefix.address.every((byte) => byte === 0);
     if (one.kind === 'blackhole') route(prefix, RouteKind.BLACKHOLE, 0, NO_ADDRESS);
     else {
-      const nextHop = one.kind === 'next-hop' ? ipOf(one.nextHop) : undefined;
+      const nextHop = ipOf(one.kind === 'gateway' ? (gatewayAddress(network.gateway, prefix.family) ?? '') : one.nextHop);
       if (nextHop === undefined) route(prefix, RouteKind.DENY, 0, NO_ADDRESS);
       else route(prefix, RouteKind.NEXT_HOP, 0, nextHop);
     }
@@ -103,7 +115,67 @@ export function networkRows(network: VirtualNetwork, subnets: readonly VirtualSu
   // By its bits an IPv6 default route covers the mapped IPv4 range too, and the trie would send all of IPv4 there.
   if (coversIpv4) route(IPV4_PREFIX, RouteKind.DENY, 0, NO_ADDRESS);
   rows.push(...routes.values());
+  const target = gatewayTarget(network, subnets);
+  for (const text of target === undefined ? [] : network.gateway!.addresses) {
+    const ca = ipOf(text);
+    if (ca !== undefined) rows.push({ table: 'lookup', key: { networkId, ca }, value: target! });
+  }
   return rows;
+}
+
+/** Routes that connections make, for families that the gateway has an address of. */
+function routesToGateway({ gateway }: VirtualNetwork): CustomerRoute[] {
+  if (gateway === undefined) return [];
+  return gatewayRoutes(gateway).flatMap((prefix) => {
+    const family = prefixOfText(prefix)?.family;
+    const served = family !== undefined && gatewayAddress(gateway, family) !== undefined;
+    return served ? [{ prefix, kind: 'gateway' as const, nextHop: '' }] : [];
+  });
+}
+
+/** Where the gateway's addresses live, on every host: at whoever owns the shard. Undefined: the network has no gateway that may be used. */
+function gatewayTarget({ gateway }: VirtualNetwork, subnets: readonly VirtualSubnet[]): Target | undefined {
+  const subnet = subnets.find(isGatewaySubnet);
+  if (gateway === undefined || subnet === undefined || gateway.shard === 0) return undefined;
+  return {
+    mac: gatewayPortMac(subnet.vsid),
+    kind: TargetKind.SHARD,
+    flags: 0,
+    vsid: subnet.vsid,
+    ifindexOrShard: gateway.shard,
+    pa: NO_ADDRESS,
+    prevPa: NO_ADDRESS,
+    prevUntilBootNs: 0n,
+    generation: 0n,
+  };
+}
+
+/** The assignment, if it is that of the network's gateway. */
+export function assignmentOf(network: VirtualNetwork | undefined, assignment: Assignment | undefined): Assignment | undefined {
+  const of = network?.gateway;
+  return of !== undefined && assignment?.gatewayId === of.gatewayId ? assignment : undefined;
+}
+
+/** Rows of a member of the network's gateway: frames for the gateway's own MAC are its. */
+export function memberRows(
+  network: VirtualNetwork,
+  subnets: readonly VirtualSubnet[],
+  assignment: Assignment | undefined,
+  host: HostContext,
+): TableEntry[] {
+  const target = gatewayTarget(network, subnets);
+  if (target === undefined || !assignmentOf(network, assignment)?.members.some(({ hostId }) => hostId === host.hostId)) return [];
+  return [{ table: 'l2', key: { vsid: target.vsid, mac: target.mac }, value: { ...target, kind: TargetKind.GATEWAY } }];
+}
+
+/** Provider addresses, as text, that may speak for the network as members of its gateway. This host's own is left out. */
+export function gatewaySpeakers(network: VirtualNetwork | undefined, assignment: Assignment | undefined, host: HostContext): string[] {
+  if (network === undefined || network.networkId === 0) return [];
+  const members = assignmentOf(network, assignment)?.members ?? [];
+  return [...new Set(members.map(({ providerAddress }) => providerAddress))].filter((text) => {
+    const pa = ipOf(text);
+    return pa !== undefined && !bytesEqual(pa, host.pa);
+  });
 }
 
 /** Rows of one port, without speakers (those are shared between ports: {@link portSpeakers}). `nowMs`: boot clock. */
@@ -182,8 +254,10 @@ export function portSpeakers(
   });
 }
 
-export function speakerRow(networkId: number, pa: string): TableEntry {
-  return { table: 'speaker', key: { pa: ipOf(pa)!, networkId }, value: SpeakerFlag.HOST };
+/** @param isHost It has ports of the network. @param isGateway It is a member of its gateway. */
+export function speakerRow(networkId: number, pa: string, isHost: boolean, isGateway: boolean): TableEntry {
+  const value = (isHost ? SpeakerFlag.HOST : 0) | (isGateway ? SpeakerFlag.GATEWAY : 0);
+  return { table: 'speaker', key: { pa: ipOf(pa)!, networkId }, value };
 }
 
 /** Placement is judged here, where both records are at hand, in whatever order they came. */
@@ -192,7 +266,7 @@ function isBound(binding: PortBinding | undefined, port: Port): binding is PortB
 }
 
 function isGatewayMac(mac: Uint8Array): boolean {
-  return mac[0] === 0x02 && mac[1] === 0x57 && mac[2] === 0x46;
+  return mac[0] === 0x02 && mac[1] === 0x57 && (mac[2] === 0x46 || mac[2] === 0x47);
 }
 
 function bytesEqual(a: Uint8Array, b: Uint8Array): boolean {

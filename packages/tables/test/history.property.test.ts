@@ -2,7 +2,22 @@ import { rowKey, type TableEntry } from '@weft/forwarding';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { compile, describeDifferences, diff, entryEquals, type NetworkRecord, type NetworkView } from '../src/index.ts';
-import { binding, bindingRecord, CREATED, HOSTS, network, networkRecord, PA, port, portId, portRecord, viewOf } from './records.ts';
+import {
+  assignment,
+  binding,
+  bindingRecord,
+  CREATED,
+  gatewayPart,
+  gatewaySubnet,
+  HOSTS,
+  network,
+  networkRecord,
+  PA,
+  port,
+  portId,
+  portRecord,
+  viewOf,
+} from './records.ts';
 
 // A store is made to commit a random history, as controllers and hosts would. Its events reach a view lost, doubled and out of order, with
 // snapshots in between. At each step the incremental rows must equal those compiled from zero, and the changes given out must lead a
@@ -26,7 +41,9 @@ class Store {
     if (what === 'network') {
       const routes = variant % 3 === 0 ? [] : [{ prefix: '203.0.113.0/24', kind: 'next-hop' as const, nextHop: `192.0.2.${10 + n}` }];
       const subnets = variant % 5 === 4 ? network().subnets.slice(1) : network().subnets;
-      return this.#put('config', networkRecord(++this.#config, variant === 7 ? undefined : network({ routes, subnets })));
+      const connected =
+        variant % 2 === 1 ? { subnets: [...subnets, gatewaySubnet], gateway: gatewayPart(variant % 4 === 3 ? 'g2' : 'g1') } : { subnets };
+      return this.#put('config', networkRecord(++this.#config, variant === 7 ? undefined : network({ routes, ...connected })));
     }
     if (what === 'port' || what === 'no-port') {
       // Variants share an address and a MAC between ports, as happens while records arrive out of order.
@@ -75,7 +92,8 @@ type Step =
   | { readonly kind: 'snapshot'; readonly bucket: 'config' | 'mapping' }
   | { readonly kind: 'device'; readonly n: number; readonly ifindex: number }
   | { readonly kind: 'wait'; readonly ms: number }
-  | { readonly kind: 'claimed'; readonly all: boolean };
+  | { readonly kind: 'claimed'; readonly all: boolean }
+  | { readonly kind: 'assigned'; readonly members: readonly number[] | null };
 
 const commit = fc.record({
   what: fc.constantFrom('network', 'port', 'port', 'no-port', 'claim', 'claim', 'claim', 'release', 'unbind'),
@@ -101,6 +119,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.integer({ min: 0, max: 50_000 }) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('claimed' as const), all: fc.boolean() }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant('assigned' as const), members: fc.option(fc.subarray([0, 1, 2, 3])) }),
+  },
 );
 
 describe('NetworkView', () => {
@@ -126,7 +148,10 @@ describe('NetworkView', () => {
         // Settled: both the view and a newcomer see the whole store, and all windows are over.
         now += 200_000;
         const fresh = viewOf('host-a');
-        view.setClaimedVsids(new Set([5001, 5002]), now);
+        for (const one of [view, fresh]) {
+          one.setClaimedVsids(new Set([5001, 5002, 5003]), now);
+          one.setAssignment(assignment('g1', [1, 3]), now);
+        }
         for (let n = 1; n <= 4; n++) {
           view.setDevice(portId(n), undefined, now);
           expect(fresh.setDevice(portId(n), undefined, now)).toEqual([]);
@@ -160,7 +185,9 @@ describe('NetworkView', () => {
               now += one.ms;
               return view.tick(now);
             case 'claimed':
-              return view.setClaimedVsids(new Set(one.all ? [5001, 5002] : [5002]), now);
+              return view.setClaimedVsids(new Set(one.all ? [5001, 5002, 5003] : [5002]), now);
+            case 'assigned':
+              return view.setAssignment(one.members === null ? undefined : assignment('g1', one.members), now);
           }
         }
       }),

@@ -1,8 +1,21 @@
-import { gatewayMac, MemoryTables, RouteKind, TargetKind } from '@weft/forwarding';
-import { parseIp, parseMac } from '@weft/packet';
+import { gatewayMac, gatewayPortMac, MemoryTables, RouteKind, type TableEntry, type Target, TargetKind } from '@weft/forwarding';
+import { formatIp, parseIp, parseMac } from '@weft/packet';
 import { describe, expect, it } from 'vitest';
-import { compile, describeDifferences, type NetworkView } from '../src/index.ts';
-import { binding, bindingRecord, CREATED, network, networkRecord, port, portId, portRecord, viewOf } from './records.ts';
+import { compile, describeDifferences, type NetworkView, putOf } from '../src/index.ts';
+import {
+  assignment,
+  binding,
+  bindingRecord,
+  CREATED,
+  gatewayPart,
+  gatewaySubnet,
+  network,
+  networkRecord,
+  port,
+  portId,
+  portRecord,
+  viewOf,
+} from './records.ts';
 
 const tables = (view: NetworkView): MemoryTables =>
   new MemoryTables([...view.entries()].map((entry) => ({ op: 'put' as const, ...entry })));
@@ -248,5 +261,63 @@ describe('compile()', () => {
     view.apply(bindingRecord(1, 1, binding(1, 'host-b', 1)), 0);
     expect(describeDifferences(compile(view.inputs(), 0), view.entries(), ['zero', 'incremental'])).toEqual([]);
     expect(compile(view.inputs(), 0).length).toBe(view.rowCount);
+  });
+});
+
+describe('a network with a gateway', () => {
+  const connected = network({ subnets: [...network().subnets, gatewaySubnet], gateway: gatewayPart('g1') });
+  const rowsOf = (host: string, members: readonly number[] | undefined, gatewayId = 'g1') => {
+    const view = viewOf(host, [5001, 5002, 5003]);
+    view.apply(networkRecord(1, connected), 0);
+    if (members !== undefined) view.setAssignment(assignment(gatewayId, members), 0);
+    return [...view.entries()];
+  };
+  const find = (rows: readonly TableEntry[], table: TableEntry['table']) =>
+    rows.filter((row) => row.table === table).map((row) => row.value);
+
+  it('has its addresses at the shard, and its routes lead there: on every host, whether or not it knows the members', () => {
+    const rows = rowsOf('host-a', undefined);
+    const lookups = find(rows, 'lookup') as Target[];
+    expect(lookups.map(({ kind, vsid, ifindexOrShard, pa }) => [kind, vsid, ifindexOrShard, pa.some((byte) => byte !== 0)])).toEqual([
+      [TargetKind.SHARD, 5003, 40, false],
+      [TargetKind.SHARD, 5003, 40, false],
+    ]);
+    expect(lookups[0]!.mac).toEqual(gatewayPortMac(5003));
+    const tables = new MemoryTables(rows.map(putOf));
+    for (const [destination, hop] of [
+      ['8.8.8.8', '100.127.255.250'],
+      ['2001:db8:ffff::1', 'fd57:4546:5447::2'],
+    ] as const)
+      expect(tables.route(7, parseIp(destination))).toMatchObject({ kind: RouteKind.NEXT_HOP, nextHop: parseIp(hop) });
+    expect(tables.route(7, parseIp('192.0.2.9'))).toMatchObject({ kind: RouteKind.ON_LINK, vsid: 5001 });
+    expect(find(rows, 'speaker')).toEqual([]);
+    expect(find(rows, 'l2')).toEqual([]);
+  });
+
+  it('lets its members speak, each with what it is', () => {
+    const view = viewOf('host-a', [5001, 5002, 5003]);
+    for (const record of [networkRecord(1, connected), portRecord(2, 1, port(1)), bindingRecord(3, 1, binding(1, 'host-b', 1))])
+      view.apply(record, 0);
+    const speakers = () =>
+      Object.fromEntries([...view.entries()].flatMap((row) => (row.table === 'speaker' ? [[formatIp(row.key.pa), row.value]] : [])));
+    view.setAssignment(assignment('g1', [0, 1, 3]), 0);
+    expect(speakers()).toEqual({ '198.51.100.2': 3, '198.51.100.9': 2 });
+    view.setAssignment(assignment('g1', [3]), 0);
+    expect(speakers()).toEqual({ '198.51.100.2': 1, '198.51.100.9': 2 });
+    view.setAssignment(assignment('another', [3]), 0);
+    expect(speakers()).toEqual({ '198.51.100.2': 1 });
+  });
+
+  it('is served by members: frames for the gateway’s MAC are theirs', () => {
+    const [target] = find(rowsOf('host-a', [0, 1]), 'l2') as Target[];
+    expect(target).toMatchObject({ kind: TargetKind.GATEWAY, vsid: 5003, ifindexOrShard: 40 });
+    expect(find(rowsOf('host-c', [0, 1]), 'l2')).toEqual([]);
+  });
+
+  it('denies all of it without the claim of the gateway subnet', () => {
+    const view = viewOf('host-a', [5001, 5002]);
+    view.apply(networkRecord(1, connected), 0);
+    view.setAssignment(assignment('g1', [0]), 0);
+    expect(find([...view.entries()], 'lookup').concat(find([...view.entries()], 'l2'))).toEqual([]);
   });
 });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Port, PortBinding, VirtualNetwork } from '@weft/model';
+import type { Assignment, NetworkGateway, Port, PortBinding, VirtualNetwork, VirtualSubnet } from '@weft/model';
 import { parseIp } from '@weft/packet';
 import { type NetworkRecord, NetworkView } from '../src/index.ts';
 
@@ -90,4 +90,50 @@ export function viewOf(hostId: string, claimed: readonly number[] = [5001, 5002]
   const view = new NetworkView({ routingDomainId: RDID, hostId, pa: parseIp(PA[hostId]!), mtuBytes: 1450, sha256 });
   view.setClaimedVsids(new Set(claimed), 0);
   return view;
+}
+
+export const gatewaySubnet: VirtualSubnet = {
+  name: 'weft-gateway',
+  vsid: 5003,
+  prefixes: ['100.127.255.248/30', 'fd57:4546:5447::/126'],
+  gateways: ['100.127.255.249', 'fd57:4546:5447::1'],
+  role: 'gateway',
+};
+
+/** A connection of mode NAT with default routes of both families, on shard 40. */
+export function gatewayPart(gatewayId: string): NetworkGateway {
+  const connection = {
+    name: 'out',
+    mode: 'nat',
+    routes: ['0.0.0.0/0', '::/0'],
+    pool: 'p',
+    poolId: 30,
+    segment: 's',
+    segmentId: 20,
+    ipv6: 'nat66',
+    ipv6Inside: '',
+    ipv6Prefix: '',
+    peerTenant: '',
+    peerNetwork: '',
+    offers: [],
+    accepts: [],
+    quota: { blocks: 8, flows: 100 },
+  } as const;
+  const addresses = ['100.127.255.250', 'fd57:4546:5447::2'];
+  return { gatewayId, gateway: 'edge', shard: 40, addresses, ownPool: 50, connections: [connection], externalAddresses: [], natRules: [] };
+}
+
+/** Members: host-a, host-b, host-c, and one without ports. */
+export function assignment(gatewayId: string, members: readonly number[]): Assignment {
+  const all = [...HOSTS, 'host-g'];
+  return {
+    gatewayId,
+    gateway: 'edge',
+    incarnation: 1,
+    voters: { configId: 1, voters: [] },
+    previousVoters: undefined,
+    members: members.map((n) => ({ member: n + 1, hostId: all[n]!, providerAddress: PA[all[n]!] ?? '198.51.100.9', drain: false })),
+    shards: [{ id: 40, order: members.map((n) => n + 1) }],
+    addresses: [],
+  };
 }
