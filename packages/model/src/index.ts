@@ -29,6 +29,7 @@ export * from './gateway-records.ts';
 export * from './gateway-subnet.ts';
 export * from './keys.ts';
 export * from './manifest.ts';
+export * from './nat-log.ts';
 export * from './nearest.ts';
 export * from './ownership.ts';
 export * from './ownership-codecs.ts';

@@ -184,22 +184,4 @@ static long nat_sweep_step(__u32 index, struct nat_sweep *sweep)
 	return 0;
 }
 
-/* Run by the agent, not attached: at most cb[0] steps.  Says in cb[1..3] how many steps there were, sessions and blocks retired. */
-SEC("tc")
-int nat_sweep(struct __sk_buff *skb)
-{
-	struct nat_work *w = nat_work(NAT_SLOT_SWEEP);
-	struct nat_sweep sweep = {};
-	__u32 budget = skb->cb[0];
-
-	if (!w)
-		return TC_ACT_SHOT;
-	w->now = weft_now();
-	bpf_loop(budget < NAT_SWEEP_MAX ? budget : NAT_SWEEP_MAX, nat_sweep_step, &sweep, 0);
-	skb->cb[1] = sweep.steps;
-	skb->cb[2] = sweep.sessions;
-	skb->cb[3] = sweep.blocks;
-	return TC_ACT_SHOT;
-}
-
 #endif

@@ -22,7 +22,7 @@ static long race_spin(__u32 index, void *nothing)
 
 #include "../../bpf/lib/nat_inbound.h"
 #include "../../bpf/lib/nat_outbound.h"
-#include "../../bpf/lib/nat_sweep.h"
+#include "../../bpf/nat_sweep.bpf.c"
 
 #define FLOW_AT ETH_HLEN
 #define ANSWER_AT (ETH_HLEN + sizeof(struct gateway_flow))
@@ -56,5 +56,10 @@ int harness_in(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	return answer(skb, nat_inbound(&flow, &address, &t), &t);
 }
+
+/* So that their layouts stand in the BTF. */
+const struct nat_event_block *unused_event_block __attribute__((unused));
+const struct nat_event_mapping *unused_event_mapping __attribute__((unused));
+const struct nat_event_session *unused_event_session __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

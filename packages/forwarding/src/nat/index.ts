@@ -1,6 +1,8 @@
 export { applyNatEvent, type NatSnapshotRow, restoreNat, snapshotNat } from './apply.ts';
 export * from './events.ts';
+export { natFreeRow } from './free-row.ts';
 export { poolStart } from './holder.ts';
+export { type NatLogContext, natLogRecord } from './log-record.ts';
 export { type NatTables, PortMapping } from './port-mapping.ts';
 export * from './rows.ts';
 export { type FragmentRow, NAT_TABLES, NatState, type NatStore, type QueueEntry } from './state.ts';

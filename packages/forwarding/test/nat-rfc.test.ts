@@ -1,0 +1,420 @@
+import {
+  FIRST_BLOCK,
+  type NatFlow,
+  type NatResult,
+  NatState,
+  type NatTables,
+  natFreeRow,
+  natLogRecord,
+  natSweep,
+  type PortForwardEntry,
+  PortMapping,
+  SourceRuleKind,
+} from '@weft/forwarding';
+import { DropReason, dropReasonName, natTenures, whoHad } from '@weft/model';
+import { formatIp, parseIp } from '@weft/packet';
+import { describe, expect, it } from 'vitest';
+
+// What the RFCs ask of a NAT, requirement by requirement; each test names its own. The kernel is compared with this implementation by histories.
+
+const SECOND = 1_000_000_000n;
+const SEGMENT = 7;
+const NETWORK = 11;
+const POOL = 1;
+const VM = parseIp('10.0.0.1');
+const OTHER_VM = parseIp('10.0.0.2');
+const REMOTE = parseIp('198.51.100.1');
+const OTHER_REMOTE = parseIp('198.51.100.2');
+const EXTERNAL = ['203.0.113.1', '203.0.113.2'].map(parseIp);
+const TCP = 6;
+const UDP = 17;
+const ICMP = 1;
+const [SYN, SYN_ACK, ACK, FIN_ACK, RST] = [0x02, 0x12, 0x10, 0x11, 0x04];
+
+class World {
+  readonly state: NatState = new NatState();
+  readonly forwards: Map<string, PortForwardEntry> = new Map();
+  now: bigint = 1000n * SECOND;
+  readonly #nat: PortMapping;
+  readonly #tables: NatTables = {
+    gatewayNetwork: () => ({ shard: 1 }) as never,
+    gatewayShard: () => ({ epoch: 5n, deadlineBootNs: 1n << 62n }) as never,
+    portForward: (_segment, address, port, protocol) => this.forwards.get(`${formatIp(address)}/${port}/${protocol}`),
+  };
+
+  constructor(blocksPerAddress = 8) {
+    this.#nat = new PortMapping(this.state, this.#tables);
+    this.state.set('pool', { pool: POOL }, { addresses: EXTERNAL.map((address) => ({ segment: SEGMENT, address })) });
+    for (const address of EXTERNAL) {
+      const blocks = Array.from({ length: blocksPerAddress }, (_, i) => ({ block: FIRST_BLOCK + i, freeAtS: 0 }));
+      this.state.set('free', { segment: SEGMENT, address }, { own: new Uint8Array(128).fill(255), blocks });
+    }
+    this.quota({});
+  }
+
+  quota(limits: { readonly blocks?: number; readonly blocksPerSource?: number; readonly sessions?: number }): void {
+    this.state.set('quota', { networkId: NETWORK }, { blocks: 1000, blocksPerSource: 100, sessions: 100_000, ...limits });
+  }
+
+  out(parts: Partial<NatFlow>): NatResult {
+    const rule = { kind: SourceRuleKind.POOL, pool: POOL };
+    return this.#nat.outbound(flow({ networkId: NETWORK, near: VM, remote: REMOTE, ...parts }), rule, this.now);
+  }
+
+  /** To what an outbound packet was translated to. */
+  in(to: NatResult, parts: Partial<NatFlow>): NatResult {
+    return this.#nat.inbound(flow({ near: to.address, nearPort: to.port, remote: REMOTE, ...parts }), {} as never, this.now);
+  }
+
+  advance(seconds: number): void {
+    this.now += BigInt(seconds) * SECOND;
+  }
+
+  sweep(): void {
+    natSweep(this.state, this.#tables, { budget: 2 * this.state.queue.length + 2, nowBootNs: this.now });
+  }
+}
+
+function flow(parts: Partial<NatFlow>): NatFlow {
+  return {
+    networkId: 0,
+    segment: SEGMENT,
+    isIpv6: false,
+    near: VM,
+    remote: REMOTE,
+    nearPort: 0,
+    remotePort: 0,
+    protocol: UDP,
+    icmpType: 0,
+    tcpFlags: 0,
+    isError: false,
+    isFragment: false,
+    hasL4Header: true,
+    fragmentId: 0,
+    ipLength: 100,
+    ...parts,
+  };
+}
+
+const udp = (nearPort: number, remotePort = 53): Partial<NatFlow> => ({ protocol: UDP, nearPort, remotePort });
+const tcp = (tcpFlags: number, nearPort = 1000): Partial<NatFlow> => ({ protocol: TCP, nearPort, remotePort: 443, tcpFlags });
+const ping = (id: number): Partial<NatFlow> => ({ protocol: ICMP, icmpType: 8, nearPort: id, remotePort: id });
+const place = (result: NatResult): string => `${formatIp(result.address)}:${result.port}`;
+
+function expectReason(result: NatResult, reason: DropReason): void {
+  expect(dropReasonName(result.reason)).toBe(dropReasonName(reason));
+}
+const expectPassed = (result: NatResult): void => expectReason(result, DropReason.NONE);
+
+/** A TCP connection that both sides have acknowledged. */
+function connect(world: World): NatResult {
+  const to = world.out(tcp(SYN));
+  expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: SYN_ACK }));
+  expectPassed(world.out(tcp(ACK)));
+  expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }));
+  return to;
+}
+
+describe('RFC 4787 (UDP)', () => {
+  it('REQ-1: a mapping does not depend on the remote side', () => {
+    const world = new World();
+    const first = world.out(udp(1000));
+    expect(place(world.out({ ...udp(1000, 99), remote: OTHER_REMOTE }))).toBe(place(first));
+  });
+
+  it('REQ-2: one internal address keeps to one external address', () => {
+    const world = new World();
+    const addresses = new Set(Array.from({ length: 300 }, (_, i) => formatIp(world.out(udp(1000 + i)).address)));
+    expect(addresses.size).toBe(1);
+  });
+
+  it('REQ-3: no port has two mappings, and none is below 1024', () => {
+    const world = new World();
+    const places = Array.from({ length: 300 }, (_, i) => world.out({ ...udp(1000 + (i >> 1)), near: i & 1 ? VM : OTHER_VM }));
+    expect(new Set(places.map(place)).size).toBe(300);
+    expect(Math.min(...places.map(({ port }) => port))).toBeGreaterThanOrEqual(1024);
+  });
+
+  it('REQ-5: a mapping lives for 5 minutes, never less than 2', () => {
+    const world = new World();
+    const to = world.out(udp(1000));
+    world.advance(299);
+    world.sweep();
+    expectPassed(world.in(to, { remotePort: 53 }));
+    world.advance(301);
+    expectReason(world.in(to, { remotePort: 53 }), DropReason.NAT_FILTERED);
+    world.sweep();
+    expectReason(world.in(to, { remotePort: 53 }), DropReason.NAT_NO_MAPPING);
+  });
+
+  it('REQ-6: outbound packets refresh, and inbound ones, too', () => {
+    const world = new World();
+    const to = world.out(udp(1000));
+    for (let i = 0; i < 4; i++) {
+      world.advance(200);
+      world.sweep();
+      if (i & 1) expect(place(world.out(udp(1000)))).toBe(place(to));
+      else expectPassed(world.in(to, { remotePort: 53 }));
+    }
+  });
+
+  it('REQ-8: filtering depends on the remote address and port', () => {
+    const world = new World();
+    const to = world.out(udp(1000));
+    expectReason(world.in(to, { remotePort: 54 }), DropReason.NAT_FILTERED);
+    expectReason(world.in(to, { remote: OTHER_REMOTE, remotePort: 53 }), DropReason.NAT_FILTERED);
+    expectReason(world.in({ ...to, port: to.port + 1 }, { remotePort: 53 }), DropReason.NAT_NO_MAPPING);
+    expectReason(world.in(to, { protocol: TCP, tcpFlags: SYN, remotePort: 53 }), DropReason.NAT_NO_MAPPING);
+  });
+
+  it('REQ-9: a packet to a mapping of the same NAT comes from the external side of its own', () => {
+    const world = new World();
+    const [a, b] = [world.out(udp(1000)), world.out({ ...udp(2000), near: OTHER_VM })];
+    // Both have sent to the other's external side, so both filters are open.
+    expectPassed(world.out({ ...udp(2000, a.port), near: OTHER_VM, remote: a.address }));
+    const hairpin = world.out({ ...udp(1000, b.port), remote: b.address });
+    expect(place(hairpin)).toBe(place(a));
+    const inside = world.in(b, { remote: hairpin.address, remotePort: hairpin.port });
+    expect([formatIp(inside.address), inside.port]).toEqual(['10.0.0.2', 2000]);
+  });
+
+  it('REQ-11: the same packets at the same times get the same answers', () => {
+    const run = (): string[] => {
+      const world = new World();
+      return Array.from({ length: 200 }, (_, i) => {
+        if (i % 50 === 49) world.advance(301);
+        world.sweep();
+        return place(world.out(udp(1000 + (i % 90))));
+      });
+    };
+    expect(run()).toEqual(run());
+  });
+
+  it('REQ-12: an ICMP error ends nothing', () => {
+    const world = new World();
+    const to = world.out(udp(1000));
+    expectPassed(world.in(to, { isError: true, icmpType: 3, remotePort: 53 }));
+    expectPassed(world.in(to, { remotePort: 53 }));
+  });
+
+  it('REQ-14: fragments follow their first one; one that comes before it is dropped by name', () => {
+    const world = new World();
+    const rest = { isFragment: true, fragmentId: 77 };
+    expectReason(world.out({ protocol: UDP, hasL4Header: false, ...rest }), DropReason.NAT_FRAGMENT_UNKNOWN);
+    const first = world.out({ ...udp(1000), ...rest });
+    expect(formatIp(world.out({ protocol: UDP, hasL4Header: false, ...rest }).address)).toBe(formatIp(first.address));
+    world.advance(31);
+    expectReason(world.out({ protocol: UDP, hasL4Header: false, ...rest }), DropReason.NAT_FRAGMENT_UNKNOWN);
+  });
+});
+
+describe('RFC 5382 (TCP)', () => {
+  it('REQ-1: mappings do not depend on the remote side', () => {
+    const world = new World();
+    expect(place(world.out({ ...tcp(SYN), remote: OTHER_REMOTE }))).toBe(place(world.out(tcp(SYN))));
+  });
+
+  it('REQ-2: three-way handshake and simultaneous open', () => {
+    connect(new World());
+    const world = new World();
+    const to = world.out(tcp(SYN));
+    expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: SYN }));
+    expectPassed(world.out(tcp(SYN_ACK)));
+    expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: SYN_ACK }));
+    world.advance(7000);
+    expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }));
+  });
+
+  it('REQ-3: filtering depends on the remote address and port; REQ-4: an unsolicited SYN is met with silence', () => {
+    const world = new World();
+    const to = connect(world);
+    expectReason(world.in(to, { protocol: TCP, remote: OTHER_REMOTE, remotePort: 443, tcpFlags: SYN }), DropReason.NAT_FILTERED);
+  });
+
+  it('REQ-5: established 2 hours and 4 minutes, else 4 minutes', () => {
+    const world = new World();
+    const to = connect(world);
+    world.advance(7439);
+    world.sweep();
+    expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }));
+    world.advance(7440);
+    expectReason(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }), DropReason.NAT_FILTERED);
+
+    const half = world.out(tcp(SYN, 2000));
+    world.advance(239);
+    expectPassed(world.in(half, { protocol: TCP, remotePort: 443, tcpFlags: SYN_ACK }));
+    world.advance(240);
+    expectReason(world.in(half, { protocol: TCP, remotePort: 443, tcpFlags: ACK }), DropReason.NAT_FILTERED);
+  });
+
+  it('REQ-5: both FINs make it transitory', () => {
+    const world = new World();
+    const to = connect(world);
+    expectPassed(world.out(tcp(FIN_ACK)));
+    world.advance(1000);
+    expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: FIN_ACK }));
+    world.advance(240);
+    expectReason(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }), DropReason.NAT_FILTERED);
+  });
+
+  it('a flow that nobody has begun needs a SYN; one whose session was lost goes on', () => {
+    const world = new World();
+    expectReason(world.out(tcp(ACK)), DropReason.NAT_TCP_NOT_SYN);
+    expectReason(world.out(tcp(SYN_ACK)), DropReason.NAT_TCP_NOT_SYN);
+    const to = connect(world);
+    for (const { key } of [...world.state.rows('session')]) world.state.delete('session', key);
+    expect(place(world.out(tcp(ACK)))).toBe(place(to));
+    expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }));
+    world.advance(7000);
+    expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }));
+  });
+
+  it('REQ-7 and RFC 6146 3.5.2.2: an RST makes it transitory, until another segment passes', () => {
+    const world = new World();
+    const to = connect(world);
+    expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: RST }));
+    world.advance(200);
+    expectPassed(world.out(tcp(ACK)));
+    world.advance(7000);
+    expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: RST }));
+    world.advance(240);
+    expectReason(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }), DropReason.NAT_FILTERED);
+  });
+
+  it('a SYN begins anew in a connection that is over', () => {
+    const world = new World();
+    const to = connect(world);
+    expectPassed(world.out(tcp(RST)));
+    expect(place(world.out(tcp(SYN)))).toBe(place(to));
+    world.advance(240);
+    expectReason(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: SYN_ACK }), DropReason.NAT_FILTERED);
+  });
+});
+
+describe('RFC 5508 (ICMP)', () => {
+  it('REQ-1: pings by their identifier; REQ-2: for 60 seconds', () => {
+    const world = new World();
+    const to = world.out(ping(4711));
+    expect(place(world.out({ ...ping(4711), remote: OTHER_REMOTE }))).toBe(place(to));
+    const back = world.in(to, { protocol: ICMP, icmpType: 0, remotePort: to.port });
+    expect([formatIp(back.address), back.port]).toEqual(['10.0.0.1', 4711]);
+    world.advance(60);
+    expectReason(world.in(to, { protocol: ICMP, icmpType: 0, remotePort: to.port }), DropReason.NAT_FILTERED);
+  });
+
+  it('REQ-4: an error from outside about a packet from inside comes in, whoever sends it; without a session it does not', () => {
+    const world = new World();
+    const to = world.out(udp(1000));
+    const inside = world.in(to, { isError: true, icmpType: 3, remotePort: 53 });
+    expect([formatIp(inside.address), inside.port, inside.networkId]).toEqual(['10.0.0.1', 1000, NETWORK]);
+    expectReason(world.in(to, { isError: true, icmpType: 3, remotePort: 54 }), DropReason.NAT_NO_MAPPING);
+    world.advance(300);
+    expectReason(world.in(to, { isError: true, icmpType: 3, remotePort: 53 }), DropReason.NAT_NO_MAPPING);
+  });
+
+  it('REQ-5: an error from inside about a packet from outside goes out; it makes no session', () => {
+    const world = new World();
+    const to = world.out(udp(1000));
+    expect(place(world.out({ ...udp(1000), isError: true, icmpType: 3 }))).toBe(place(to));
+    expectReason(world.out({ ...udp(1000, 54), isError: true, icmpType: 3 }), DropReason.NAT_NO_MAPPING);
+    expect(world.state.size('session')).toBe(1);
+  });
+
+  it('REQ-6: an error prolongs nothing', () => {
+    const world = new World();
+    const to = world.out(udp(1000));
+    world.advance(299);
+    expectPassed(world.in(to, { isError: true, icmpType: 3, remotePort: 53 }));
+    expectPassed(world.out({ ...udp(1000), isError: true, icmpType: 3 }));
+    world.advance(1);
+    expectReason(world.in(to, { remotePort: 53 }), DropReason.NAT_FILTERED);
+  });
+
+  it('REQ-10: other ICMP is not translated, nor a ping from outside answered', () => {
+    const world = new World();
+    expectReason(world.out({ protocol: ICMP, icmpType: 13 }), DropReason.NAT_PROTOCOL_NOT_SUPPORTED);
+    const to = world.out(ping(4711));
+    expectReason(world.in(to, { protocol: ICMP, icmpType: 8, remotePort: to.port }), DropReason.NAT_NO_MAPPING);
+  });
+});
+
+describe('RFC 6888 (carrier-grade)', () => {
+  it('REQ-2: pairing by default, other addresses when the paired one has no block left', () => {
+    const world = new World(1);
+    const places = Array.from({ length: 128 }, (_, i) => world.out(udp(1000 + i)));
+    expect(new Set(places.slice(0, 64).map(({ address }) => formatIp(address))).size).toBe(1);
+    expect(new Set(places.map(({ address }) => formatIp(address))).size).toBe(2);
+    expectReason(world.out(udp(2000)), DropReason.NAT_PORTS_EXHAUSTED);
+  });
+
+  it('REQ-3, REQ-4: limits of ports and flows deny what is new, and take nothing from anyone', () => {
+    const world = new World();
+    world.quota({ blocksPerSource: 1 });
+    const places = Array.from({ length: 64 }, (_, i) => place(world.out(udp(1000 + i))));
+    expectReason(world.out(udp(2000)), DropReason.NAT_BLOCK_QUOTA);
+    expectPassed(world.out({ ...udp(2000), near: OTHER_VM }));
+    world.quota({ sessions: 65 });
+    expectReason(world.out(udp(1000, 54)), DropReason.NAT_FLOW_QUOTA);
+    expect(Array.from({ length: 64 }, (_, i) => place(world.out(udp(1000 + i))))).toEqual(places);
+    expect(world.state.usage(NETWORK)).toMatchObject({ deniedBlocks: 1n, deniedSessions: 1n, sessions: 65 });
+  });
+
+  it('REQ-8: a port is not used again for 120 seconds', () => {
+    const world = new World(1);
+    world.quota({ blocksPerSource: 1 });
+    const first = Array.from({ length: 64 }, (_, i) => place(world.out(udp(1000 + i))));
+    world.advance(300);
+    world.sweep();
+    world.advance(119);
+    expectReason(world.out(udp(2000)), DropReason.NAT_BLOCK_QUOTA);
+    world.advance(1);
+    expect(place(world.out(udp(2000)))).toBe(first[0]);
+  });
+
+  it('RFC 7422: who had a port is told by few records: one for each 64 ports', () => {
+    const world = new World();
+    const places = Array.from({ length: 128 }, (_, i) => world.out(udp(1000 + i)));
+    const records = world.state.takeEvents().flatMap((event) => natLogRecord(event, { group: 'edge', member: 'gw1', bootUnixMs: 0 }) ?? []);
+    expect(records).toHaveLength(2);
+    const { address, port } = places[100]!;
+    const question = { address: formatIp(address), port, timeMs: 1_000_000 };
+    expect(whoHad(natTenures(records), question).holder).toMatchObject({ networkId: NETWORK, ca: '10.0.0.1' });
+  });
+});
+
+describe('natFreeRow()', () => {
+  it('grants the slice without what is held, and nothing below port 1024', () => {
+    const { own, blocks } = natFreeRow([18, 16, 17, 1023], new Set([17]), 60);
+    expect(blocks).toEqual([16, 18, 1023].map((block) => ({ block, freeAtS: 60 })));
+    expect(own.reduce((sum, byte) => sum + byte.toString(2).replaceAll('0', '').length, 0)).toBe(4);
+    expect(() => natFreeRow([15], new Set(), 0)).toThrow(RangeError);
+  });
+});
+
+describe('port forwards', () => {
+  const web = { networkId: NETWORK, port: 80, ca: VM };
+  const to: NatResult = { reason: DropReason.NONE, address: EXTERNAL[0]!, port: 8080, networkId: 0 };
+  const name = '203.0.113.1/8080/6';
+
+  it('make sessions; answers leave from where the question came to', () => {
+    const world = new World();
+    world.forwards.set(name, web);
+    const inside = world.in(to, { protocol: TCP, remotePort: 50_000, tcpFlags: SYN });
+    expect([formatIp(inside.address), inside.port]).toEqual(['10.0.0.1', 80]);
+    expect(place(world.out({ protocol: TCP, nearPort: 80, remotePort: 50_000, tcpFlags: SYN_ACK }))).toBe(place(to));
+    // The server's own connections have their own mapping.
+    const own = world.out({ protocol: TCP, nearPort: 80, remotePort: 443, tcpFlags: SYN });
+    expect(place(own)).not.toBe(place(to));
+    expect(place(world.out({ protocol: TCP, nearPort: 80, remotePort: 50_000, tcpFlags: ACK }))).toBe(place(to));
+  });
+
+  it('end with the forward', () => {
+    const world = new World();
+    world.forwards.set(name, web);
+    expectPassed(world.in(to, { protocol: TCP, remotePort: 50_000, tcpFlags: SYN }));
+    world.forwards.delete(name);
+    expectReason(world.in(to, { protocol: TCP, remotePort: 50_000, tcpFlags: ACK }), DropReason.NAT_NO_MAPPING);
+    world.sweep();
+    expect(world.state.size('session') + world.state.size('reverse')).toBe(0);
+  });
+});
