@@ -144,7 +144,7 @@ export class PortClaims {
       throw new AgentError(
         'WEFT_ERR_AGENT_BOUND_ELSEWHERE',
         `Cannot bind ${name(port)} on host ${hostId}: host ${binding.hostId} has it (device ${binding.device}, generation ${binding.generation})`,
-        { resource: name(port), value: binding.hostId },
+        { resource: name(port), path: 'host', value: binding.hostId },
       );
     }
   }

@@ -156,7 +156,7 @@ export function registerPort(program: Command, deps: Deps): void {
         if (old === undefined)
           throw new CliError(
             CliErrorCode.Refused,
-            `Cannot migrate port ${portName(found)}: it is bound nowhere; use "weft port bind ${portName(found)} --host ${host}"`,
+            `Cannot migrate port ${portName(found)}: it is bound nowhere; use "weft port bind ${portName(found)} --host ${host}" with --tap or --netdev`,
           );
         if (old.hostId === host) {
           deps.io.note(`port ${portName(found)} is on ${host} already`);
