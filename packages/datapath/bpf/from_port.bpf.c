@@ -208,6 +208,10 @@ int from_port(struct __sk_buff *skb)
 		reason = nd_answer(skb, v.nd_offset);
 	if (!reason && v.action == WEFT_ACTION_TUNNEL)
 		reason = encap_push_outer(skb, &outer, &v);
+	if (!reason && unlikely(v.action == WEFT_ACTION_GATEWAY)) {
+		gateway_enter(skb, v.network_id, v.ifindex, v.wire_vsid, false);
+		reason = WEFT_DROP_KERNEL_REFUSED;
+	}
 	if (unlikely(reason)) {
 		drops_count(skb, v.vsid, reason);
 		v.action = WEFT_ACTION_DROP;

@@ -49,6 +49,10 @@ int from_tunnel(struct __sk_buff *skb)
 	int reason;
 
 	reason = from_tunnel_judge(skb, &p, &v);
+	if (!reason && v.action == WEFT_ACTION_GATEWAY) {
+		gateway_enter(skb, v.network_id, v.ifindex, v.wire_vsid, v.second_hand);
+		reason = WEFT_DROP_KERNEL_REFUSED;
+	}
 	if (unlikely(reason)) {
 		drops_count(skb, v.vsid, reason);
 		v.action = WEFT_ACTION_DROP;

@@ -5,10 +5,13 @@
  *                                  \-> VXLAN device, then from_tunnel   (CLIMB: GSO frames)
  *                                  \-> strip, TAP                       (LOCAL)
  *                                  \-> new outer header, underlay       (TUNNEL: the port has moved)
+ *                                  \-> back to the asker                (REPLY: a probe of the gateway)
+ *                                  \-> strip, to_gateway                (GATEWAY)
  *
  * GSO frames climb because stripping one here would leave the tunnel's GSO type on it, and a TAP would get it cut to pieces. */
 #include "lib/decap.h"
 #include "lib/deliver.h"
+#include "lib/probe.h"
 
 /* Not a reason: the frame is the host's own affair. */
 #define UNDERLAY_PASS (-1)
@@ -146,22 +149,27 @@ int from_underlay(struct __sk_buff *skb)
 		skb->mark &= ~WEFT_MARK_MASK;
 	if (!underlay_judge_known(skb, &v, &is_ipv6))
 		reason = underlay_judge(skb, &v, &is_ipv6);
-	if (!reason && v.action == WEFT_ACTION_LOCAL)
+	if (!reason && (v.action == WEFT_ACTION_LOCAL || v.action == WEFT_ACTION_GATEWAY))
 		reason = decap_strip(skb, is_ipv6);
-	if (reason == UNDERLAY_PASS) {
-		v.action = WEFT_ACTION_PASS;
-		reason = 0;
+	if (!reason && v.action == WEFT_ACTION_GATEWAY) {
+		gateway_enter(skb, v.network_id, v.ifindex, v.wire_vsid, v.second_hand);
+		reason = WEFT_DROP_KERNEL_REFUSED;
 	}
+	if (reason == UNDERLAY_PASS)
+		reason = probe_judge(skb, &v.action);
 	if (unlikely(reason)) {
 		drops_count(skb, v.vsid, reason);
 		v.action = WEFT_ACTION_DROP;
 	}
+	v.ifindex = v.action == WEFT_ACTION_REPLY ? cfg_underlay_ifindex : v.ifindex;
 	verdict_publish(skb, &v, reason);
 	switch (v.action) {
 	case WEFT_ACTION_LOCAL:
 		return deliver(skb, &v);
 	case WEFT_ACTION_TUNNEL:
 		return encap_send(skb, &v);
+	case WEFT_ACTION_REPLY:
+		return probe_send();
 	case WEFT_ACTION_CLIMB:
 		skb->mark = (skb->mark & ~WEFT_MARK_MASK) | cfg_mark;
 		return TC_ACT_UNSPEC;

@@ -1,5 +1,6 @@
 import type { TableChange, TableEntry, TableName } from '@weft/forwarding';
 import type { DropReason } from '@weft/model';
+import type { GatewayDatapath } from './gateway-datapath.ts';
 
 /** A device of this host that a tenant's port is. */
 export interface PortDevice {
@@ -39,6 +40,8 @@ export interface DatapathStatistics {
  */
 export interface Datapath {
   readonly engine: 'kernel' | 'user';
+  /** The gateway's part. */
+  readonly gateway: GatewayDatapath;
   /**
    * Writes changes, in batches by table. The order within is the engine's, so that tenants stay apart mid-way: what is taken away goes first
    * and ports before all; what is added begins with subnets and ends with ports. Of several changes of one row the last counts. Not atomic:

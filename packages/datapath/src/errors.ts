@@ -13,7 +13,9 @@ export type DatapathErrorCode =
   /** Options that make no sense. */
   | 'WEFT_ERR_DATAPATH_BAD_OPTION'
   /** Used after close() or destroy(). */
-  | 'WEFT_ERR_DATAPATH_CLOSED';
+  | 'WEFT_ERR_DATAPATH_CLOSED'
+  /** The engine can't be a gateway: the user-space one. */
+  | 'WEFT_ERR_DATAPATH_NO_GATEWAY';
 
 /** A refusal by the datapath. Refusals of the kernel itself come as `BpfError`. */
 export class DatapathError extends Error {

@@ -1,6 +1,7 @@
 import { BpfObject } from '@weft/bpf';
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_OBJECT_FILE, MAP_LAYOUT } from '../src/index.ts';
+import { GATEWAY_MAPS } from '../src/kernel/gateway-layout.ts';
 import {
   DROP,
   DROP_KEY,
@@ -61,11 +62,15 @@ describe('layout', () => {
     expect(object.mapNames().sort()).toEqual(
       [
         ...Object.values(MAP_LAYOUT).map(({ map }) => map),
+        ...Object.values(GATEWAY_MAPS).map(({ map }) => map),
         'map_clock',
         'map_drops',
         'map_flow',
+        'map_gateway_program',
+        'map_gateway_scratch',
         'map_generation',
         'map_icmp_error',
+        'map_probe_reply',
         'map_tunnel_flow',
       ].sort(),
     );

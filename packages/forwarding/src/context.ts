@@ -1,5 +1,6 @@
 import type { GatewayTables } from './gateway/gateway-tables.ts';
 import type { Nat } from './gateway/nat.ts';
+import type { Probe } from './gateway/probe.ts';
 import type { Trace } from './trace.ts';
 
 /** What a decision knows besides the frame and the tables: the programs' configuration and the time. */
@@ -11,7 +12,16 @@ export interface ForwardingContext {
   /** Nanoseconds of the boot clock. */
   readonly nowBootNs: bigint;
   /** This host's part as a gateway; absent, it has none. */
-  readonly gateway?: { readonly tables: GatewayTables; readonly nat: Nat } | undefined;
+  readonly gateway?:
+    | {
+        readonly tables: GatewayTables;
+        readonly nat: Nat;
+        /** Device that answers to probes leave by. */
+        readonly underlayIfindex?: number;
+        /** Told of each answer to a probe, before it is passed. */
+        readonly onProbeReply?: (pa: Uint8Array, reply: Probe) => void;
+      }
+    | undefined;
   /** Records each step when given; costs nothing when not. */
   readonly trace?: Trace | undefined;
 }

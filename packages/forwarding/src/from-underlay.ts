@@ -2,6 +2,7 @@ import { DropReason } from '@weft/model';
 import { describeFrame, ETHER_TYPE, getU16, getU24, IP_PROTOCOL, Ipv4Header, Ipv6Header, mapIpv4, VXLAN_FLAG_VNI } from '@weft/packet';
 import type { ForwardingContext } from './context.ts';
 import { ENCAPSULATION_BYTES, encapsulate } from './encapsulate.ts';
+import { judgeProbe } from './gateway/judge-probe.ts';
 import { toGateway } from './gateway/to-gateway.ts';
 import { type ForwardingTables, TargetKind } from './tables.ts';
 import { TracedTables } from './trace.ts';
@@ -70,7 +71,7 @@ function judgeOuter(tables: ForwardingTables, input: UnderlayInput, context: For
   const { frame } = input;
   const gso = effectiveGso(input.gso);
   const ours = isOurs(input, context);
-  if (ours === 'pass') return handOver(Action.PASS, frame, gso);
+  if (ours === 'pass') return judgeProbe(input, context) ?? handOver(Action.PASS, frame, gso);
   if (ours === 'fragment') return drop(DropReason.OUTER_FRAGMENT, 0);
   if (input.packetType === 'other') return drop(DropReason.OUTER_NOT_FOR_US, 0);
   if (frame[IP_OFFSET] !== 0x45) return drop(DropReason.OUTER_OPTIONS, 0);

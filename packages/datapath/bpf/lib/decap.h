@@ -89,7 +89,11 @@ static __always_inline int tunnel_check(struct __sk_buff *skb, const __u32 offse
 		v->ifindex = target->ifindex_or_shard;
 		v->peer = target->flags & WEFT_TARGET_VETH;
 	} else if (target && target->kind == WEFT_TARGET_GATEWAY) {
-		return t->ecn == ECN_CE && p->ecn == 0 ? WEFT_DROP_ECN_CE_ON_NOT_ECT : WEFT_DROP_GATEWAY_NETWORK_UNKNOWN; /* until its programs are there */
+		v->action = WEFT_ACTION_GATEWAY;
+		v->ifindex = target->ifindex_or_shard; /* its shard */
+		v->wire_vsid = t->vni;
+		v->network_id = p->source.network_id;
+		v->second_hand = hand != WEFT_FIRST_HAND;
 	} else if (target && target->kind == WEFT_TARGET_REDIRECT) {
 		if (hand != WEFT_FIRST_HAND)
 			return WEFT_DROP_REDIRECT_LOOP;

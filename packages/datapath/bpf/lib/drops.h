@@ -7,17 +7,20 @@
 
 #include "config.h"
 #include "eth.h"
+#include "gateway_maps.h"
 
 /* Where a frame goes, as far as the decision has come; 'vsid' is the one that drops are counted for. */
 struct weft_verdict {
 	__u32 action;
-	__u32 ifindex; /* of LOCAL and REPLY */
+	__u32 ifindex; /* of LOCAL and REPLY; of GATEWAY: the shard */
 	__be32 pa; /* of TUNNEL */
-	__u32 wire_vsid; /* of TUNNEL */
+	__u32 wire_vsid; /* of TUNNEL, GATEWAY */
+	__u32 network_id; /* of GATEWAY */
 	__u32 vsid;
 	__u64 generation; /* of the tables that the verdict is made from; 0: not to be kept (flow_cache.h) */
 	__u32 nd_offset; /* a neighbour discovery message at this byte of the packet, to be answered */
 	bool peer; /* LOCAL to a veth: bpf_redirect_peer */
+	bool second_hand; /* GATEWAY: sent on by the shard's former owner */
 	bool by_device; /* TUNNEL by way of the VXLAN device */
 };
 
@@ -28,6 +31,17 @@ static __always_inline void verdict_publish(struct __sk_buff *skb, const struct 
 	skb->cb[2] = v->action == WEFT_ACTION_TUNNEL ? v->pa : 0;
 	skb->cb[3] = v->action == WEFT_ACTION_TUNNEL ? v->wire_vsid : 0;
 	skb->cb[4] = 0;
+}
+
+/* The frame to the gateway's program (docs/gateway-contract.md section 2).  Returns only if that is not there. */
+static __always_inline void gateway_enter(struct __sk_buff *skb, __u32 network_id, __u32 shard, __u32 vsid, bool second_hand)
+{
+	skb->cb[0] = network_id;
+	skb->cb[1] = shard;
+	skb->cb[2] = vsid;
+	skb->cb[3] = second_hand;
+	skb->cb[4] = CALL_OUT;
+	bpf_tail_call(skb, &map_gateway_program, GATEWAY_PROGRAM_OUT);
 }
 
 /* Counts the frame under (this device, vsid, reason) and keeps its head as a sample.  Returns 0; a program of its own to the

@@ -125,18 +125,21 @@ static __always_inline int forward(struct __sk_buff *skb, const struct weft_port
 			if (!shard || addr_is_zero(shard->pa))
 				return WEFT_DROP_NO_GATEWAY_OWNER;
 			pa = shard->pa;
-			if (addr_is_ipv4(pa, cfg_pa4)) {
-				v->vsid = v->wire_vsid;
-				return WEFT_DROP_GATEWAY_NETWORK_UNKNOWN; /* until its programs are there */
-			}
 		} else if (unlikely(target->kind != WEFT_TARGET_PEER && target->kind != WEFT_TARGET_REDIRECT)) {
 			return WEFT_DROP_NO_PEER; /* a kind of a later version, or a torn write: what is not known is denied */
 		}
-		reason = encap_check(pa, p->length);
-		if (reason)
-			return reason;
-		v->action = WEFT_ACTION_TUNNEL;
-		v->pa = LD32(pa, 12);
+		if (unlikely(target->kind == WEFT_TARGET_SHARD && addr_is_ipv4(pa, cfg_pa4))) {
+			v->action = WEFT_ACTION_GATEWAY; /* its shard is told by v->ifindex; not kept, since the decision is the gateway's */
+			v->ifindex = target->ifindex_or_shard;
+			v->network_id = port->network_id;
+			v->generation = 0;
+		} else {
+			reason = encap_check(pa, p->length);
+			if (reason)
+				return reason;
+			v->action = WEFT_ACTION_TUNNEL;
+			v->pa = LD32(pa, 12);
+		}
 	}
 	if (!route) {
 		if (!target_is_of_mac(target, port->vsid, data))

@@ -22,24 +22,27 @@ static __always_inline __u16 ipv4_header_checksum(const __u8 *header, const void
 	return ~csum_fold(sum);
 }
 
-/* Turns the echo request of a 'request' type at 'l4_offset' of the packet into its reply. */
-static __always_inline int gateway_echo(struct __sk_buff *skb, const struct weft_port *port, __u32 l4_offset, bool is_ipv6)
+/* Says whether the transport header is an echo request's, of code 0. */
+static __always_inline bool echo_is_request(const __u8 *icmp, const void *end, bool is_ipv6)
 {
-	__u8 request = is_ipv6 ? 128 : 8, reply = is_ipv6 ? 129 : 0;
+	return (const void *)icmp + 8 <= end && icmp[0] == (is_ipv6 ? 128 : 8) && icmp[1] == 0;
+}
+
+/* Turns the echo request at 'l4_offset' of the packet into its reply; Ethernet is the caller's. */
+static __always_inline int echo_turn(struct __sk_buff *skb, __u32 l4_offset, bool is_ipv6)
+{
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u8 *ip = data + ETH_HLEN, *icmp = data + ETH_HLEN + (l4_offset & 63);
 	__u32 source[4], i;
 	__u16 before, checksum;
 
-	if ((void *)icmp + 8 > end || icmp[0] != request || icmp[1] != 0)
+	if (!echo_is_request(icmp, end, is_ipv6))
 		return WEFT_DROP_GATEWAY_NO_SERVICE;
 	before = LD16(icmp, 0);
-	icmp[0] = reply;
+	icmp[0] = is_ipv6 ? 129 : 0;
 	ST16(icmp, 2, csum_replace16(LD16(icmp, 2), before, LD16(icmp, 0)));
 	if ((void *)ip + (is_ipv6 ? 40 : 20) > end)
 		return WEFT_DROP_GATEWAY_NO_SERVICE;
-	mac_copy(data, port->mac);
-	mac_set_gateway(data + ETH_ALEN, port->vsid);
 	if (is_ipv6) {
 		ip[7] = 64;
 		for (i = 0; i < 4; i++)
@@ -57,6 +60,21 @@ static __always_inline int gateway_echo(struct __sk_buff *skb, const struct weft
 		if (bpf_skb_store_bytes(skb, ETH_HLEN + 10, &checksum, sizeof(checksum), 0))
 			return WEFT_DROP_KERNEL_REFUSED;
 	}
+	return 0;
+}
+
+/* As echo_turn, back out of the port. */
+static __always_inline int gateway_echo(struct __sk_buff *skb, const struct weft_port *port, __u32 l4_offset, bool is_ipv6)
+{
+	int reason = echo_turn(skb, l4_offset, is_ipv6);
+	void *data = (void *)(long)skb->data;
+
+	if (reason)
+		return reason;
+	if (data + ETH_HLEN > (void *)(long)skb->data_end)
+		return WEFT_DROP_KERNEL_REFUSED;
+	mac_copy(data, port->mac);
+	mac_set_gateway(data + ETH_ALEN, port->vsid);
 	return 0;
 }
 

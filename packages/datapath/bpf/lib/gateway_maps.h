@@ -49,6 +49,11 @@ GATEWAY_HASH(map_probe_reply, 1024, struct weft_pa_key, struct weft_probe_reply)
 #define GATEWAY_PROGRAM_IN 1 /* gateway_in */
 #define GATEWAY_PROGRAM_ERROR 2 /* gateway_error */
 
+/* cb[4] of a call to program 0; those of the others follow. */
+#define CALL_OUT 0x57464757
+#define CALL_IN (CALL_OUT + GATEWAY_PROGRAM_IN)
+#define CALL_ERROR (CALL_OUT + GATEWAY_PROGRAM_ERROR)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 8);

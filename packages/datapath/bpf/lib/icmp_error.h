@@ -120,56 +120,47 @@ static __always_inline __u64 icmp_error_ipv6(struct icmp_error *e, const __u8 *g
 	return sum;
 }
 
-/* Turns the frame, whose IP packet has been checked and cut to its length, into the error for 'reason'.  Returns 0, or a non-zero
- * value if none is to be sent: then the frame is only dropped.  A program of its own to the verifier. */
-__attribute__((noinline)) int icmp_error(struct __sk_buff *skb, __u32 reason)
+/* Turns the frame, whose IP packet has been checked and cut to its length, into the error of that packet: "too big" with the MTU, or "time exceeded" if
+ * that is 0. 'e' is the scratch, with the MAC addresses of the error; the error comes from the address of its family, of which zero is none.
+ * Returns the error's IP length, or 0 if none is to be sent: then the frame may be spoilt. */
+static __always_inline __u32 icmp_error_make(struct __sk_buff *skb, struct icmp_error *e, const __u8 *source4, const __u8 *source6, __u32 mtu)
 {
-	__u32 ifindex = skb->ifindex, quote = skb->len - ETH_HLEN, room, mtu;
-	const struct weft_subnet *subnet;
-	const struct weft_port *port;
-	struct icmp_error *e = icmp_error_scratch();
+	__u32 quote = skb->len - ETH_HLEN, room;
 	__s32 start, field;
 	bool is_ipv6;
 	__u64 sum = 0;
 	int i;
 
-	port = bpf_map_lookup_elem(&map_port, &ifindex);
-	if (!port || !e || skb->len < ETH_HLEN + 20)
-		return -1;
-	subnet = bpf_map_lookup_elem(&map_subnet, &port->vsid);
-	if (!subnet || bpf_skb_load_bytes(skb, 12, &e->eth[12], 2))
-		return -1;
+	if (skb->len < ETH_HLEN + 20 || bpf_skb_load_bytes(skb, 12, &e->eth[12], 2))
+		return 0;
 	is_ipv6 = LD16(e->eth, 12) == bpf_htons(ETH_P_IPV6);
 	if (quote > QUOTE_LEN)
 		quote = QUOTE_LEN;
 	if (quote < 20)
-		return -1;
+		return 0;
 	barrier_var(quote); /* the verifier of 6.1 does not learn "at least 1" from the comparison */
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, e->quote, ((quote - 1) & (QUOTE_LEN - 1)) + 1))
-		return -1;
-	if (!icmp_error_allowed(e, is_ipv6) || addr_is_zero(is_ipv6 ? subnet->gateway6 : subnet->gateway4))
-		return -1;
+		return 0;
+	if (!icmp_error_allowed(e, is_ipv6) || addr_is_zero(is_ipv6 ? source6 : source4))
+		return 0;
 
 	if (bpf_skb_change_tail(skb, ETH_HLEN + quote, 0))
-		return -1;
+		return 0;
 	if (offload_position(skb, &start, &field)) {
 		start -= ETH_HLEN;
 		field -= ETH_HLEN;
 		if (start < 0 || (start | field) & 1 || field > QUOTE_LEN - 2)
-			return -1;
+			return 0;
 		ST16(e->quote, field & (QUOTE_LEN - 2), icmp_error_fixed_point(e, start, field));
 		if (bpf_skb_store_bytes(skb, ETH_HLEN + field, e->quote + (field & (QUOTE_LEN - 2)), 2, 0))
-			return -1;
+			return 0;
 	}
 
-	mac_copy_to_stack(e->eth, port->mac);
-	mac_set_gateway(e->eth + ETH_ALEN, port->vsid);
-	mtu = reason == WEFT_DROP_PACKET_TOO_BIG ? port->mtu : 0;
 	if (is_ipv6) {
-		sum = icmp_error_ipv6(e, subnet->gateway6, quote, mtu ? 2 : 3, mtu);
+		sum = icmp_error_ipv6(e, source6, quote, mtu ? 2 : 3, mtu);
 		room = 48;
 	} else {
-		icmp_error_ipv4(e, subnet->gateway4, quote, mtu ? 3 : 11, mtu ? 4 : 0, mtu);
+		icmp_error_ipv4(e, source4, quote, mtu ? 3 : 11, mtu ? 4 : 0, mtu);
 		room = 28;
 	}
 	for (i = 0; i < 8; i += 2)
@@ -179,12 +170,33 @@ __attribute__((noinline)) int icmp_error(struct __sk_buff *skb, __u32 reason)
 	ST16(e->icmp, 2, ~csum_fold(sum));
 
 	if (bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_NO_CSUM_RESET))
-		return -1;
+		return 0;
 	if (bpf_skb_store_bytes(skb, 0, e->eth, ETH_HLEN, 0))
+		return 0;
+	if (is_ipv6 ? bpf_skb_store_bytes(skb, ETH_HLEN, e->ip, 48, 0) : bpf_skb_store_bytes(skb, ETH_HLEN, e->ip + 20, 28, 0))
+		return 0;
+	return room + quote;
+}
+
+/* As icmp_error_make, for the frame of a port, from its subnet's gateway.  Returns 0, or a non-zero value if none is to be sent: then the frame is
+ * only dropped.  A program of its own to the verifier. */
+__attribute__((noinline)) int icmp_error(struct __sk_buff *skb, __u32 reason)
+{
+	struct icmp_error *e = icmp_error_scratch();
+	__u32 ifindex = skb->ifindex, mtu;
+	const struct weft_subnet *subnet;
+	const struct weft_port *port;
+
+	port = bpf_map_lookup_elem(&map_port, &ifindex);
+	if (!port || !e)
 		return -1;
-	if (is_ipv6)
-		return bpf_skb_store_bytes(skb, ETH_HLEN, e->ip, 48, 0);
-	return bpf_skb_store_bytes(skb, ETH_HLEN, e->ip + 20, 28, 0);
+	subnet = bpf_map_lookup_elem(&map_subnet, &port->vsid);
+	if (!subnet)
+		return -1;
+	mac_copy_to_stack(e->eth, port->mac);
+	mac_set_gateway(e->eth + ETH_ALEN, port->vsid);
+	mtu = reason == WEFT_DROP_PACKET_TOO_BIG ? port->mtu : 0;
+	return icmp_error_make(skb, e, subnet->gateway4, subnet->gateway6, mtu) ? 0 : -1;
 }
 
 #endif

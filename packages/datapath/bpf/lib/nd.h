@@ -60,14 +60,14 @@ static __always_inline int nd_check_solicitation(const __u8 *ns, const void *end
 	return 0;
 }
 
-static __always_inline void nd_build_advertisement(struct nd_reply *r, const struct weft_port *port, const void *target,
+static __always_inline void nd_build_advertisement(struct nd_reply *r, const void *asker_mac, const void *target,
 						   const void *asker, __u32 mac_head, __u16 mac_tail, __u8 flags)
 {
 	__u64 sum = 0;
 	int i;
 
 	__builtin_memset(r, 0, sizeof(*r));
-	mac_copy_to_stack(r->eth, port->mac);
+	mac_copy_to_stack(r->eth, asker_mac);
 	ST32(r->eth, 6, mac_head);
 	ST16(r->eth, 10, mac_tail);
 	ST16(r->eth, 12, bpf_htons(ETH_P_IPV6));
@@ -155,7 +155,7 @@ __attribute__((noinline)) int nd_answer(struct __sk_buff *skb, __u32 l4_offset)
 		head = LD32(record->mac, 0);
 		tail = LD16(record->mac, 4);
 	}
-	nd_build_advertisement(&reply, port, target, source, head, tail, flags);
+	nd_build_advertisement(&reply, port->mac, target, source, head, tail, flags);
 	reason = weft_cut(skb, ND_REPLY_LEN);
 	if (reason)
 		return reason;

@@ -10,9 +10,11 @@ import { deviceIndexes } from '../host/devices.ts';
 
 /** Place of the clsact filters: "WF", ahead of what others attach. */
 export const CLSACT_PLACE = { handle: 0x5746, priority: 1 } as const;
+/** One device may be the underlay and lead outside: the programs pass on what isn't theirs. */
+const EXTERNAL_CLSACT_PLACE = { handle: 0x5746, priority: 2 } as const;
 
 /** The programs that are attached, by name. */
-export type ProgramName = 'from_port' | 'from_underlay' | 'from_tunnel';
+export type ProgramName = 'from_port' | 'from_underlay' | 'from_tunnel' | 'from_external';
 
 interface UnderWay {
   /** Tells it to give up. */
@@ -36,7 +38,7 @@ export class Attachments {
   /** Attaches, or replaces what is attached. */
   attach(name: ProgramName, program: BpfProgram, ifindex: number): void {
     if (!this.#usesTcx) {
-      program.attachClsact(ifindex, 'ingress', CLSACT_PLACE);
+      program.attachClsact(ifindex, 'ingress', placeOf(name));
       return;
     }
     const path = this.#path(name, ifindex);
@@ -89,7 +91,7 @@ export class Attachments {
   /** Idempotent; the device may be gone. */
   detach(name: ProgramName, ifindex: number): void {
     if (!this.#usesTcx) {
-      if (deviceIndexes().has(ifindex)) detachClsact(ifindex, 'ingress', CLSACT_PLACE);
+      if (deviceIndexes().has(ifindex)) detachClsact(ifindex, 'ingress', placeOf(name));
       return;
     }
     const path = this.#path(name, ifindex);
@@ -113,7 +115,7 @@ export class Attachments {
     const present = deviceIndexes();
     if (!this.#usesTcx) {
       return candidates
-        .filter((ifindex) => present.has(ifindex) && queryClsact(ifindex, 'ingress', CLSACT_PLACE) !== undefined)
+        .filter((ifindex) => present.has(ifindex) && queryClsact(ifindex, 'ingress', placeOf(name)) !== undefined)
         .sort(ascending);
     }
     return this.#pinned(name)
@@ -186,4 +188,8 @@ export class Attachments {
 
 function ascending(a: number, b: number): number {
   return a - b;
+}
+
+function placeOf(name: ProgramName): { readonly handle: number; readonly priority: number } {
+  return name === 'from_external' ? EXTERNAL_CLSACT_PLACE : CLSACT_PLACE;
 }

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BpfMap, BpfObject, mountBpffs, probeFeatures, type TestRunOptions, type TestRunResult } from '@weft/bpf';
-import type { TableChange, TableEntry, TableName } from '@weft/forwarding';
+import type { GatewayTableName, TableChange, TableEntry, TableName } from '@weft/forwarding';
 import { formatIp, isIpv4Mapped } from '@weft/packet';
 import { interfaceIndex } from '@weft/tuntap';
 import type { Datapath, DatapathStatistics, DropCounter, PortDevice } from '../datapath.ts';
@@ -14,6 +14,7 @@ import { ensureTunnelGuard, removeTunnelGuard, TUNNEL_MARK } from '../host/tunne
 import { findOnLinkPrefix } from '../host/underlay.ts';
 import { Attachments, type ProgramName } from './attachments.ts';
 import { forgetDropCounters, readDropCounters, reserveDropCounters } from './drop-counters.ts';
+import { KernelGateway } from './kernel-gateway.ts';
 import { LAYOUT_VERSION, MAP_LAYOUT } from './layout.ts';
 import { TableGeneration } from './table-generation.ts';
 import { TableWriter } from './table-writer.ts';
@@ -33,7 +34,7 @@ export interface KernelDatapathOptions {
   /** Where the bpffs is, or is to be mounted. Default /sys/fs/bpf. */
   readonly bpffs?: string;
   /** Rows by table, and of the drop counters. Pinned maps keep their size unless another is given, which is refused. */
-  readonly maxEntries?: Partial<Readonly<Record<TableName | 'drops', number>>>;
+  readonly maxEntries?: Partial<Readonly<Record<TableName | GatewayTableName | 'drops', number>>>;
   /**
    * Look up a route for every frame. Default: not for provider addresses in the underlay's own prefix, as its addresses and routes are at start;
    * a datapath created anew looks again.
@@ -55,14 +56,16 @@ export interface KernelDatapathOptions {
 }
 
 const TABLES: readonly TableName[] = ['port', 'subnet', 'lookup', 'l2', 'route', 'speaker', 'shard'];
-const PROGRAMS: readonly ProgramName[] = ['from_port', 'from_underlay', 'from_tunnel'];
+const PROGRAMS: readonly ProgramName[] = ['from_port', 'from_underlay', 'from_tunnel', 'from_external'];
+const GATEWAY_PROGRAMS = ['to_gateway', 'gateway_in', 'gateway_error'] as const;
 const DEFAULT_TUNNEL_DEVICE = 'weft-tun0';
 const DEFAULT_UDP_PORT = 4789;
 const DEFAULT_FLOW_SLOTS = 1024;
 const FLOW_SLOTS_MAX = 65_536;
 /** What was decided before; of no worth to other programs than those that decided it, so never pinned. */
 const FLOW_MAPS = ['map_flow', 'map_tunnel_flow'] as const;
-const UNPINNED_MAPS: readonly string[] = [...FLOW_MAPS, 'map_icmp_error'];
+/** With those that hold nothing longer than a program runs. */
+const UNPINNED_MAPS: readonly string[] = [...FLOW_MAPS, 'map_icmp_error', 'map_gateway_scratch'];
 const DEFAULT_BPFFS = '/sys/fs/bpf';
 const ADDRESS_BYTES = 16;
 
@@ -91,6 +94,7 @@ export class KernelDatapath implements Datapath {
   readonly tunnelIfindex: number;
   /** Folder of this instance's pins. */
   readonly pinDirectory: string;
+  readonly gateway: KernelGateway;
   readonly #object: BpfObject;
   readonly #tables: TableWriter;
   readonly #attachments: Attachments;
@@ -129,6 +133,7 @@ export class KernelDatapath implements Datapath {
         Object.fromEntries(TABLES.map((table) => [table, this.#object.map(MAP_LAYOUT[table].map)])) as Record<TableName, BpfMap>,
         generation,
       );
+      this.gateway = new KernelGateway(this.#object, this.#attachments, (action) => this.#check(action));
       // A former process may have been killed while it wrote.
       generation.begin();
       reserveDropCounters(this.#object.map('map_drops'));
@@ -195,7 +200,7 @@ export class KernelDatapath implements Datapath {
   statistics(): DatapathStatistics {
     this.#check('read');
     const capacity = Object.fromEntries(TABLES.map((table) => [table, this.#object.map(MAP_LAYOUT[table].map).maxEntries]));
-    const programs = PROGRAMS.map((name) => {
+    const programs = [...PROGRAMS, ...GATEWAY_PROGRAMS].map((name) => {
       const { runCount, runTimeNs } = this.#object.program(name).info();
       return [name, { runCount, runTimeNs }] as const;
     });
@@ -216,7 +221,7 @@ export class KernelDatapath implements Datapath {
   }
 
   /** Runs one of the programs on a frame, off every device. For tests. */
-  testRun(program: ProgramName, options: TestRunOptions): TestRunResult {
+  testRun(program: ProgramName | 'to_gateway', options: TestRunOptions): TestRunResult {
     this.#check('run a program of');
     return this.#object.program(program).testRun(options);
   }
@@ -243,6 +248,7 @@ export class KernelDatapath implements Datapath {
 
   /** From the inside out: what a program hands on must find the next one in place. */
   #attachPrograms(): void {
+    this.gateway.start();
     this.#attachments.replaceAll('from_port', this.#object.program('from_port'), this.#portIndexes());
     this.#attachments.attach('from_tunnel', this.#object.program('from_tunnel'), this.tunnelIfindex);
     this.#attachments.attach('from_underlay', this.#object.program('from_underlay'), this.underlayIfindex);
@@ -256,6 +262,7 @@ export class KernelDatapath implements Datapath {
   /** Where the kernel without links keeps no list of its own: devices that may carry a program. */
   #candidates(name: ProgramName): number[] {
     if (name === 'from_port') return this.#closed ? [] : this.#portIndexes();
+    if (name === 'from_external') return this.#closed ? [] : this.gateway.externalIndexes();
     return [name === 'from_tunnel' ? this.tunnelIfindex : this.underlayIfindex];
   }
 

@@ -4,6 +4,7 @@ import { DropReason } from '@weft/model';
 import { formatIp, isIpv4Mapped, parseMac } from '@weft/packet';
 import type { Datapath, DatapathStatistics, DropCounter, PortDevice } from '../datapath.ts';
 import { DatapathError } from '../errors.ts';
+import type { GatewayDatapath } from '../gateway-datapath.ts';
 import { deviceIndexes, requireDevice } from '../host/devices.ts';
 import { ensureGuard, protectTenantDevice } from '../host/guard.ts';
 import { ensureTunnelGuard, removeTunnelGuard } from '../host/tunnel-guard.ts';
@@ -74,6 +75,7 @@ export function createUserDatapath(options: UserDatapathOptions): UserDatapath {
 /** The user-space engine: see {@link createUserDatapath}. */
 export class UserDatapath implements Datapath {
   readonly engine = 'user' as const;
+  readonly gateway: GatewayDatapath = noGateway();
   readonly #options: UserDatapathOptions;
   readonly #udpPort: number;
   readonly #now: () => bigint;
@@ -276,6 +278,25 @@ export class UserDatapath implements Datapath {
       `Cannot ${action} the user-space datapath "${this.#options.instance}": it is closed; create it anew`,
     );
   }
+}
+
+/** Refuses each call: a gateway must work on when its process is gone. */
+function noGateway(): GatewayDatapath {
+  const refuse = (): never => {
+    throw new DatapathError(
+      'WEFT_ERR_DATAPATH_NO_GATEWAY',
+      'Cannot be a gateway with the user-space engine: the gateway role needs the kernel engine; start the agent with it, or without that role',
+    );
+  };
+  return {
+    apply: refuse,
+    entries: refuse,
+    setDeadline: refuse,
+    attachExternal: refuse,
+    detachExternal: refuse,
+    externalDevices: refuse,
+    probeStamps: refuse,
+  };
 }
 
 const standardErrorLogger: UserDatapathLogger = {

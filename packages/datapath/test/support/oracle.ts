@@ -204,11 +204,11 @@ export function judgeTrial(tables: MemoryTables, world: World, trial: Trial): Ve
   return fromUnderlay(tables, { frame, gso, packetType }, context);
 }
 
-function tally(counters: readonly DropCounter[]): Map<string, number> {
+export function tally(counters: readonly DropCounter[]): Map<string, number> {
   return new Map(counters.map(({ ifindex, vsid, reason, packets }) => [`${ifindex}/${vsid}/${reason}`, Number(packets)]));
 }
 
-function compareDrops(
+export function compareDrops(
   expected: ReadonlyMap<string, number>,
   before: ReadonlyMap<string, number>,
   after: ReadonlyMap<string, number>,
@@ -221,7 +221,7 @@ function compareDrops(
   return faults.length === 0 ? undefined : `drops by ifindex/vsid/reason:\n${faults.join('\n')}`;
 }
 
-function firstDifference(a: Uint8Array, b: Uint8Array, from: number): number {
+export function firstDifference(a: Uint8Array, b: Uint8Array, from: number): number {
   const length = Math.max(a.length, b.length);
   for (let i = from; i < length; i++) if (a[i] !== b[i]) return i;
   return -1;
@@ -232,6 +232,6 @@ function describeCb(cb: readonly number[]): string {
   return `${actionName(action as Action)} ${dropReasonName(cb[0]! & 0xffff)} [${cb.map((word) => (word >>> 0).toString(16)).join(' ')}]`;
 }
 
-function hex(bytes: Uint8Array): string {
+export function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex');
 }

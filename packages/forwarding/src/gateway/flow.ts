@@ -49,7 +49,7 @@ export function natFlow(
       if (protocol === IP_PROTOCOL.tcp) tcpFlags = frame[l4Offset + 13]!;
     } else if (protocol === (isIpv6 ? IP_PROTOCOL.icmpv6 : IP_PROTOCOL.icmp)) {
       icmpType = frame[l4Offset]!;
-      if (isEcho(protocol, icmpType)) {
+      if (isEcho(protocol, icmpType, isIpv6)) {
         sourcePort = getU16(frame, l4Offset + 4);
         destinationPort = sourcePort;
       }

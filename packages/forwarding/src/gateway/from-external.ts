@@ -102,7 +102,8 @@ function judgePacket(tables: ForwardingTables, outside: Outside, gso: Gso | unde
   if (address !== undefined) {
     return sendOn(outside, from, address.shard) ?? enterByAddress(from, segment, address, false);
   }
-  if (prefix === undefined || prefix.kind === ExternalPrefixKind.DENY) return dropAt(from, DropReason.EXTERNAL_ADDRESS_DENIED);
+  const isKnown = prefix?.kind === ExternalPrefixKind.FORWARD || prefix?.kind === ExternalPrefixKind.NPT;
+  if (prefix === undefined || !isKnown) return dropAt(from, DropReason.EXTERNAL_ADDRESS_DENIED);
   const network = servedNetwork(from, prefix.networkId);
   if (network === undefined || network.segment !== segment) return dropAt(from, DropReason.GATEWAY_NETWORK_UNKNOWN);
   return sendOn(outside, from, network.shard) ?? enterByPrefix({ ...from, countedVsid: network.vsid }, segment, prefix, network);

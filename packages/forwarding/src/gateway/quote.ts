@@ -42,22 +42,23 @@ function readQuote4(frame: Uint8Array, ipOffset: number, length: number): Quote 
   if (headerLength < 20 || length < headerLength + QUOTED_L4_BYTES_MIN) return undefined;
   const hasL4Header = (getU16(frame, ipOffset + 6) & 0x1fff) === 0;
   const ends = { source: mapIpv4(frame, ipOffset + 12), destination: mapIpv4(frame, ipOffset + 16) };
-  return withPorts(frame, ipOffset, ipOffset + headerLength, length - headerLength, frame[ipOffset + 9]!, hasL4Header, ends);
+  return withPorts(frame, false, ipOffset, ipOffset + headerLength, length - headerLength, frame[ipOffset + 9]!, hasL4Header, ends);
 }
 
 function readQuote6(frame: Uint8Array, ipOffset: number, length: number): Quote | undefined {
   if (length < 40 + QUOTED_L4_BYTES_MIN || frame[ipOffset]! >> 4 !== 6) return undefined;
   const ends = { source: frame.slice(ipOffset + 8, ipOffset + 24), destination: frame.slice(ipOffset + 24, ipOffset + 40) };
   if (frame[ipOffset + 6] !== IP_PROTOCOL.fragment) {
-    return withPorts(frame, ipOffset, ipOffset + 40, length - 40, frame[ipOffset + 6]!, true, ends);
+    return withPorts(frame, true, ipOffset, ipOffset + 40, length - 40, frame[ipOffset + 6]!, true, ends);
   }
   if (length < 48 + QUOTED_L4_BYTES_MIN) return undefined;
   const hasL4Header = (getU16(frame, ipOffset + 42) & 0xfff8) === 0;
-  return withPorts(frame, ipOffset, ipOffset + 48, length - 48, frame[ipOffset + 40]!, hasL4Header, ends);
+  return withPorts(frame, true, ipOffset, ipOffset + 48, length - 48, frame[ipOffset + 40]!, hasL4Header, ends);
 }
 
 function withPorts(
   frame: Uint8Array,
+  isIpv6: boolean,
   ipOffset: number,
   l4Offset: number,
   l4Length: number,
@@ -71,7 +72,7 @@ function withPorts(
     if (protocol === IP_PROTOCOL.tcp || protocol === IP_PROTOCOL.udp) {
       sourcePort = getU16(frame, l4Offset);
       destinationPort = getU16(frame, l4Offset + 2);
-    } else if (isEcho(protocol, frame[l4Offset]!)) {
+    } else if (isEcho(protocol, frame[l4Offset]!, isIpv6)) {
       sourcePort = getU16(frame, l4Offset + 4);
       destinationPort = sourcePort;
     }
@@ -79,8 +80,8 @@ function withPorts(
   return { ipOffset, l4Offset, l4Length, protocol, hasL4Header, sourcePort, destinationPort, ...ends };
 }
 
-/** True for echo request and reply of either family. */
-export function isEcho(protocol: number, type: number): boolean {
-  if (protocol === IP_PROTOCOL.icmp) return type === 8 || type === 0;
-  return protocol === IP_PROTOCOL.icmpv6 && (type === 128 || type === 129);
+/** True for echo request and reply, if the protocol is the family's own ICMP. */
+export function isEcho(protocol: number, type: number, isIpv6: boolean): boolean {
+  if (isIpv6) return protocol === IP_PROTOCOL.icmpv6 && (type === 128 || type === 129);
+  return protocol === IP_PROTOCOL.icmp && (type === 8 || type === 0);
 }

@@ -21,10 +21,10 @@ export function rewriteEnd(frame: Uint8Array, packet: InnerPacket, end: End, to:
   const difference = writeAddress(frame, packet.ipOffset, packet.isIpv6, end, to.address);
   const { l4Offset, protocol } = packet;
   if (!packet.hasL4Header) return;
-  const checksum = checksumOffset(protocol);
+  const checksum = checksumOffset(protocol, packet.isIpv6);
   if (checksum === undefined) return;
   if (coversAddresses(protocol)) updateTransport(frame, l4Offset + checksum, protocol, difference);
-  const port = portOffset(protocol, frame[l4Offset]!, end);
+  const port = portOffset(protocol, frame[l4Offset]!, end, packet.isIpv6);
   if (to.port === undefined || port === undefined) return;
   const change = writeWord(frame, l4Offset + port, to.port);
   if (change !== undefined) updateTransport(frame, l4Offset + checksum, protocol, change);
@@ -38,13 +38,13 @@ export function rewriteQuote(frame: Uint8Array, packet: InnerPacket, quote: Quot
   const { l4Offset, protocol } = quote;
   if (quote.hasL4Header) {
     let covered = coversAddresses(protocol) ? addresses : 0;
-    const port = portOffset(protocol, frame[l4Offset]!, end);
+    const port = portOffset(protocol, frame[l4Offset]!, end, packet.isIpv6);
     if (to.port !== undefined && port !== undefined) {
       const change = writeWord(frame, l4Offset + port, to.port) ?? 0;
       covered += change;
       total += change;
     }
-    const checksum = checksumOffset(protocol);
+    const checksum = checksumOffset(protocol, packet.isIpv6);
     if (covered !== 0 && checksum !== undefined && checksum + 2 <= quote.l4Length) {
       const before = getU16(frame, l4Offset + checksum);
       updateTransport(frame, l4Offset + checksum, protocol, covered);
@@ -55,19 +55,18 @@ export function rewriteQuote(frame: Uint8Array, packet: InnerPacket, quote: Quot
 }
 
 /** Where the transport header has the port (or identifier) of that end; undefined if it has none. */
-function portOffset(protocol: number, firstByte: number, end: End): number | undefined {
+function portOffset(protocol: number, firstByte: number, end: End, isIpv6: boolean): number | undefined {
   if (protocol === IP_PROTOCOL.tcp || protocol === IP_PROTOCOL.udp) return end === 'source' ? 0 : 2;
-  return isEcho(protocol, firstByte) ? 4 : undefined;
+  return isEcho(protocol, firstByte, isIpv6) ? 4 : undefined;
 }
 
-function checksumOffset(protocol: number): number | undefined {
+function checksumOffset(protocol: number, isIpv6: boolean): number | undefined {
   switch (protocol) {
     case IP_PROTOCOL.tcp:
       return 16;
     case IP_PROTOCOL.udp:
       return 6;
-    case IP_PROTOCOL.icmp:
-    case IP_PROTOCOL.icmpv6:
+    case isIpv6 ? IP_PROTOCOL.icmpv6 : IP_PROTOCOL.icmp:
       return 2;
     default:
       return undefined;
@@ -97,7 +96,8 @@ function writeWord(frame: Uint8Array, offset: number, word: number): number | un
   return (before ^ 0xffff) + word;
 }
 
-function updateTransport(frame: Uint8Array, offset: number, protocol: number, difference: number): void {
+/** A checksum after a change: `difference` is the sum of the complements of the old words and the new words. */
+export function updateTransport(frame: Uint8Array, offset: number, protocol: number, difference: number): void {
   const before = getU16(frame, offset);
   // A UDP checksum of zero means that there is none.
   if (protocol === IP_PROTOCOL.udp && before === 0) return;

@@ -7,7 +7,7 @@ import { home } from '../home.ts';
 import { readInnerPacket } from '../inner-packet.ts';
 import { buildSenderError, TIME_EXCEEDED, tooBig } from '../sender-error.ts';
 import { type Target, TargetKind } from '../tables.ts';
-import { Action, deliver, external, type Verdict } from '../verdict.ts';
+import { Action, deliver, external, type Gso, type Verdict } from '../verdict.ts';
 import { dropAt, type GatewayFrame } from './gateway-frame.ts';
 
 const NO_MAC = new Uint8Array(6);
@@ -40,7 +40,7 @@ export function tell(from: GatewayFrame, teller: Teller, mtuBytes: number): Verd
     const target = home(tables, teller.networkId, packet.source);
     if (target === undefined) return undefined;
     const frame = buildSenderError(from.frame, packet, source, error, { destination: target.mac, source: gatewayMac(target.vsid) });
-    return frame === undefined ? undefined : sendInside(from, frame, target);
+    return frame === undefined ? undefined : sendInside(from, frame, target, undefined);
   }
 
   function outside(): Verdict | undefined {
@@ -57,15 +57,15 @@ export function tell(from: GatewayFrame, teller: Teller, mtuBytes: number): Verd
 }
 
 /** A frame that the gateway itself made, whose Ethernet header is `target`'s, to a port here or elsewhere; a drop if it lives at neither. */
-export function sendInside(from: GatewayFrame, frame: Uint8Array, target: Target): Verdict {
+export function sendInside(from: GatewayFrame, frame: Uint8Array, target: Target, gso: Gso | undefined): Verdict {
   switch (target.kind) {
     case TargetKind.LOCAL:
-      return deliver(target.ifindexOrShard, frame, undefined, from.countedVsid);
+      return deliver(target.ifindexOrShard, frame, gso, from.countedVsid);
     case TargetKind.PEER:
     case TargetKind.REDIRECT: {
-      const packet = readInnerPacket(frame, 0, frame.length, false);
+      const packet = readInnerPacket(frame, 0, frame.length, gso !== undefined);
       if (typeof packet === 'number') return dropAt(from, packet);
-      return encapsulate(from.context, target.pa, target.vsid, frame, packet, packet.ecn, undefined, from.countedVsid);
+      return encapsulate(from.context, target.pa, target.vsid, frame, packet, packet.ecn, gso, from.countedVsid);
     }
     default:
       return dropAt(from, DropReason.NO_ROUTE);

@@ -47,7 +47,8 @@ export function toGateway(tables: ForwardingTables, input: GatewayInput, context
   const from: GatewayFrame = { tables, gateway: gateway.tables, nat: gateway.nat, context, frame, packet, gso, countedVsid: vsid };
 
   const network = servedNetwork(from, networkId);
-  if (network === undefined || network.shard !== input.shard) return dropAt(from, DropReason.GATEWAY_NETWORK_UNKNOWN);
+  if (network === undefined || network.shard !== input.shard || network.vsid !== vsid)
+    return dropAt(from, DropReason.GATEWAY_NETWORK_UNKNOWN);
   const owned = ownership(from.gateway, network.shard, context.nowBootNs);
   if (owned.state === 'handover' && !input.isSecondHand) {
     return encapsulate(context, owned.to.handoverPa, vsid, frame, packet, packet.ecn, gso, vsid);
@@ -71,7 +72,7 @@ function answer(from: GatewayFrame, networkId: number): Verdict {
   frame.set(target.mac, 0);
   writeGatewayMac(frame, 6, target.vsid);
   turnEcho(frame, packet);
-  return sendInside(from, frame, target);
+  return sendInside(from, frame, target, from.gso);
 }
 
 /** To another virtual network, if both say so and one owner serves both. */

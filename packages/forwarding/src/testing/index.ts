@@ -13,6 +13,8 @@
  * @module
  */
 export * from './arbitraries.ts';
+export * from './gateway-frames.ts';
+export * from './gateway-world.ts';
 export * from './generate.ts';
 export * from './judge.ts';
 export * from './mutate.ts';

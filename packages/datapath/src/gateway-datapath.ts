@@ -1,0 +1,62 @@
+import type { GatewayTableChange, GatewayTableEntry, GatewayTableName } from '@weft/forwarding';
+
+/** A device of this host that leads to a physical network beyond the gateway. */
+export interface ExternalDevice {
+  readonly name: string;
+  readonly ifindex: number;
+}
+
+/** What a peer's packet path said of one shard. */
+export interface ProbedShard {
+  readonly shard: number;
+  readonly epoch: bigint;
+  /** It forwards: its deadline holds. */
+  readonly isForwarding: boolean;
+}
+
+/** A peer's answer heard last, stamped by the kernel when it came in. */
+export interface ProbeStamp {
+  /** Provider address, 16 bytes. */
+  readonly pa: Uint8Array;
+  /** As in the request. */
+  readonly nonce: bigint;
+  /** Nanoseconds of the boot clock. */
+  readonly bootNs: bigint;
+  readonly shards: readonly ProbedShard[];
+}
+
+/**
+ * The gateway's part of an engine: docs/gateway-contract.md. Tables come from the agent; programs at external devices judge by them, also when the
+ * agent is gone, until the deadline of each shard. With empty tables nothing of the outside is taken, nothing let out.
+ *
+ * The user-space engine has none: each call throws `WEFT_ERR_DATAPATH_NO_GATEWAY`.
+ */
+export interface GatewayDatapath {
+  /**
+   * Writes changes, in batches by table: deletions from the outside in, then additions from the inside out. Of several changes of one row the last
+   * counts. Not atomic: when it throws, some are written; the same list may be applied again.
+   *
+   * @throws {DatapathError} `WEFT_ERR_DATAPATH_BAD_ROW` (nothing is written), `WEFT_ERR_DATAPATH_TABLE_FULL`, `WEFT_ERR_DATAPATH_CLOSED`.
+   */
+  apply(changes: readonly GatewayTableChange[]): void;
+  /** Every row as the engine has it, of one table or of all, in no order: also those of a former process. */
+  entries(table?: GatewayTableName): GatewayTableEntry[];
+  /**
+   * Moves the time until which frames of a shard are forwarded: one write. Only of a shard that has a row, and only while that has this epoch.
+   *
+   * @returns Whether it was written.
+   */
+  setDeadline(shard: number, epoch: bigint, deadlineBootNs: bigint): boolean;
+  /**
+   * Begins to take frames from an external device. Idempotent; replaces the program of an older version in one step.
+   *
+   * @throws {DatapathError} `WEFT_ERR_DATAPATH_NO_DEVICE`.
+   */
+  attachExternal(device: ExternalDevice): void;
+  /** Idempotent; the device may be gone. */
+  detachExternal(ifindex: number): void;
+  /** Device indexes, ascending; also those that a former process attached. */
+  externalDevices(): number[];
+  /** The answers heard last, of one peer or of all, in no order. */
+  probeStamps(pa?: Uint8Array): ProbeStamp[];
+}
