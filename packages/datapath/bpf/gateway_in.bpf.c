@@ -52,6 +52,8 @@ static __always_inline int in_address(struct __sk_buff *skb, struct gateway_scra
 		reason = nat_inbound(&s->flow, address, &s->to);
 		if (reason)
 			return reason;
+		if (!addr_is_family(s->to.address, s->p.is_ipv6))
+			return WEFT_DROP_NAT_NO_MAPPING;
 		*network_id = s->to.network_id;
 		*rewrite = IN_PORT;
 	}

@@ -98,6 +98,8 @@ static __always_inline int out_translate(struct __sk_buff *skb, struct gateway_s
 		reason = nat_outbound(&s->flow, kind, pool, &s->to);
 		if (reason)
 			return reason;
+		if (!addr_is_family(s->to.address, s->p.is_ipv6))
+			return WEFT_DROP_NAT_POOL_UNKNOWN;
 		addr_copy(s->quote_to.address, s->to.address);
 		s->quote_to.port = s->to.port;
 		s->translate_quote = s->has_quote;
@@ -139,6 +141,8 @@ static __always_inline int out_leave(struct __sk_buff *skb, struct gateway_scrat
 		kind = out_way(network, p->is_ipv6);
 		if (!kind)
 			return WEFT_DROP_GATEWAY_OUTSIDE_DENIED;
+		if (p->is_ipv6)
+			pool |= WEFT_IPV6_POOL;
 	}
 	g->segment = network->segment;
 	segment = bpf_map_lookup_elem(&map_segment, &g->segment);

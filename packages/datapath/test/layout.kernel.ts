@@ -59,7 +59,9 @@ describe('layout', () => {
   });
 
   it('names and sizes the maps as the programs do', () => {
-    expect(object.mapNames().sort()).toEqual(
+    // Those of port mapping have a test of their own.
+    const names = object.mapNames().filter((name) => !name.startsWith('map_nat_') && name !== 'map_gateway_quota');
+    expect(names.sort()).toEqual(
       [
         ...Object.values(MAP_LAYOUT).map(({ map }) => map),
         ...Object.values(GATEWAY_MAPS).map(({ map }) => map),

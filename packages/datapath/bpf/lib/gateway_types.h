@@ -16,6 +16,9 @@ enum weft_gateway_mode {
 #define WEFT_GATEWAY_NPTV6 2
 #define WEFT_GATEWAY_FORWARD6 4
 
+/* A network's pool of IPv6 addresses has the number of its other one, and this. */
+#define WEFT_IPV6_POOL 0x80000000
+
 enum weft_address_kind {
 	WEFT_ADDRESS_DENY = 0,
 	WEFT_ADDRESS_POOL = 1,

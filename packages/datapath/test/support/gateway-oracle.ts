@@ -7,8 +7,8 @@ import {
   fromPort,
   fromUnderlay,
   MemoryGatewayTables,
-  type Nat,
-  noNat,
+  NatState,
+  PortMapping,
   type Probe,
   toGateway,
   type Verdict,
@@ -115,7 +115,7 @@ export class GatewayBench {
   }
 
   /** Puts the kernel's tables in the state of a world, and nothing else. */
-  load(world: GatewayWorld, nat: Nat = noNat): BenchContext {
+  load(world: GatewayWorld): BenchContext {
     const { datapath } = this;
     datapath.apply(datapath.entries().map(({ table, key }) => ({ op: 'delete', table, key }) as never));
     datapath.gateway.apply(datapath.gateway.entries().map(({ table, key }) => ({ op: 'delete', table, key }) as never));
@@ -124,14 +124,15 @@ export class GatewayBench {
     for (const ifindex of this.#devices.values()) datapath.forgetDrops(ifindex);
     datapath.setTestClock(world.nowBootNs);
     const probes = new Map<string, Probe>();
+    const gateway = new MemoryGatewayTables(world.gatewayChanges);
     return {
       pa: world.pa,
       udpPort: world.udpPort,
       nowBootNs: world.nowBootNs,
       probes,
       gateway: {
-        tables: new MemoryGatewayTables(world.gatewayChanges),
-        nat,
+        tables: gateway,
+        nat: new PortMapping(new NatState(), gateway),
         underlayIfindex: world.underlayIfindex,
         onProbeReply: (pa, reply) => void probes.set(hex(pa), reply),
       },

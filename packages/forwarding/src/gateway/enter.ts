@@ -42,6 +42,7 @@ export function enterByAddress(from: GatewayFrame, segment: number, address: Ext
       const flow = natFlow(frame, packet, 'destination', quote, 0, segment);
       const result = from.nat.inbound(flow, address, from.context.nowBootNs);
       if (result.reason !== DropReason.NONE) return dropAt(from, result.reason);
+      if (!isFamily(result.address, packet.isIpv6)) return dropAt(from, DropReason.NAT_NO_MAPPING);
       networkId = result.networkId;
       ca = result.address;
       port = result.port;

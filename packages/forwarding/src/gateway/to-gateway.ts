@@ -87,6 +87,8 @@ function toPeer(from: GatewayFrame, networkId: number, shard: number, peerId: nu
 type Way = { readonly kind: SourceRuleKind | 'NPT'; readonly pool: number; readonly address: Uint8Array };
 
 const NO_ADDRESS = new Uint8Array(16);
+/** A network's pool of IPv6 addresses has the number of its other one, and this. */
+const IPV6_POOL = 0x8000_0000;
 
 function leave(from: GatewayFrame, networkId: number, network: GatewayNetworkEntry): Verdict {
   const { packet, gateway, context } = from;
@@ -123,7 +125,8 @@ function leave(from: GatewayFrame, networkId: number, network: GatewayNetworkEnt
 
 /** How a source without a rule leaves; undefined: not at all. */
 function wayOf(network: GatewayNetworkEntry, isIpv6: boolean): Way | undefined {
-  const way = (kind: Way['kind']): Way => ({ kind, pool: network.pool, address: NO_ADDRESS });
+  const pool = isIpv6 ? (network.pool | IPV6_POOL) >>> 0 : network.pool;
+  const way = (kind: Way['kind']): Way => ({ kind, pool, address: NO_ADDRESS });
   if (!isIpv6) {
     if (network.mode === GatewayMode.FORWARD) return way(SourceRuleKind.PLAIN);
     return network.mode === GatewayMode.NAT ? way(SourceRuleKind.POOL) : undefined;
@@ -162,6 +165,7 @@ function translated(
     const flow = natFlow(from.frame, packet, 'source', quote, networkId, network.segment);
     const result = from.nat.outbound(flow, { kind: way.kind, pool: way.pool }, from.context.nowBootNs);
     if (result.reason !== DropReason.NONE) return result.reason;
+    if (!isFamily(result.address, packet.isIpv6)) return DropReason.NAT_POOL_UNKNOWN;
     quoted = { address: result.address, port: result.port };
     to = quote === undefined ? quoted : { address: result.address };
   }
