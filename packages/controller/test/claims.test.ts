@@ -44,7 +44,7 @@ interface Scenario {
   readonly deaths?: number;
 }
 
-/** One more finds nothing new, in about fifty times the time. */
+/** Switches beyond those of every run, for a long search: each costs some fifty times the time. */
 const DEEPER = Number(process.env.WEFT_MORE_SWITCHES ?? 0);
 
 async function run(scenario: Scenario): Promise<number> {
