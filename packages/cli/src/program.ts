@@ -9,6 +9,7 @@ import { registerDelete } from './commands/delete.ts';
 import type { Deps } from './commands/deps.ts';
 import { registerDescribe } from './commands/describe.ts';
 import { registerDrops } from './commands/drops.ts';
+import { registerGateway } from './commands/gateway.ts';
 import { registerGet } from './commands/get.ts';
 import { registerHost } from './commands/host.ts';
 import { registerInit } from './commands/init.ts';
@@ -71,6 +72,7 @@ export function buildProgram(deps: Deps): Command {
   registerDescribe(program, deps);
   registerDelete(program, deps);
   registerPort(program, deps);
+  registerGateway(program, deps);
   registerStatus(program, deps);
   registerDrops(program, deps);
   registerMappings(program, deps);

@@ -1,3 +1,4 @@
+import type { GatewaySpec } from './commands.ts';
 import type { ExternalAddress, Gateway, GatewayConnection, GatewayQuota, NatRule, TenantAccess } from './gateway-records.ts';
 import { isGatewaySubnet } from './gateway-subnet.ts';
 import type { VirtualNetwork } from './records.ts';
@@ -48,6 +49,24 @@ export function gatewaySpecView(gateway: Gateway): GatewaySpecView {
       prefixes,
       shared,
       tenants: accessView(access),
+    })),
+    shards: gateway.shards,
+  };
+}
+/** The resource that stands, as it would be applied again. */
+export function gatewaySpecOf(gateway: Gateway): GatewaySpec {
+  return {
+    name: gateway.name,
+    members: gateway.members,
+    witnesses: gateway.witnesses,
+    segments: gateway.segments.map((segment) => ({ ...segment, id: 0 })),
+    pools: gateway.pools.map(({ name, segment, addresses, prefixes, shared, access }) => ({
+      name,
+      segment,
+      addresses,
+      prefixes,
+      shared,
+      access,
     })),
     shards: gateway.shards,
   };

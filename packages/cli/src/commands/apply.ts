@@ -81,9 +81,10 @@ async function applyResources(
   session: Session,
   { resources, locate }: ParsedManifests,
   dryRun: boolean,
+  force: boolean,
 ): Promise<readonly ResourceChange[]> {
   try {
-    return (await ask(session, 'controller', { kind: 'apply', value: { resources, dryRun } }, 'apply')).changes;
+    return (await ask(session, 'controller', { kind: 'apply', value: { resources, dryRun, force } }, 'apply')).changes;
   } catch (error) {
     if (!(error instanceof RefusedError)) throw error;
     throw new RefusedError(
@@ -96,6 +97,7 @@ async function applyResources(
 interface ApplyOptions {
   readonly filename: readonly string[];
   readonly dryRun?: boolean;
+  readonly force?: boolean;
   readonly json?: boolean;
 }
 
@@ -104,10 +106,11 @@ export function registerApply(program: Command, deps: Deps): void {
     .command('apply')
     .summary('make what manifests say')
     .description(
-      'Sends manifests (Tenant, VirtualNetwork, VirtualSubnet, Port) to a controller, which makes or changes what they name, or refuses all of them. What they do not name stays as it is; applying again changes nothing.',
+      'Sends manifests (Tenant, VirtualNetwork, VirtualSubnet, Port, CustomerRoute, Gateway, GatewayConnection, ExternalAddress, NatRule) to a controller, which makes or changes what they name, or refuses all of them. What they do not name stays as it is; applying again changes nothing.',
     )
     .requiredOption('-f, --filename <path...>', 'file, directory (its *.yaml, *.yml, *.json) or - for standard input')
     .option('--dry-run', 'only say what would change')
+    .option('--force', 'also remove members of a gateway that were not drained: for hosts that are gone for good')
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
@@ -121,7 +124,7 @@ export function registerApply(program: Command, deps: Deps): void {
         if (options.json === true) deps.io.out(changesJson([], dryRun));
         return;
       }
-      const changes = await withSession(deps, command, (session) => applyResources(session, parsed, dryRun));
+      const changes = await withSession(deps, command, (session) => applyResources(session, parsed, dryRun, options.force === true));
       if (options.json === true) deps.io.out(changesJson(changes, dryRun));
       else {
         deps.io.out(formatChanges(changes, { color: deps.io.color, fields: false }));
@@ -142,7 +145,7 @@ export function registerApply(program: Command, deps: Deps): void {
       const compare = async (): Promise<readonly ResourceChange[]> => {
         const parsed = await loadResources(options.filename, deps.io);
         if (parsed.resources.length === 0) return [];
-        return await withSession(deps, command, (session) => applyResources(session, parsed, true));
+        return await withSession(deps, command, (session) => applyResources(session, parsed, true, false));
       };
       const changes = await compare().catch((error: unknown) => {
         throw new NotComparedError(error);

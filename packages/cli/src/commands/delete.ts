@@ -31,7 +31,17 @@ export function refOf(resource: Resource): ResourceRef {
   }
 }
 
-const deletable: readonly Kind[] = ['Tenant', 'VirtualNetwork', 'VirtualSubnet', 'Port'];
+const deletable: readonly Kind[] = [
+  'Tenant',
+  'VirtualNetwork',
+  'VirtualSubnet',
+  'Port',
+  'Gateway',
+  'GatewayConnection',
+  'ExternalAddress',
+  'NatRule',
+  'CustomerRoute',
+];
 
 interface DeleteOptions {
   readonly filename?: readonly string[];
@@ -46,7 +56,7 @@ export function registerDelete(program: Command, deps: Deps): void {
     .command('delete')
     .summary('delete resources by name, or all that manifests name')
     .description(
-      'Deletes tenants, networks, subnets or ports. What is still used is refused, and the users are named; with -f all of them go together or none.',
+      'Deletes what has manifests. What is still used is refused, and the users are named; with -f all of them go together or none.',
     )
     .argument('[kind]', `one of ${deletable.map((kind) => namesOf(kind).plural).join(', ')}`)
     .argument('[names...]', 'for example coke/net/web1')

@@ -146,10 +146,20 @@ function describeRow(
   const row = selectRows(kind, catalog, nowMs, { reference })[0];
   if (row === undefined) return undefined;
   const fields: Field[] = [[kind, { text: row.name, tone: 'strong' }]];
-  for (const [key, value] of Object.entries({ ...row.document.metadata, ...row.document.status })) {
-    if (key !== 'name' && value !== null) fields.push([titleOf(key), Array.isArray(value) ? value.join('\n') : String(value)]);
+  for (const [key, value] of Object.entries({ ...row.document.metadata, ...row.document.spec, ...row.document.status })) {
+    if (key !== 'name' && value !== null) fields.push([titleOf(key), Array.isArray(value) ? value.map(plain).join('\n') : plain(value)]);
   }
   return formatFields(fields, options);
+}
+
+/** `{host: gw-a, interfaces: {internet: eth1}}` */
+function plain(value: unknown): string {
+  if (Array.isArray(value)) return value.map(plain).join(', ');
+  if (typeof value !== 'object' || value === null) return String(value);
+  return `{${Object.entries(value)
+    .filter(([, part]) => !(Array.isArray(part) && part.length === 0))
+    .map(([key, part]) => `${key}: ${plain(part)}`)
+    .join(', ')}}`;
 }
 
 /** `providerAddress` as people write it: `Provider address`; `underlayMtu`: `Underlay MTU`. */
@@ -199,7 +209,11 @@ export function registerDescribe(program: Command, deps: Deps): void {
       await withSession(deps, command, async (session) => {
         const catalog = await readCatalog(
           session,
-          kind === 'Principal' ? ['Principal'] : ['Tenant', 'VirtualNetwork', 'Port', 'PortBinding', 'Host'],
+          kind === 'Principal'
+            ? ['Principal']
+            : kind === 'Gateway'
+              ? ['Gateway', 'Assignment']
+              : ['Tenant', 'VirtualNetwork', 'Port', 'PortBinding', 'Host'],
         );
         const nowMs = deps.now();
         const port = kind === 'Port' ? catalog.ports.find(({ value }) => portName(value) === formatReference(reference))?.value : undefined;

@@ -17,19 +17,22 @@ import {
 import { type Kind, kinds, namesOf, parseKind } from '../resources/kinds.ts';
 import { formatReference, parseReference, type Reference } from '../resources/reference.ts';
 import { type Deps, examples, withSession } from './deps.ts';
+import { gatewayViews } from './get-gateway.ts';
 
 /** A resource found: its name for people, its document for programs, its cells for the table. */
-interface Row {
+export interface Row {
   readonly name: string;
   readonly document: ResourceDocument;
   readonly cells: readonly Cell[];
   readonly wide: readonly Cell[];
 }
 
-interface View {
+export interface View {
   readonly kinds: readonly string[];
   readonly columns: readonly Column[];
   readonly wideColumns: readonly Column[];
+  /** Rows say something of others, too: all are read, whatever is shown. */
+  readonly whole?: true;
   rows(catalog: Catalog, age: (listed: Listed<unknown>) => string): Row[];
 }
 
@@ -39,7 +42,7 @@ const right = (title: string): Column => ({ title, align: 'right' });
 const authored = [right('REVISION'), flexible('BY')];
 const authoredCells = (listed: Listed<unknown>): Cell[] => [String(listed.revision), listed.authorName];
 
-const views: Record<Kind, View> = {
+const ownViews: Record<Exclude<Kind, keyof typeof gatewayViews>, View> = {
   Tenant: {
     kinds: ['Tenant'],
     columns: [text('TENANT'), right('CHANGED')],
@@ -190,6 +193,8 @@ const views: Record<Kind, View> = {
   },
 };
 
+const views: Record<Kind, View> = { ...ownViews, ...gatewayViews };
+
 export interface GetOptions {
   readonly tenant?: string;
   readonly network?: string;
@@ -202,7 +207,7 @@ export function selectRows(kind: Kind, catalog: Catalog, nowMs: number, filter: 
   const age = (listed: Listed<unknown>): string => `${formatDuration(nowMs - listed.timeUnixMs)} ago`;
   const prefix =
     filter.tenant === undefined ? '' : filter.network === undefined ? `${filter.tenant}/` : `${filter.tenant}/${filter.network}/`;
-  const scoped = !['Tenant', 'Host', 'Principal'].includes(kind);
+  const scoped = !['Tenant', 'Host', 'Principal', 'Gateway'].includes(kind);
   return views[kind].rows(catalog, age).filter((row) => {
     if (filter.reference !== undefined) return row.name === formatReference(filter.reference);
     if (!scoped) return true;
@@ -219,14 +224,26 @@ interface GetFilter {
   readonly reference?: Reference | undefined;
 }
 
-const manifestKinds: ReadonlySet<Kind> = new Set<Kind>(['Tenant', 'VirtualNetwork', 'VirtualSubnet', 'Port']);
+const manifestKinds: ReadonlySet<Kind> = new Set<Kind>([
+  'Tenant',
+  'VirtualNetwork',
+  'VirtualSubnet',
+  'Port',
+  'Gateway',
+  'GatewayConnection',
+  'ExternalAddress',
+  'NatRule',
+  'CustomerRoute',
+]);
 
 /** Shows what was found in the format asked. One resource by name is one JSON object, otherwise an array. */
 export function showRows(io: Io, format: OutputFormat, kind: Kind, rows: readonly Row[], single: boolean): void {
   const { columns, wideColumns } = views[kind];
   // What has a manifest is shown as one, so that it can be applied again; the rest keeps its facts.
   const isManifest = format === 'yaml' && manifestKinds.has(kind);
-  const documents = rows.map((row) => (isManifest ? manifestOf(row.document) : row.document));
+  // The gateway's own subnet comes with the first connection.
+  const shown = isManifest ? rows.filter(({ document }) => document.status?.['role'] !== 'gateway') : rows;
+  const documents = shown.map((row) => (isManifest ? manifestOf(row.document) : row.document));
   show(io, format, single ? documents[0] : documents, (wide) => {
     if (rows.length === 0) return '';
     return formatTable(
@@ -241,9 +258,9 @@ export function showRows(io: Io, format: OutputFormat, kind: Kind, rows: readonl
 export function registerGet(program: Command, deps: Deps): void {
   program
     .command('get')
-    .summary('list tenants, networks, subnets, ports, bindings, hosts or principals')
+    .summary('list tenants, networks, subnets, ports, gateways and all else there is')
     .description(
-      `Lists resources of one kind, or shows one by name. Kinds and how one is named:\n${kinds.map((k) => `  ${k.plural.padEnd(11)}${k.naming}`).join('\n')}`,
+      `Lists resources of one kind, or shows one by name. Kinds and how one is named:\n${kinds.map((k) => `  ${k.plural.padEnd(20)}${k.naming}`).join('\n')}`,
     )
     .argument('<kind>', 'what to list (singular, plural or short)')
     .argument('[name]', 'one resource, for example coke/net/web1')
@@ -265,8 +282,7 @@ export function registerGet(program: Command, deps: Deps): void {
       const reference = name === undefined ? undefined : parseReference(kind, name, options);
       const catalog = await withSession(deps, command, (session) =>
         readCatalog(session, views[kind].kinds, {
-          tenant: reference?.tenant || options.tenant,
-          network: reference?.network || options.network,
+          ...(views[kind].whole ? {} : { tenant: reference?.tenant || options.tenant, network: reference?.network || options.network }),
         }),
       );
       const rows = selectRows(kind, catalog, deps.now(), { tenant: options.tenant, network: options.network, reference });

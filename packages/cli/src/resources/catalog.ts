@@ -1,4 +1,6 @@
 import {
+  type Assignment,
+  type Gateway,
   type Host,
   type ListedRecord,
   type ListedValue,
@@ -30,6 +32,8 @@ export interface Catalog {
   readonly bindings: readonly Listed<PortBinding>[];
   readonly hosts: readonly Listed<Host>[];
   readonly principals: readonly Listed<Principal>[];
+  readonly gateways: readonly Listed<Gateway>[];
+  readonly assignments: readonly Listed<Assignment>[];
 }
 
 type ValueOf<K extends ListedValue['kind']> = Extract<ListedValue, { kind: K }>['value'];
@@ -50,6 +54,8 @@ export function catalogOf(records: readonly ListedRecord[]): Catalog {
     bindings: of('binding', (binding) => `${binding.routingDomainId}/${binding.portId}`),
     hosts: of('host', (host) => host.id),
     principals: of('principal', (principal) => principal.name),
+    gateways: of('gateway', (gateway) => gateway.name),
+    assignments: of('assignment', (assignment) => assignment.gateway),
   };
 }
 

@@ -39,7 +39,8 @@ export function networkDocument(listed: Listed<VirtualNetwork>): ResourceDocumen
 }
 
 export function subnetDocument(network: Listed<VirtualNetwork>, subnet: VirtualSubnet): ResourceDocument {
-  return { ...subnetManifest(network.value, subnet), status: { routingDomainId: network.value.id, ...written(network) } };
+  const role = subnet.role === 'gateway' ? { role: 'gateway' } : {};
+  return { ...subnetManifest(network.value, subnet), status: { routingDomainId: network.value.id, ...role, ...written(network) } };
 }
 
 export function portDocument(listed: Listed<Port>, binding: Listed<PortBinding> | undefined): ResourceDocument {
@@ -72,6 +73,11 @@ export function bindingDocument(listed: Listed<PortBinding>, port: Port | undefi
     metadata: { port: port === undefined ? null : portName(port), portId, routingDomainId },
     status: { vsid, ...bindingFacts(listed.value), ...written(listed) },
   };
+}
+
+/** A manifest with what Weft gave the resource, and who wrote its document last. */
+export function documentOf(manifest: Manifest, listed: Listed<unknown>, status: Readonly<Record<string, unknown>>): ResourceDocument {
+  return { ...manifest, status: { ...status, ...written(listed) } };
 }
 
 /** A document that can be applied: without `status`, and only for kinds that have manifests. */

@@ -1,7 +1,19 @@
 import { CliError, CliErrorCode } from '../core/errors.ts';
 
 /** What `get`, `describe` and `delete` work on. */
-export type Kind = 'Tenant' | 'VirtualNetwork' | 'VirtualSubnet' | 'Port' | 'PortBinding' | 'Host' | 'Principal';
+export type Kind =
+  | 'Tenant'
+  | 'VirtualNetwork'
+  | 'VirtualSubnet'
+  | 'Port'
+  | 'PortBinding'
+  | 'Host'
+  | 'Principal'
+  | 'Gateway'
+  | 'GatewayConnection'
+  | 'ExternalAddress'
+  | 'NatRule'
+  | 'CustomerRoute';
 
 interface KindNames {
   readonly kind: Kind;
@@ -28,6 +40,21 @@ export const kinds: readonly KindNames[] = [
   { kind: 'Port', plural: 'ports', aliases: ['port', 'p'], naming: 'TENANT/NETWORK/PORT' },
   { kind: 'PortBinding', plural: 'bindings', aliases: ['binding', 'portbinding', 'portbindings', 'b'], naming: 'TENANT/NETWORK/PORT' },
   { kind: 'Host', plural: 'hosts', aliases: ['host', 'h'], naming: 'HOST' },
+  { kind: 'Gateway', plural: 'gateways', aliases: ['gateway', 'gw'], naming: 'GATEWAY' },
+  {
+    kind: 'GatewayConnection',
+    plural: 'connections',
+    aliases: ['connection', 'conn', 'gatewayconnection', 'gatewayconnections'],
+    naming: 'TENANT/NETWORK/CONNECTION',
+  },
+  {
+    kind: 'ExternalAddress',
+    plural: 'external-addresses',
+    aliases: ['external-address', 'externaladdress', 'externaladdresses', 'external', 'eip'],
+    naming: 'TENANT/NETWORK/ADDRESS',
+  },
+  { kind: 'NatRule', plural: 'nat-rules', aliases: ['nat-rule', 'natrule', 'natrules', 'nat'], naming: 'TENANT/NETWORK/RULE' },
+  { kind: 'CustomerRoute', plural: 'routes', aliases: ['route', 'customerroute', 'customerroutes'], naming: 'TENANT/NETWORK/ROUTE' },
   { kind: 'Principal', plural: 'principals', aliases: ['principal', 'user', 'users'], naming: 'NAME' },
 ];
 

@@ -15,7 +15,20 @@ export interface Defaults {
   readonly network?: string | undefined;
 }
 
-const depth: Record<Kind, 1 | 2 | 3> = { Tenant: 1, Host: 1, Principal: 1, VirtualNetwork: 2, VirtualSubnet: 3, Port: 3, PortBinding: 3 };
+const depth: Record<Kind, 1 | 2 | 3> = {
+  Tenant: 1,
+  Host: 1,
+  Principal: 1,
+  Gateway: 1,
+  VirtualNetwork: 2,
+  VirtualSubnet: 3,
+  Port: 3,
+  PortBinding: 3,
+  GatewayConnection: 3,
+  ExternalAddress: 3,
+  NatRule: 3,
+  CustomerRoute: 3,
+};
 
 /**
  * Reads a name such as `coke/net/web1`. Leading parts may be left out when `--tenant` and `--network` give them.

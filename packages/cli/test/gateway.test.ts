@@ -1,0 +1,124 @@
+import { readFileSync } from 'node:fs';
+import type { ListedValue } from '@weft/model';
+import { describe, expect, it } from 'vitest';
+import { GatewayMemory } from '../../model/test/gateway-world.ts';
+import { type Answerer, listed, run } from './support/harness.ts';
+
+// The example of the documentation, planned and written as a controller would; the commands read it from there.
+
+const example = readFileSync(new URL('../../../docs/examples/gateway.yaml', import.meta.url), 'utf8').replaceAll('host-c', 'host-w');
+const made = (): GatewayMemory => {
+  const world = new GatewayMemory();
+  expect(world.apply(example).rules).toEqual([]);
+  return world;
+};
+function answering(world: GatewayMemory): Answerer {
+  return (_, command) => {
+    if (command.kind === 'apply') {
+      return { kind: 'apply', value: { changes: [{ action: 'updated', resource: 'Gateway edge', revision: 9, fields: [] }] } };
+    }
+    if (command.kind !== 'list') return undefined;
+    const { kinds } = command.value;
+    const records: ListedValue[] = [];
+    if (kinds.includes('VirtualNetwork') || kinds.includes('VirtualSubnet'))
+      for (const { value } of world.networks.values()) records.push({ kind: 'network', value });
+    if (kinds.includes('Tenant')) for (const { value } of world.tenants.values()) records.push({ kind: 'tenant', value });
+    if (kinds.includes('Port')) for (const { value } of world.ports.values()) records.push({ kind: 'port', value });
+    if (kinds.includes('Gateway')) for (const { value } of world.gateways.values()) records.push({ kind: 'gateway', value });
+    if (kinds.includes('Assignment')) for (const { value } of world.assignments.values()) records.push({ kind: 'assignment', value });
+    return { kind: 'list', value: { records: records.map(listed) } };
+  };
+}
+
+describe('docs/examples/gateway.yaml', () => {
+  it('is sound, and what `weft get -o yaml` shows of it changes nothing when applied', async () => {
+    const world = made();
+    let all = '';
+    for (const kind of [
+      'gateways',
+      'tenants',
+      'networks',
+      'subnets',
+      'ports',
+      'routes',
+      'connections',
+      'external-addresses',
+      'nat-rules',
+    ]) {
+      const { out, code } = await run(['get', kind, '-o', 'yaml'], answering(world));
+      expect([kind, code]).toEqual([kind, 0]);
+      all += `---\n${out}\n`;
+    }
+    const again = world.apply(all);
+    expect(again.rules).toEqual([]);
+    expect(again.actions.filter((action) => !action.startsWith('unchanged'))).toEqual([]);
+    expect(again.actions.length).toBeGreaterThan(15);
+  });
+});
+
+describe('weft get, describe', () => {
+  it('show gateways and what networks have of them', async () => {
+    const answer = answering(made());
+    expect((await run(['get', 'gateways'], answer)).out).toBe(
+      [
+        'GATEWAY  MEMBERS     WITNESSES  SEGMENTS        POOLS   SHARDS',
+        'edge     gw-a, gw-b  host-w     internet, mpls  public       8',
+        '',
+      ].join('\n'),
+    );
+    const connections = (await run(['get', 'connections'], answer)).out;
+    expect(connections).toMatch(/coke\/net\/internet +edge +nat +pool public, IPv6 nptv6 +0\.0\.0\.0\/0, ::\/0 +connected/);
+    expect(connections).toMatch(/coke\/net\/pepsi +edge +peering +network pepsi\/net +10\.1\.0\.0\/24 +accepted/);
+    expect((await run(['get', 'external-addresses', '--tenant', 'coke'], answer)).out).toMatch(
+      /coke\/net\/services +203\.0\.113\.30 +reserved +public +ssh, media/,
+    );
+    expect((await run(['get', 'nat-rules'], answer)).out).toMatch(/coke\/net\/media +forward +services udp 5000-5099 +10\.0\.0\.12 5000/);
+    expect((await run(['get', 'routes'], answer)).out).toMatch(/coke\/net\/never +192\.168\.0\.0\/16 +blackhole/);
+    expect((await run(['get', 'subnets'], answer)).out).toContain('weft-gateway');
+    const one = JSON.parse((await run(['get', 'connection', 'coke/net/pepsi', '--json'], answer)).out);
+    expect(one).toMatchObject({ kind: 'GatewayConnection', spec: { peer: 'pepsi/net' }, status: { state: 'accepted' } });
+    expect((await run(['describe', 'gateway', 'edge'], answer)).out).toMatch(/gw-a.*eth1\.210/);
+    const missing = await run(['get', 'nat-rule', 'coke/net/wwx'], answer);
+    expect([missing.code, missing.err]).toEqual([1, expect.stringContaining('did you mean "coke/net/www"')]);
+  });
+});
+
+describe('weft gateway', () => {
+  it('status tells each member’s share, for people and as JSON', async () => {
+    const answer = answering(made());
+    const { out } = await run(['gateway', 'status'], answer);
+    expect(out).toMatch(/Gateway edge: 8 shards, 8 shared and 2 own external addresses, incarnation 1/);
+    expect(out).toMatch(/Voters \(list 1\): gw-a \(has not answered yet\)/);
+    expect(out).toMatch(/gw-a +198\.51\.100\.1 +active +4 +4 +\d +\d+/);
+    const [edge] = JSON.parse((await run(['gateway', 'status', 'edge', '--json'], answer)).out);
+    expect(edge.members.map((one: { blocks: number }) => one.blocks)).toEqual([504 * 9, 504 * 9]);
+    expect((await run(['gateway', 'status', 'edgy'], answer)).err).toContain('did you mean "edge"');
+    const none = await run(['gateway', 'status'], () => ({ kind: 'list', value: { records: [] } }));
+    expect([none.out, none.err]).toEqual(['', 'no gateways yet\n']);
+  });
+
+  it('drain applies the gateway as it stands with that member drained, undrain the other way', async () => {
+    const world = made();
+    const { sent, out } = await run(['gateway', 'drain', 'edge', 'gw-b'], answering(world));
+    expect(out).toBe('gw-b is being drained\n');
+    const apply = sent.flatMap(([, command]) => (command.kind === 'apply' ? command.value.resources : []));
+    expect(apply).toMatchObject([
+      {
+        kind: 'gateway',
+        value: {
+          members: [
+            { host: 'gw-a', drain: false },
+            { host: 'gw-b', drain: true },
+          ],
+        },
+      },
+    ]);
+    expect((await run(['gateway', 'drain', 'edge', 'gw-z'], answering(world))).err).toContain('its members are gw-a, gw-b');
+    expect((await run(['gateway', 'undrain', 'edge', 'gw-b'], answering(world))).out).toBe('gw-b is active again\n');
+  });
+
+  it('apply --force says so to the controller', async () => {
+    const { sent } = await run(['apply', '-f', '-', '--force'], answering(made()), { stdin: example });
+    expect(sent.map(([, command]) => command.kind === 'apply' && command.value.force)).toEqual([true]);
+  });
+});
