@@ -6,6 +6,7 @@
 #include "from_underlay.bpf.c"
 #include "gateway_error.bpf.c"
 #include "gateway_in.bpf.c"
+#include "nat_sweep.bpf.c"
 #include "to_gateway.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

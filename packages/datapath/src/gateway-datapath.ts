@@ -1,4 +1,4 @@
-import type { GatewayTableChange, GatewayTableEntry, GatewayTableName } from '@weft/forwarding';
+import type { GatewayTableChange, GatewayTableEntry, GatewayTableName, NatEvent, NatStore } from '@weft/forwarding';
 
 /** A device of this host that leads to a physical network beyond the gateway. */
 export interface ExternalDevice {
@@ -23,6 +23,13 @@ export interface ProbeStamp {
   /** Nanoseconds of the boot clock. */
   readonly bootNs: bigint;
   readonly shards: readonly ProbedShard[];
+}
+
+/** What a sweep did. */
+export interface NatSwept {
+  readonly steps: number;
+  readonly sessions: number;
+  readonly blocks: number;
 }
 
 /**
@@ -59,4 +66,13 @@ export interface GatewayDatapath {
   externalDevices(): number[];
   /** The answers heard last, of one peer or of all, in no order. */
   probeStamps(pa?: Uint8Array): ProbeStamp[];
+  /**
+   * Port mapping's state, row by row. The agent writes `pool`, `free` and `quota`, and rows of shards that this member does not own; the others are
+   * the packet path's.
+   */
+  readonly nat: NatStore;
+  /** Retires sessions whose time is over and gives back blocks, in at most `budget` steps. To be called every second. */
+  sweepNat(budget: number): NatSwept;
+  /** Told of what port mapping grants, makes and retires, until the returned function is called. One reader at a time. */
+  watchNat(onEvent: (event: NatEvent) => void): () => void;
 }

@@ -20,7 +20,7 @@
  */
 export type { Datapath, DatapathStatistics, DropCounter, PortDevice } from './datapath.ts';
 export { DatapathError, type DatapathErrorCode } from './errors.ts';
-export type { ExternalDevice, GatewayDatapath, ProbedShard, ProbeStamp } from './gateway-datapath.ts';
+export type { ExternalDevice, GatewayDatapath, NatSwept, ProbedShard, ProbeStamp } from './gateway-datapath.ts';
 export { checkTunnelPort, closedChains } from './host/firewall.ts';
 export { ensureGuard, hasGuard, protectTenantDevice, removeGuard, TENANT_DEVICE_GROUP } from './host/guard.ts';
 export { ensureTunnelDevice, removeTunnelDevice } from './host/tunnel-device.ts';

@@ -1,4 +1,4 @@
-import { BpfError, type BpfMap, type BpfObject } from '@weft/bpf';
+import { BpfError, type BpfMap, type BpfObject, RingBuffer } from '@weft/bpf';
 import {
   canonicalGatewayRow,
   GATEWAY_TABLES,
@@ -6,19 +6,25 @@ import {
   type GatewayTableEntry,
   type GatewayTableName,
   gatewayRowKey,
+  type NatEvent,
 } from '@weft/forwarding';
 import { interfaceIndex } from '@weft/tuntap';
 import { DatapathError } from '../errors.ts';
-import type { ExternalDevice, GatewayDatapath, ProbeStamp } from '../gateway-datapath.ts';
+import type { ExternalDevice, GatewayDatapath, NatSwept, ProbeStamp } from '../gateway-datapath.ts';
 import { noDevice } from '../host/devices.ts';
 import type { Attachments } from './attachments.ts';
 import { decodeGatewayRow, encodeGatewayKey, encodeGatewayValue } from './gateway-codec.ts';
 import { GATEWAY_MAPS, GATEWAY_PROGRAMS, PROBE_REPLY, PROBE_SHARD, PROBE_SHARD_BYTES } from './gateway-layout.ts';
+import { decodeNatEvent } from './nat/events.ts';
+import { NatMaps } from './nat/nat-maps.ts';
 
+/** A frame that BPF_PROG_TEST_RUN takes; the sweep does not look at it. */
+const SWEEP_FRAME = new Uint8Array(64);
 const PROBE_FORWARDS = 1;
 
 /** The kernel engine's part for gateways. */
 export class KernelGateway implements GatewayDatapath {
+  readonly nat: NatMaps;
   readonly #object: BpfObject;
   readonly #attachments: Attachments;
   readonly #check: (action: string) => void;
@@ -26,6 +32,7 @@ export class KernelGateway implements GatewayDatapath {
   /** @param check Throws if the engine is closed. */
   constructor(object: BpfObject, attachments: Attachments, check: (action: string) => void) {
     this.#object = object;
+    this.nat = new NatMaps((name) => object.map(name));
     this.#attachments = attachments;
     this.#check = check;
   }
@@ -116,6 +123,24 @@ export class KernelGateway implements GatewayDatapath {
     if (pa === undefined) return [...map.entries()].map(([key, value]) => decodeStamp(key, value));
     const value = map.lookup(pa);
     return value === undefined ? [] : [decodeStamp(pa, value)];
+  }
+
+  sweepNat(budget: number): NatSwept {
+    this.#check('sweep');
+    const { ctx } = this.#object
+      .program('nat_sweep')
+      .testRun({ data: SWEEP_FRAME, ctx: { cb: [budget] }, dataOutBytes: SWEEP_FRAME.length });
+    return { steps: ctx.cb[1]!, sessions: ctx.cb[2]!, blocks: ctx.cb[3]! };
+  }
+
+  watchNat(onEvent: (event: NatEvent) => void): () => void {
+    this.#check('read');
+    const ring = new RingBuffer(this.#object.map('map_nat_events'), (record) => {
+      // Of a kind that a later version's program tells of: its own agent understands it.
+      const event = decodeNatEvent(record);
+      if (event !== undefined) onEvent(event);
+    });
+    return () => ring.close();
   }
 
   /** Devices that the tables name. */

@@ -296,6 +296,11 @@ function noGateway(): GatewayDatapath {
     detachExternal: refuse,
     externalDevices: refuse,
     probeStamps: refuse,
+    get nat(): never {
+      return refuse();
+    },
+    sweepNat: refuse,
+    watchNat: refuse,
   };
 }
 

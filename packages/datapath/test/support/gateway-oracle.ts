@@ -2,11 +2,14 @@ import { spawnSync } from 'node:child_process';
 import {
   Action,
   actionName,
+  FIRST_BLOCK,
   type ForwardingContext,
   fromExternal,
   fromPort,
   fromUnderlay,
   MemoryGatewayTables,
+  NAT_TABLES,
+  type NatFree,
   NatState,
   PortMapping,
   type Probe,
@@ -15,6 +18,7 @@ import {
   verdictCb,
 } from '@weft/forwarding';
 import {
+  answersTo,
   createGatewayWorld,
   type GatewayTrialFrame,
   type GatewayWorld,
@@ -92,9 +96,10 @@ export class GatewayBench {
     const expectedDrops = new Map<string, number>();
     const before = tally(this.datapath.drops());
     let refused = 0;
+    const answers: GatewayTrialFrame[] = [];
     return this.in(() => {
       for (let index = 0; index < count; index++) {
-        const trial = nextTrial(rng, world);
+        const trial = answers.length > 0 && rng.oneIn(2) ? { ...answers.shift()!, gsoSize: 0 } : nextTrial(rng, world);
         if (!isAccepted(trial.frame)) {
           refused++;
           continue;
@@ -105,6 +110,11 @@ export class GatewayBench {
         if (verdict.reason !== 0) {
           const key = `${trial.ifindex}/${verdict.countedVsid}/${verdict.reason}`;
           expectedDrops.set(key, (expectedDrops.get(key) ?? 0) + 1);
+        }
+        const left = world.externals.find(({ ifindex }) => verdict.action === Action.EXTERNAL && verdict.ifindex === ifindex);
+        if (left !== undefined && verdict.reason === 0 && verdict.gso === undefined) {
+          for (const answer of answersTo(verdict.frame!, left))
+            answers.push({ ...answer, program: 'from_external', ifindex: left.ifindex });
         }
         const text = this.#compare(trial, verdict);
         if (text !== undefined) return { refused, difference: { seed, index, label: trial.label, text } };
@@ -123,6 +133,17 @@ export class GatewayBench {
     datapath.gateway.apply(world.gatewayChanges);
     for (const ifindex of this.#devices.values()) datapath.forgetDrops(ifindex);
     datapath.setTestClock(world.nowBootNs);
+    const state = new NatState();
+    for (const store of [state, datapath.gateway.nat]) {
+      for (const table of NAT_TABLES) for (const { key } of [...store.rows(table)]) store.delete(table, key as never);
+      for (const { pool, segment, address } of world.pools) {
+        store.set('pool', { pool }, { addresses: [{ segment, address }] });
+        store.set('free', { segment, address }, freeBlocks());
+      }
+      for (const { networkId } of world.gatewaySubnets) {
+        store.set('quota', { networkId }, { blocks: 100, blocksPerSource: 4, sessions: 10_000 });
+      }
+    }
     const probes = new Map<string, Probe>();
     const gateway = new MemoryGatewayTables(world.gatewayChanges);
     return {
@@ -132,7 +153,7 @@ export class GatewayBench {
       probes,
       gateway: {
         tables: gateway,
-        nat: new PortMapping(new NatState(), gateway),
+        nat: new PortMapping(state, gateway),
         underlayIfindex: world.underlayIfindex,
         onProbeReply: (pa, reply) => void probes.set(hex(pa), reply),
       },
@@ -188,6 +209,14 @@ export class GatewayBench {
     }
     return undefined;
   }
+}
+
+/** All of an address's first 40 blocks, of this member. */
+function freeBlocks(): NatFree {
+  const own = new Uint8Array(128);
+  const blocks = Array.from({ length: 40 }, (_, i) => ({ block: FIRST_BLOCK + i, freeAtS: 0 }));
+  for (const { block } of blocks) own[block >>> 3]! |= 1 << (block & 7);
+  return { own, blocks };
 }
 
 type BenchContext = ForwardingContext & { readonly probes: Map<string, Probe> };

@@ -10,6 +10,7 @@ import {
   buildNeighborAdvertisementFrame,
   buildNeighborSolicitationFrame,
   buildTcp,
+  buildTcpFrame,
   buildUdp,
   buildUdpFrame,
   ETHER_TYPE,
@@ -139,6 +140,17 @@ function innerFrames(
       for (let n = 20; n < 20 + members.length; n += 2) {
         add('to a peered network', parseIp(`10.${own}.0.${20 + i}`), parseIp(`10.${theirs}.0.${n}`), pa);
         add('to a peered network', parseIp(`2001:db8:${own}::${20 + i}`), parseIp(`2001:db8:${theirs}::${n}`), pa);
+      }
+      for (const [source, destination] of [
+        [cas4[0], REMOTE4],
+        [cas6[0], REMOTE6],
+        [cas4[0], world.outside4[1]!],
+      ] as const) {
+        if (source === undefined) continue;
+        const fields = { ...macs, source, destination, sourcePort: 41000, destinationPort: 443, flags: 0x02 };
+        frames.push({ label: 'tcp syn to the outside', frame: buildTcpFrame(fields), pa });
+        frames.push({ label: 'udp to the outside', frame: shapeFrame('udp', { ...macs, source, destination }), pa });
+        frames.push({ label: 'echo to the outside', frame: shapeFrame('echo', { ...macs, source, destination }), pa });
       }
       const ping = { ...macs, source: cas4[0]!, destination: parseIp('10.0.2.12') };
       frames.push({ label: 'ping of the gateway', frame: shapeFrame('echo', ping), pa });
@@ -344,4 +356,52 @@ function bend(rng: Rng, world: GatewayWorld, from: GatewayTrialFrame, frame: Uin
     return `byte ${at}`;
   }
   return rng.oneIn(4) ? mutateOuter(rng, world, frame) : mutate(rng, world, frame, OUTER_BYTES);
+}
+
+/**
+ * What the outside sends back to a frame that left for it: an answer, and ICMP errors about it of both kinds. `leaving` is an `EXTERNAL` verdict's frame.
+ */
+export function answersTo(leaving: Uint8Array, external: WorldExternal): NamedFrame[] {
+  const isIpv4 = leaving[12] === 0x08 && leaving[13] === 0;
+  const at = 14;
+  const protocol = leaving[at + (isIpv4 ? 9 : 6)]!;
+  const l4 = at + (isIpv4 ? (leaving[at]! & 15) * 4 : 40);
+  const address = (offset: number): Uint8Array =>
+    isIpv4 ? parseIp([...leaving.subarray(at + offset, at + offset + 4)].join('.')) : leaving.slice(at + offset, at + offset + 16);
+  const source = address(isIpv4 ? 12 : 8);
+  const destination = address(isIpv4 ? 16 : 24);
+  const answer = leaving.slice();
+  answer.set(external.mac, 0);
+  answer.set(NEIGHBOR_MAC, 6);
+  const length = isIpv4 ? 4 : 16;
+  const [from, to] = isIpv4 ? [12, 16] : [8, 24];
+  answer.set(leaving.subarray(at + to, at + to + length), at + from);
+  answer.set(leaving.subarray(at + from, at + from + length), at + to);
+  if (protocol === IP_PROTOCOL.tcp || protocol === IP_PROTOCOL.udp) {
+    answer.set(leaving.subarray(l4 + 2, l4 + 4), l4);
+    answer.set(leaving.subarray(l4, l4 + 2), l4 + 2);
+  } else {
+    answer[l4] = isIpv4 ? 0 : 129;
+  }
+  const quote = leaving.slice(at, Math.min(leaving.length, at + 100));
+  const macs = { destination: external.mac, source: NEIGHBOR_MAC };
+  const error = (reporter: Uint8Array): Uint8Array => {
+    if (isIpv4) {
+      const packet = buildIpv4(
+        { source: reporter, destination: source, protocol: IP_PROTOCOL.icmp },
+        buildIcmpv4({ type: 11, code: 0 }, quote),
+      );
+      return buildEthernet({ ...macs, type: ETHER_TYPE.ipv4 }, packet);
+    }
+    const message = buildIcmpv6({ type: 3, code: 0, source: reporter, destination: source }, quote);
+    return buildEthernet(
+      { ...macs, type: ETHER_TYPE.ipv6 },
+      buildIpv6({ source: reporter, destination: source, nextHeader: IP_PROTOCOL.icmpv6 }, message),
+    );
+  };
+  return [
+    { label: 'answer from outside', frame: answer },
+    { label: 'error from a router outside', frame: error(isIpv4 ? parseIp('198.18.0.1') : parseIp('2a00:1::1')) },
+    { label: 'error from the destination', frame: error(destination) },
+  ];
 }

@@ -43,6 +43,8 @@ export interface GatewayWorld extends World {
   /** External addresses, and those of prefixes. */
   readonly outside4: readonly Uint8Array[];
   readonly outside6: readonly Uint8Array[];
+  /** Addresses of port mapping. */
+  readonly pools: readonly { readonly pool: number; readonly segment: number; readonly address: Uint8Array }[];
 }
 
 const NO_ADDRESS: Uint8Array = new Uint8Array(16);
@@ -109,6 +111,10 @@ class GatewayWorldBuilder {
       shards: this.#shards,
       outside4: this.#outside4,
       outside6: this.#outside6,
+      pools: [0, 1].flatMap((tenant) => [
+        { pool: tenant + 1, segment: tenant + 1, address: parseIp('203.0.113.10') },
+        { pool: (tenant + 1 + 0x8000_0000) >>> 0, segment: tenant + 1, address: parseIp('2001:db8:0:ffff::10') },
+      ]),
       addresses4: [...base.addresses4, ...this.#outside4, ...remotes4],
       addresses6: [...base.addresses6, ...this.#outside6, ...remotes6],
       macs: [...base.macs, ...[0, 1].map((tenant) => gatewayPortMac(this.#subnet(tenant).vsid)), ...this.#externals.map(({ mac }) => mac)],
@@ -161,9 +167,9 @@ class GatewayWorldBuilder {
         shard: rng.oneIn(30) ? 9 : this.#shards[tenant]!,
         segment: rng.oneIn(20) ? 3 : tenant + 1,
         vsid: rng.oneIn(40) ? vsid + 1 : vsid,
-        mode: rng.pick([1, 2, 2, 2, 3, rng.below(5)]) as GatewayMode,
+        mode: rng.pick([1, 1, 1, 2, 2, 2, 3, rng.below(5)]) as GatewayMode,
         flags: rng.pick([GatewayFlag.NPTV6, GatewayFlag.NPTV6, GatewayFlag.FORWARD6, GatewayFlag.NAT66, rng.below(8)]),
-        pool: 1,
+        pool: tenant + 1,
         gateway4: rng.oneIn(12) ? NO_ADDRESS : GATEWAY_CA4,
         gateway6: rng.oneIn(12) ? NO_ADDRESS : GATEWAY_CA6,
         nptInside: parseIp('2001:db8::'),
@@ -208,8 +214,16 @@ class GatewayWorldBuilder {
       ] as const) {
         const prefix = cas[0];
         if (prefix === undefined || !rng.oneIn(2)) continue;
-        const kind = rng.pick([SourceRuleKind.STATIC, SourceRuleKind.STATIC, SourceRuleKind.STATIC, SourceRuleKind.PLAIN, rng.below(6)]);
-        const value = { kind: kind as SourceRuleKind, pool: 1, address: parseIp(rng.oneIn(8) ? other : address) };
+        const kind = rng.pick([
+          SourceRuleKind.STATIC,
+          SourceRuleKind.STATIC,
+          SourceRuleKind.STATIC,
+          SourceRuleKind.PLAIN,
+          SourceRuleKind.POOL,
+          rng.below(6),
+        ]);
+        const pool = (rng.oneIn(8) ? 9 : tenant + 1) | (cas === cas6 ? 0x8000_0000 : 0);
+        const value = { kind: kind as SourceRuleKind, pool: pool >>> 0, address: parseIp(rng.oneIn(8) ? other : address) };
         this.#gateway.push({ op: 'put', table: 'source_rule', key: { networkId, prefix, prefixLength: 128 }, value });
       }
     }
