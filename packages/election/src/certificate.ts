@@ -32,12 +32,13 @@ export function certificateFault(
 function countVotes(config: OwnershipConfig, { ballot, votes }: OwnershipCertificate, verify: Verify): CountedVote[] | undefined {
   const roster = rosterOf(config);
   const counted: CountedVote[] = [];
-  for (const vote of votes) {
-    const voter = roster[vote.voter];
-    if (voter === undefined || voter.instance !== vote.instance) return undefined;
-    const statement = voteStatement(config.group, ballot, { id: voter.id, instance: vote.instance, settled: vote.settled });
-    if (!verify(voter.key, statement, vote.signature)) return undefined;
-    counted.push({ voter: voter.id, instance: vote.instance, settled: vote.settled });
+  for (const { voter: index, instance, signature } of votes) {
+    const voter = roster[index];
+    // Of the list before, which the reader's newer record doesn't name any more: it counts for nothing.
+    if (voter === undefined) continue;
+    if (voter.instance !== instance) return undefined;
+    if (!verify(voter.key, voteStatement(config.group, ballot, { id: voter.id, instance }), signature)) return undefined;
+    counted.push({ voter: voter.id, instance });
   }
   return counted;
 }
@@ -53,21 +54,21 @@ export interface CollectedVote extends CountedVote {
   readonly signature: Uint8Array;
 }
 
-/** The fewest votes that are still a majority, as a certificate carries them. Voters the roster lacks are left out. */
+/** The fewest votes that are still a majority, as a certificate carries them. */
 export function certifiedVotes(
   config: OwnershipConfig,
   votes: readonly CollectedVote[],
   rules: Pick<Rules, 'hasQuorum'>,
 ): readonly CertifiedVote[] {
   const roster = rosterOf(config);
-  // Settled votes first: with a majority of those, the lists before need no votes.
-  let kept = [...votes].sort((a, b) => Number(b.settled) - Number(a.settled));
-  for (let i = kept.length - 1; i >= 0; i--) {
-    const fewer = kept.filter((_, at) => at !== i);
+  let kept = votes;
+  for (let i = votes.length - 1; i >= 0; i--) {
+    const fewer = kept.filter((vote) => vote !== votes[i]);
     if (rules.hasQuorum(config, fewer)) kept = fewer;
   }
-  return kept.flatMap(({ voter, instance, settled, signature }) => {
-    const index = roster.findIndex((known) => known.id === voter && known.instance === instance);
-    return index < 0 ? [] : [{ voter: index, instance, settled, signature }];
-  });
+  return kept.map(({ voter, instance, signature }) => ({
+    voter: roster.findIndex((known) => known.id === voter && known.instance === instance),
+    instance,
+    signature,
+  }));
 }

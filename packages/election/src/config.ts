@@ -3,22 +3,22 @@ import { OWNERSHIP_LIMITS, type OwnershipConfig, type OwnershipVoter } from '@we
 /*
  * Voter lists and how one follows another.
  *
- * A vote names the configuration it was given in, and a voter that has voted in one refuses lower ones for ever. A new list takes effect only by a ballot
- * that has a majority of each list since the last that took effect AND of the new one (`hasQuorum`); voters that have seen such a certificate sign
- * "settled" into their votes from then on, and a majority of settled votes of the new list alone is enough.
+ * A vote names the configuration it was given in, and a voter that has voted in one refuses lower ones for ever. A record with a new list also names the last
+ * list that took effect (`previous`): as long as it does, a ballot in the new list needs a majority of the old list AND of the new one (`hasQuorum`). Such a
+ * certificate is what the controller waits for before it commits the record without `previous`; from there on the new list alone counts.
  *
- * Why that is safe: a ballot in the old list needs a majority of it; so does the first ballot in the new one; the voter in both gave its old vote first, since
- * afterwards it would have refused. So what the old list granted is known to somebody whose vote the new list needs.
+ * Why that is safe: a ballot in the old list needs a majority of it; so does each ballot in the new one while the old is named; the voter in both gave its old
+ * vote first, since afterwards it would have refused. So what the old list granted is known to somebody whose vote the new list needs. A third list that comes
+ * before the second took effect names the first again: all three then need the first one's majority.
  *
  * A voter is (id, instance): the instance is a number made together with its file. A voter that has lost its file has another one, so it is none of the
  * list's any more, until a new configuration names its new instance. So forgetting a promise is the same as leaving.
  */
 
-/** A vote, as far as counting goes. `settled`: the voter has seen that this configuration took effect. */
+/** A vote, as far as counting goes. */
 export interface CountedVote {
   readonly voter: string;
   readonly instance: number;
-  readonly settled: boolean;
 }
 
 function hasMajority(voters: readonly OwnershipVoter[], votes: readonly CountedVote[]): boolean {
@@ -27,14 +27,9 @@ function hasMajority(voters: readonly OwnershipVoter[], votes: readonly CountedV
   return count * 2 > voters.length;
 }
 
-/** Whether votes given in this configuration are a majority as it asks for: of its list if settled, else of its list and of each before. */
+/** Whether votes given in this configuration are a majority as it asks for: of its list and, until that took effect, of the one before. */
 export function hasQuorum(config: OwnershipConfig, votes: readonly CountedVote[]): boolean {
-  if (!hasMajority(config.voters, votes)) return false;
-  if (config.previous.every(({ voters }) => hasMajority(voters, votes))) return true;
-  return hasMajority(
-    config.voters,
-    votes.filter(({ settled }) => settled),
-  );
+  return hasMajority(config.voters, votes) && (config.previous === undefined || hasMajority(config.previous.voters, votes));
 }
 
 /** Whether a ballot of configuration `offered` may be looked at by who has accepted `accepted`. */
@@ -42,12 +37,12 @@ export function acceptsConfig(accepted: number, offered: number): boolean {
   return offered >= accepted;
 }
 
-/** The distinct voters of a configuration and of the lists before it: what the index in a certificate counts. */
+/** The distinct voters of a configuration, then of the list before it: what the index in a certificate counts. */
 export function rosterOf(config: OwnershipConfig): readonly OwnershipVoter[] {
   let roster = rosters.get(config);
   if (roster === undefined) {
     const made: OwnershipVoter[] = [];
-    for (const voter of [...config.voters, ...config.previous.flatMap(({ voters }) => voters)]) {
+    for (const voter of [...config.voters, ...(config.previous?.voters ?? [])]) {
       if (!made.some(({ id, instance, key }) => id === voter.id && instance === voter.instance && key === voter.key)) made.push(voter);
     }
     roster = made;
@@ -73,7 +68,7 @@ export function configFaults(config: OwnershipConfig): readonly string[] {
       if (!members.some((member) => member.id === id)) faults.push(`Shard ${shard} is ordered to ${id}, which is no member`);
     }
   }
-  if (previous.some((list) => list.config >= config.config)) faults.push('A list before this one has a higher configuration id');
+  if (previous !== undefined && previous.config >= config.config) faults.push('The list before this one has a higher configuration id');
   return faults;
 }
 

@@ -33,14 +33,24 @@ export class Configs {
   list(): OwnershipConfig[] {
     return [...this.#known.values()].sort((a, b) => b.config - a.config);
   }
-  /** @returns False if it was known. */
+  /** Takes the adapter's newest word on a configuration. @returns False if it is older than what is known, or contradicts it. */
   add(config: OwnershipConfig): boolean {
-    if (this.#known.has(config.config)) return false;
+    const known = this.#known.get(config.config);
+    if (known !== undefined && (config.incarnation < known.incarnation || (known.previous === undefined && config.previous !== undefined)))
+      return false;
+    if (this.contradicts(config)) return false;
     this.#known.set(config.config, config);
-    if (this.newest === undefined || config.config > this.newest.config) this.newest = config;
-    const oldest = Math.min(this.newest.config, ...this.newest.previous.map((list) => list.config));
+    if (this.newest === undefined || config.config >= this.newest.config) this.newest = config;
+    const oldest = Math.min(this.newest.config, this.newest.previous?.config ?? this.newest.config);
     for (const id of this.#known.keys()) if (id < oldest) this.#known.delete(id);
     return true;
+  }
+
+  /** True: a list that took effect is to be passed over. A store that lost writes says such things. */
+  contradicts(config: OwnershipConfig): boolean {
+    const { newest } = this;
+    if (newest === undefined || newest.previous !== undefined || config.config <= newest.config) return false;
+    return config.previous !== undefined && config.previous.config < newest.config;
   }
 }
 
@@ -112,6 +122,11 @@ export class Context {
     const key = certificateKey(certificate);
     if (this.#verified.has(key)) return true;
     const fault = certificateFault(config, certificate, this.verify, this.rules);
+    if (fault === 'no-majority' && config.previous !== undefined) {
+      // Counted by the new list alone: the record may say meanwhile that it took effect.
+      this.put({ kind: 'need-config', config: ballot.config, from });
+      return false;
+    }
     if (fault !== undefined) {
       this.alarm('certificate-refused', from, true, () => `A certificate that ${from} sent is refused (${fault}): find out who made it`);
       return false;
@@ -132,7 +147,7 @@ export function certificateKey({ ballot, votes }: OwnershipCertificate): string 
   let key = `${ballot.config} ${ballot.epoch} ${ballot.round} ${ballot.candidate} ${ballot.kind} ${ballot.providerAddress} ${ballot.leaseMs} ${ballot.shards.join()}`;
   const { consent } = ballot;
   if (consent !== undefined) key += ` ${consent.epoch} ${consent.from} ${consent.to} ${consent.shards.join()} ${hex(consent.signature)}`;
-  for (const { voter, instance, settled, signature } of votes) key += ` ${voter} ${instance} ${settled} ${hex(signature)}`;
+  for (const { voter, instance, signature } of votes) key += ` ${voter} ${instance} ${hex(signature)}`;
   return key;
 }
 function hex(bytes: Uint8Array): string {

@@ -1,7 +1,7 @@
 import type { OwnershipAnswer, OwnershipCertificate, OwnershipConfig } from '@weft/model';
 import { certificateFault } from './certificate.ts';
 import { Configs } from './context.ts';
-import { NO_EPOCH } from './epoch.ts';
+import { incarnationOf, NO_EPOCH } from './epoch.ts';
 import type { HostInput, HostOutput, Path, ShardRow } from './io.ts';
 import { voterIds } from './round.ts';
 import { isVoter, type Rules } from './rules.ts';
@@ -39,7 +39,8 @@ export class OwnershipHost {
   readonly #synced = new Set<number>();
   #nonce = 0;
   #nextAskAt: number;
-  #settled = 0;
+  /** Highest configuration of a certificate believed: lower ones can't grant any more. */
+  #accepted = 0;
   #outputs: HostOutput[] = [];
 
   /** @param rows The shard map as the kernel has it. */
@@ -71,7 +72,6 @@ export class OwnershipHost {
 
   #configured(config: OwnershipConfig, now: number): void {
     if (!this.#configs.add(config) || this.#configs.newest !== config) return;
-    if (config.previous.length === 0) this.#settled = Math.max(this.#settled, config.config);
     this.#nextAskAt = now;
   }
 
@@ -113,14 +113,18 @@ export class OwnershipHost {
       return;
     }
     const { rules, verify } = this.#components;
-    if (!rules.acceptsConfig(this.#settled, ballot.config)) return;
+    if (!rules.acceptsConfig(this.#accepted, ballot.config)) return;
     const fault = certificateFault(config, certificate, verify, rules);
+    if (fault === 'no-majority' && config.previous !== undefined) {
+      this.#outputs.push({ kind: 'need-config', config: ballot.config, from });
+      return;
+    }
     if (fault !== undefined) {
       const message = `A certificate that ${from} sent is refused (${fault}): find out who made it`;
       this.#outputs.push({ kind: 'alarm', code: 'certificate-refused', about: from, active: true, message });
       return;
     }
-    this.#settled = Math.max(this.#settled, ballot.config);
+    this.#accepted = Math.max(this.#accepted, ballot.config);
     let accepted = true;
     let highest = NO_EPOCH;
     for (const shard of ballot.shards) {
@@ -172,7 +176,8 @@ export class OwnershipHost {
   /** Whether a majority of the voters has said that nothing above `epoch` was promised. */
   #mayBelieve(shard: number, epoch: bigint): boolean {
     const { newest } = this.#configs;
-    if (newest === undefined) return false;
+    // After `recover` the voters' memory begins anew: it says nothing about what was granted before.
+    if (newest === undefined || incarnationOf(epoch) !== newest.incarnation) return false;
     const below = [...this.#answers].filter(
       ([id, answer]) =>
         !answer.abstaining &&
@@ -182,7 +187,7 @@ export class OwnershipHost {
     );
     return this.#components.rules.hasQuorum(
       newest,
-      below.map(([voter, { instance, settledConfig }]) => ({ voter, instance, settled: settledConfig >= newest.config })),
+      below.map(([voter, { instance }]) => ({ voter, instance })),
     );
   }
 }

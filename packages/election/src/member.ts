@@ -16,7 +16,6 @@ import type { ShardState } from './io.ts';
 import { Round, voterIds } from './round.ts';
 import { Survey } from './survey.ts';
 import { forwardMs } from './timing.ts';
-import type { Voter } from './voter.ts';
 
 /*
  * Candidate and owner (PaxosLease: proposer). Per shard:
@@ -69,7 +68,6 @@ const ROUNDS_KEPT = 6;
 
 export class Member {
   readonly #context: Context;
-  readonly #voter: Voter;
   readonly fence: Fence;
   readonly handover: Handover;
   readonly #startedAt: number;
@@ -84,9 +82,8 @@ export class Member {
   #unsettledSince: number | undefined;
 
   /** @param rows What stands in the packet path's map: of an earlier process in this boot. */
-  constructor(context: Context, voter: Voter, rows: readonly FenceRow[]) {
+  constructor(context: Context, rows: readonly FenceRow[]) {
     this.#context = context;
-    this.#voter = voter;
     this.#startedAt = context.now;
     this.fence = new Fence(rows);
     this.handover = new Handover(context, this);
@@ -233,7 +230,6 @@ export class Member {
     }
     if (attempt === undefined || attempt.phase !== 'asking' || answer.nonce !== attempt.survey.nonce) return;
     attempt.survey.answers.set(from, answer);
-    if (from !== this.#context.self) this.#voter.inform(from, answer.settledConfig, attempt.shards);
     const config = attempt.survey.winnable(this.#context, attempt.shards);
     if (config === undefined) return;
     const heard = attempt.survey.heard;
@@ -335,7 +331,6 @@ export class Member {
     const term = this.#terms.find(({ rounds }) => rounds.some((round) => round.matches(refusal)));
     if (term === undefined) return;
     this.hear(refusal.promised);
-    if (refusal.reason === 'previous-unsettled') this.#voter.inform(from, 0, term.shards);
     if (refusal.reason === 'stale-config') {
       this.#need(refusal.acceptedConfig, from);
       // Somebody has voted in the newer one already, so there is nothing to be careful about any more.
@@ -449,13 +444,8 @@ export class Member {
       term.deadline = deadline;
       this.#open(term);
     }
-    const known = term.delivery?.certificate;
-    const settles =
-      known !== undefined &&
-      known.ballot.config === round.config.config &&
-      !known.votes.every(({ settled }) => settled) &&
-      round.settled(this.#context);
-    if (known === undefined || known.ballot.config < round.config.config || settles) this.#certify(term, round);
+    const known = term.delivery?.certificate.ballot;
+    if (known === undefined || known.config < round.config.config) this.#certify(term, round);
   }
 
   #open(term: Term): void {
@@ -581,17 +571,17 @@ export class Member {
 
   /** Conditions that an operator should know. */
   #watch(now: number): void {
-    const { configs, durable, timing } = this.#context;
+    const { configs, timing } = this.#context;
     const { newest } = configs;
     if (newest === undefined) return;
-    const settled = newest.previous.length === 0 || durable.state.settled >= newest.config;
+    const settled = newest.previous === undefined;
     this.#unsettledSince = settled ? undefined : (this.#unsettledSince ?? now);
     this.#context.alarm(
       'configuration-unsettled',
       '',
       !settled && now - this.#unsettledSince! >= timing.unsettledAlarmMs,
       () =>
-        `Configuration ${newest.config} has not taken effect: too few of its voters, or of those before, follow. The one before goes on`,
+        `Configuration ${newest.config} has not taken effect: too few of its voters, or of those before, follow, or no controller has recorded that they do. Until then majorities of both are needed`,
     );
     for (const { shard } of newest.shards) {
       const about = String(shard);

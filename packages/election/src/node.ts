@@ -43,7 +43,6 @@ export class OwnershipNode {
       instance: components.random(),
       bootId: init.bootId,
       accepted: 0,
-      settled: 0,
       proposed: 0n,
       promises: [],
       certificates: [],
@@ -54,7 +53,7 @@ export class OwnershipNode {
     );
     this.#lastTick = init.now;
     this.voter = new Voter(this.#context, init.bootId, init.file !== undefined);
-    this.member = new Member(this.#context, this.voter, init.rows);
+    this.member = new Member(this.#context, init.rows);
     this.slices = new Slices(this.#context);
   }
 
@@ -64,10 +63,6 @@ export class OwnershipNode {
   }
   get config(): OwnershipConfig | undefined {
     return this.#context.configs.newest;
-  }
-  /** Highest configuration this node knows to have taken effect: the controller names it, and those after it, as `previous` of the next. */
-  get settled(): number {
-    return this.#context.durable.state.settled;
   }
   stateOf(shard: number): ShardState {
     return this.member.stateOf(shard);
@@ -189,7 +184,7 @@ export class OwnershipNode {
     const context = this.#context;
     const { timing, now, observer } = context;
     // Probes and their answers of before a gap say nothing: this process did not listen.
-    if (now - this.#lastTick > timing.probeMs + 2 * timing.unansweredMs) observer.paused();
+    if (now - this.#lastTick > timing.answeringMs) observer.paused();
     this.#lastTick = now;
     const config = context.configs.newest;
     for (const { id } of config?.members ?? []) if (id !== context.self) context.put({ kind: 'probe', peer: id, nonce: context.nonce() });
@@ -201,9 +196,14 @@ export class OwnershipNode {
     const context = this.#context;
     const newest = context.configs.newest;
     if (newest !== undefined && config.group !== newest.group) return;
+    context.alarm(
+      'configuration-missing',
+      'contradiction',
+      context.configs.contradicts(config),
+      () =>
+        `Configuration ${config.config} passes over one that took effect: the store has lost writes. It is not used; see what NATS has lost`,
+    );
     if (!context.configs.add(config) || context.configs.newest !== config) return;
-    // A first list, or one that `weft gateway recover` made: there is none before it that it could have to wait for.
-    if (config.previous.length === 0 && config.config > context.durable.state.settled) context.durable.change({ settled: config.config });
     context.alarm('configuration-missing', '', false, () => '');
     const named = config.voters.find(({ id }) => id === context.self);
     context.alarm(

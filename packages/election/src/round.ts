@@ -27,14 +27,14 @@ export class Round {
     return this.ballot.round === round && this.ballot.epoch === epoch && this.ballot.config === config;
   }
 
-  /** Adds a vote whose signature holds. A second one of the same voter replaces the first: it may have seen meanwhile that the list took effect. */
+  /** Adds a vote whose signature holds. */
   vote(context: Context, from: string, vote: OwnershipVote): void {
     const voter = rosterOf(this.config).find(({ id, instance }) => id === from && instance === vote.instance);
     if (voter === undefined) return;
-    const standing = { id: from, instance: vote.instance, settled: vote.settled };
-    if (from !== context.self && !context.verify(voter.key, voteStatement(this.config.group, this.ballot, standing), vote.signature))
-      return;
-    this.votes.set(from, { voter: from, instance: vote.instance, settled: vote.settled, signature: vote.signature });
+    const { instance, signature } = vote;
+    const statement = voteStatement(this.config.group, this.ballot, { id: from, instance });
+    if (from !== context.self && !context.verify(voter.key, statement, signature)) return;
+    this.votes.set(from, { voter: from, instance, signature });
   }
 
   won(context: Context): boolean {
@@ -46,14 +46,8 @@ export class Round {
     const possible = rosterOf(this.config).filter(({ id }) => !this.refused.has(id) || this.votes.has(id));
     return !context.rules.hasQuorum(
       this.config,
-      possible.map(({ id, instance }) => ({ voter: id, instance, settled: true })),
+      possible.map(({ id, instance }) => ({ voter: id, instance })),
     );
-  }
-
-  /** True if a majority of the new list alone has said that it took effect. */
-  settled(context: Context): boolean {
-    const settled = [...this.votes.values()].filter((vote) => vote.settled);
-    return context.rules.hasQuorum({ ...this.config, previous: [] }, settled);
   }
 
   certificate(context: Context): { readonly ballot: OwnershipBallot; readonly votes: ReturnType<typeof certifiedVotes> } {
@@ -61,7 +55,7 @@ export class Round {
   }
 }
 
-/** Each host id among the voters of a configuration and of the lists before it, once. */
+/** Each host id among the voters of a configuration and of the list before it, once. */
 export function voterIds(config: OwnershipConfig): readonly string[] {
   return [...new Set(rosterOf(config).map(({ id }) => id))];
 }

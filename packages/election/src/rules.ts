@@ -1,5 +1,5 @@
 import type { GrantKind, OwnershipConfig, OwnershipConsent, RefusalReason } from '@weft/model';
-import { acceptsConfig, type CountedVote, hasQuorum } from './config.ts';
+import { acceptsConfig, type CountedVote, hasQuorum, rosterOf } from './config.ts';
 import { chooseEpoch, incarnationOf } from './epoch.ts';
 import { isOpen } from './fence.ts';
 
@@ -34,7 +34,6 @@ export interface VoterView {
   readonly instance: number;
   readonly abstaining: boolean;
   readonly accepted: number;
-  readonly settled: number;
   config(id: number): OwnershipConfig | undefined;
   promised(shard: number): Promised | undefined;
   lease(shard: number): Lease | undefined;
@@ -77,7 +76,6 @@ export function judge(view: VoterView, ballot: BallotRequest, rules: Pick<Rules,
   if (config === undefined) return refuse('unknown-config');
   if (!isVoter(config, view.self, view.instance)) return refuse('not-a-voter');
   if (view.abstaining) return refuse('abstaining');
-  if (previousUnsettled(config, view.self, view.instance, view.settled)) return refuse('previous-unsettled');
   const member = config.members.find(({ id }) => id === ballot.candidate);
   if (member === undefined || member.providerAddress !== ballot.providerAddress) return refuse('not-a-member');
   if (incarnationOf(ballot.epoch) !== config.incarnation) return refuse('wrong-incarnation');
@@ -119,18 +117,9 @@ export function remaining(view: Pick<VoterView, 'now' | 'lease'>, shard: number)
   return Math.max(0, Math.ceil((view.lease(shard)?.until ?? 0) - view.now));
 }
 
-/** A voter is known by its id and its memory. Voters of the lists before still count until the new list has taken effect. */
+/** A voter is known by its id and its memory. Voters of the list before still count until the new one has taken effect. */
 export function isVoter(config: OwnershipConfig, id: string, instance: number): boolean {
-  return [config, ...config.previous].some(({ voters }) => voters.some((voter) => voter.id === id && voter.instance === instance));
-}
-
-/**
- * A voter of an earlier list votes in a new one only if it knows that one of the lists the new one names as before took effect: else votes of a list between,
- * which the new one doesn't count, could stand against it. A voter that is only in the new list adds to no earlier majority, and need not know.
- */
-export function previousUnsettled(config: OwnershipConfig, id: string, instance: number, settled: number): boolean {
-  const before = config.previous.filter(({ voters }) => voters.some((voter) => voter.id === id && voter.instance === instance));
-  return before.length > 0 && !config.previous.some((list) => list.config <= settled);
+  return rosterOf(config).some((voter) => voter.id === id && voter.instance === instance);
 }
 
 function refuse(reason: RefusalReason, shard = 0, remainingMs = 0): Verdict {

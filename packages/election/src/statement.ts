@@ -57,7 +57,7 @@ class Writer {
 export function voteStatement(
   group: string,
   ballot: OwnershipBallot,
-  voter: { readonly id: string; readonly instance: number; readonly settled: boolean },
+  voter: { readonly id: string; readonly instance: number },
 ): Uint8Array {
   const { consent } = ballot;
   return new Writer()
@@ -75,7 +75,6 @@ export function voteStatement(
     .text(consent?.from ?? '')
     .text(voter.id)
     .u64(voter.instance)
-    .u32(voter.settled ? 1 : 0)
     .done();
 }
 

@@ -1,6 +1,6 @@
 import type { OwnershipAnswer, OwnershipConfig } from '@weft/model';
 import type { Context } from './context.ts';
-import { isVoter, previousUnsettled, type Rules } from './rules.ts';
+import { isVoter, type Rules } from './rules.ts';
 
 /** Answers to one question, as far as they have come in. */
 export class Survey {
@@ -37,7 +37,7 @@ export class Survey {
     const willing = [...this.answers].filter(([id, answer]) => wouldVote(context.rules, config, id, answer, shards));
     return context.rules.hasQuorum(
       config,
-      willing.map(([voter, { instance, settledConfig }]) => ({ voter, instance, settled: settledConfig >= config.config })),
+      willing.map(([voter, { instance }]) => ({ voter, instance })),
     );
   }
 
@@ -68,7 +68,6 @@ function wouldVote(
     rules.acceptsConfig(answer.acceptedConfig, config.config) &&
     answer.knownConfig >= config.config &&
     isVoter(config, id, answer.instance) &&
-    !previousUnsettled(config, id, answer.instance, answer.settledConfig) &&
     shards.every((shard) => answer.shards.some((given) => given.shard === shard && given.refusal === undefined))
   );
 }

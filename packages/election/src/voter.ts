@@ -15,8 +15,6 @@ import { voteStatement } from './statement.ts';
  *
  * Promises (epoch, candidate) are in the file; leases in memory. It remembers the highest certificate per shard for hosts and members that ask.
  */
-const NO_CONFIG = 0;
-
 export class Voter implements VoterView {
   readonly #context: Context;
   readonly #promises = new Map<number, Promised & { readonly version: number }>();
@@ -62,9 +60,6 @@ export class Voter implements VoterView {
   }
   get accepted(): number {
     return this.#context.durable.state.accepted;
-  }
-  get settled(): number {
-    return this.#context.durable.state.settled;
   }
   config(id: number): ReturnType<Context['configs']['get']> {
     return this.#context.configs.get(id);
@@ -140,7 +135,7 @@ export class Voter implements VoterView {
       return;
     const config = this.config(ballot.config);
     if (config === undefined) return;
-    const standing = { id: this.self, instance: this.instance, settled: this.settled >= ballot.config };
+    const standing = { id: this.self, instance: this.instance };
     context.send(ballot.candidate, {
       kind: 'vote',
       value: {
@@ -148,7 +143,6 @@ export class Voter implements VoterView {
         epoch: ballot.epoch,
         round: ballot.round,
         instance: standing.instance,
-        settled: standing.settled,
         signature: context.signer.sign(voteStatement(config.group, ballot, standing)),
         certified: ballot.shards.reduce((low, shard) => min(low, this.#certificates.get(shard)?.ballot.epoch ?? NO_EPOCH), ballot.epoch),
       },
@@ -172,7 +166,6 @@ export class Voter implements VoterView {
         nonce: ask.nonce,
         knownConfig: config.config,
         acceptedConfig: this.accepted,
-        settledConfig: this.settled,
         instance: this.instance,
         abstaining: this.abstaining,
         shards: ask.shards.map((shard) => ({
@@ -186,13 +179,8 @@ export class Voter implements VoterView {
       },
     });
     if (from === this.self) return;
-    this.inform(from, NO_CONFIG, ask.shards);
-  }
-
-  /** Sends what certificates this voter has of configurations above `settled`: who lacks them can't vote in newer ones, or doesn't know the owner. */
-  inform(to: string, settled: number, shards: readonly number[]): void {
-    for (const certificate of new Set(shards.flatMap((shard) => this.#certificates.get(shard) ?? []))) {
-      if (certificate.ballot.config > settled) this.#context.send(to, { kind: 'certificate', value: certificate });
+    for (const certificate of new Set(ask.shards.flatMap((shard) => this.#certificates.get(shard) ?? []))) {
+      if (certificate.ballot.candidate !== from) context.send(from, { kind: 'certificate', value: certificate });
     }
   }
 
@@ -207,15 +195,14 @@ export class Voter implements VoterView {
   certified(certificate: OwnershipCertificate): void {
     const { ballot } = certificate;
     const { durable, timing } = this.#context;
-    if (ballot.config > this.settled) {
-      this.#acceptedVersion = durable.change({ settled: ballot.config, accepted: Math.max(this.accepted, ballot.config) });
-    }
+    // A majority of the list before has voted in this configuration, so nothing of a lower one can be granted any more.
+    if (ballot.config > this.accepted) this.#acceptedVersion = durable.change({ accepted: ballot.config });
     const above: number[] = [];
     let kept = false;
     for (const shard of ballot.shards) {
       const known = this.#certificates.get(shard)?.ballot;
       if (known !== undefined && ballot.epoch > known.epoch && ballot.candidate !== known.candidate) this.#moved(shard);
-      if (known === undefined || ballot.epoch > known.epoch || (ballot.epoch === known.epoch && newer(ballot, known))) {
+      if (known === undefined || ballot.epoch > known.epoch || (ballot.epoch === known.epoch && ballot.config > known.config)) {
         this.#certificates.set(shard, certificate);
         kept = true;
       }
@@ -235,10 +222,6 @@ export class Voter implements VoterView {
   }
 }
 
-/** Of two certificates of one epoch: the later configuration's, then the later made, as its votes may say that the configuration took effect. */
-function newer(a: OwnershipBallot, b: OwnershipBallot): boolean {
-  return a.config > b.config || (a.config === b.config && a.kind === 'renewal' && a.round !== b.round);
-}
 function max(a: bigint, b: bigint): bigint {
   return a > b ? a : b;
 }

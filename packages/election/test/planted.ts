@@ -15,7 +15,6 @@ export const PLANTED: Readonly<Record<string, Rules>> = {
           instance: view.instance,
           abstaining: view.abstaining,
           accepted: view.accepted,
-          settled: view.settled,
           config: (id) => view.config(id),
           promised: (shard) => other(view.promised(shard), ballot.epoch),
           lease: (shard) => other(view.lease(shard), ballot.epoch),
@@ -44,7 +43,7 @@ export const PLANTED: Readonly<Record<string, Rules>> = {
   'a stale voter list is accepted: votes of any configuration are given and believed': { ...RULES, acceptsConfig: () => true },
   'the witness is swapped during an election: a new list counts at once, without the old one': {
     ...RULES,
-    hasQuorum: (config, votes) => hasQuorum({ ...config, previous: [] }, votes),
+    hasQuorum: (config, votes) => hasQuorum({ ...config, previous: undefined }, votes),
   },
 };
 

@@ -90,7 +90,6 @@ const answerCodec: Message<O.OwnershipAnswer> = message('OwnershipAnswer', pb.Ow
   nonce: u64,
   knownConfig: u32,
   acceptedConfig: u32,
-  settledConfig: u32,
   instance: u64,
   abstaining: bool,
   shards: atMost(shardAnswerCodec, LIMITS.shards),
@@ -111,7 +110,6 @@ const voteCodec: Message<O.OwnershipVote> = message('OwnershipVote', pb.Ownershi
   epoch,
   round: u64,
   instance: u64,
-  settled: bool,
   signature,
   certified: u64big,
 });
@@ -128,7 +126,6 @@ const refusalCodec: Message<O.OwnershipRefusal> = message('OwnershipRefusal', pb
 const certifiedVoteCodec: Message<O.CertifiedVote> = message('CertifiedVote', pb.CertifiedVote, {
   voter: u32,
   instance: u64,
-  settled: bool,
   signature,
 });
 export const ownershipCertificateCodec: Message<O.OwnershipCertificate> = message('OwnershipCertificate', pb.OwnershipCertificate, {
@@ -182,7 +179,7 @@ export const ownershipConfigCodec: Message<O.OwnershipConfig> = message('Ownersh
   config: checked(u32, (value) => (value >= 1 ? undefined : 'must be 1 or more')),
   incarnation: checked(u32, (value) => (value >= 1 ? undefined : 'must be 1 or more')),
   voters,
-  previous: atMost(voterListCodec, LIMITS.previousLists),
+  previous: optional(voterListCodec),
   members: atMost(memberCodec, LIMITS.members),
   shards: list(shardCodec),
 });
@@ -203,7 +200,6 @@ export const ownershipFileCodec: Message<O.OwnershipFile> = message('OwnershipFi
   instance: checked(u64, (value) => (value >= 1 ? undefined : 'must be 1 or more')),
   bootId: checked(text, (value) => (value.length >= 1 && value.length <= 64 ? undefined : 'must have 1 to 64 letters')),
   accepted: u32,
-  settled: u32,
   proposed: u64big,
   promises: list(promiseCodec),
   certificates: list(ownershipCertificateCodec),

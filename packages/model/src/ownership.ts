@@ -5,9 +5,9 @@
 
 /**
  * The bounds that keep a message, in its envelope, within 1,400 bytes: what one UDP datagram carries over any underlay. `shards` in one ballot (a member with
- * more holds several), `votes` in a certificate: a majority of three lists of five that have nobody in common.
+ * more holds several), `votes` in a certificate: majorities of two lists of seven that have nobody in common, and one to spare.
  */
-export const OWNERSHIP_LIMITS = { shards: 16, votes: 9, voters: 5, previousLists: 2, members: 16, shardId: 0xffff } as const;
+export const OWNERSHIP_LIMITS = { shards: 16, votes: 9, voters: 7, members: 16, shardId: 0xffff } as const;
 
 export type GrantKind = 'takeover' | 'handover' | 'renewal';
 
@@ -22,7 +22,6 @@ export const REFUSAL_REASONS = [
   'lease-standing',
   'candidate-silent',
   'damped',
-  'previous-unsettled',
   'consent',
 ] as const;
 export type RefusalReason = (typeof REFUSAL_REASONS)[number];
@@ -55,7 +54,8 @@ export interface OwnershipConfig {
   readonly config: number;
   readonly incarnation: number;
   readonly voters: readonly OwnershipVoter[];
-  readonly previous: readonly OwnershipVoterList[];
+  /** The last list that took effect, until the record says that this one has. Undefined: it has. */
+  readonly previous: OwnershipVoterList | undefined;
   readonly members: readonly OwnershipMember[];
   readonly shards: readonly OwnershipShard[];
 }
@@ -90,7 +90,6 @@ export interface OwnershipAnswer {
   readonly nonce: number;
   readonly knownConfig: number;
   readonly acceptedConfig: number;
-  readonly settledConfig: number;
   readonly instance: number;
   readonly abstaining: boolean;
   readonly shards: readonly OwnershipShardAnswer[];
@@ -113,7 +112,6 @@ export interface OwnershipVote {
   readonly epoch: bigint;
   readonly round: number;
   readonly instance: number;
-  readonly settled: boolean;
   readonly signature: Uint8Array;
   readonly certified: bigint;
 }
@@ -132,7 +130,6 @@ export interface OwnershipRefusal {
 export interface CertifiedVote {
   readonly voter: number;
   readonly instance: number;
-  readonly settled: boolean;
   readonly signature: Uint8Array;
 }
 
@@ -174,12 +171,10 @@ export interface OwnershipFile {
   readonly bootId: string;
   /** Highest configuration voted in; lower ones are refused. */
   readonly accepted: number;
-  /** Highest configuration known to have taken effect. */
-  readonly settled: number;
   /** Highest epoch this node ever asked votes for. */
   readonly proposed: bigint;
   readonly promises: readonly OwnershipPromise[];
-  /** The highest certificate of each shard: for hosts that have booted, and to show others that a configuration took effect. Nothing waits for these. */
+  /** The highest certificate of each shard: for hosts that have booted, and for members that start. Nothing waits for these. */
   readonly certificates: readonly OwnershipCertificate[];
   readonly slices: readonly OwnershipSliceNote[];
 }

@@ -44,7 +44,7 @@ const ballot: fc.Arbitrary<OwnershipBallot> = fc.record({
 });
 const certificate = fc.record({
   ballot,
-  votes: fc.array(fc.record({ voter: u32, instance: bits, settled: fc.boolean(), signature }), { maxLength: OWNERSHIP_LIMITS.votes }),
+  votes: fc.array(fc.record({ voter: u32, instance: bits, signature }), { maxLength: OWNERSHIP_LIMITS.votes }),
 });
 const reason = fc.constantFrom(...REFUSAL_REASONS);
 const body: fc.Arbitrary<OwnershipBody> = fc.oneof(
@@ -56,7 +56,6 @@ const body: fc.Arbitrary<OwnershipBody> = fc.oneof(
       nonce: bits,
       knownConfig: u32,
       acceptedConfig: u32,
-      settledConfig: u32,
       instance: bits,
       abstaining: fc.boolean(),
       shards: fc.array(
@@ -74,7 +73,7 @@ const body: fc.Arbitrary<OwnershipBody> = fc.oneof(
     .map((value) => ({ kind: 'answer', value }) as const),
   ballot.map((value) => ({ kind: 'ballot', value }) as const),
   fc
-    .record({ config: u32, epoch, round: bits, instance: bits, settled: fc.boolean(), signature, certified: anyU64 })
+    .record({ config: u32, epoch, round: bits, instance: bits, signature, certified: anyU64 })
     .map((value) => ({ kind: 'vote', value }) as const),
   fc
     .record({ config: u32, epoch, round: bits, reason, shard: u16, promised: anyU64, remainingMs: u32, acceptedConfig: u32 })
@@ -99,7 +98,7 @@ const config: fc.Arbitrary<OwnershipConfig> = fc.record({
   config: fc.integer({ min: 1, max: 0xffff_ffff }),
   incarnation: fc.integer({ min: 1, max: 0xffff_ffff }),
   voters,
-  previous: fc.array(fc.record({ config: u32, voters }), { maxLength: OWNERSHIP_LIMITS.previousLists }),
+  previous: fc.option(fc.record({ config: u32, voters }), { nil: undefined }),
   members: fc.array(fc.record({ id, key: fc.constant('N'.padEnd(56, 'A')), providerAddress: address }), { maxLength: 4 }),
   shards: fc.array(fc.record({ shard: u16, order: fc.array(id, { maxLength: 4 }) }), { maxLength: 4 }),
 });
@@ -107,7 +106,6 @@ const file: fc.Arbitrary<OwnershipFile> = fc.record({
   instance: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
   bootId: fc.uuid(),
   accepted: u32,
-  settled: u32,
   proposed: anyU64,
   promises: fc.array(fc.record({ shard: u16, epoch, candidate: id }), { maxLength: 4 }),
   certificates: fc.array(certificate, { maxLength: 2 }),
@@ -219,7 +217,7 @@ describe('ownership messages', () => {
         votes: Array.from({ length: votes }, (_, voter) => ({
           voter,
           instance: Number.MAX_SAFE_INTEGER,
-          settled: false,
+
           signature: dropped,
         })),
       },
@@ -230,7 +228,6 @@ describe('ownership messages', () => {
         nonce: Number.MAX_SAFE_INTEGER,
         knownConfig: 0xffff_ffff,
         acceptedConfig: 0xffff_ffff,
-        settledConfig: 0xffff_ffff,
         instance: Number.MAX_SAFE_INTEGER,
         abstaining: true,
         shards: all

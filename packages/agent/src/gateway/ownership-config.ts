@@ -20,13 +20,11 @@ export function ownershipConfig(assignment: Assignment, keyOf: (hostId: string) 
     voters,
     previous:
       assignment.previousVoters === undefined
-        ? []
-        : [
-            {
-              config: assignment.previousVoters.configId,
-              voters: assignment.previousVoters.voters.map(({ hostId, publicKey, instance }) => ({ id: hostId, key: publicKey, instance })),
-            },
-          ],
+        ? undefined
+        : {
+            config: assignment.previousVoters.configId,
+            voters: assignment.previousVoters.voters.map(({ hostId, publicKey, instance }) => ({ id: hostId, key: publicKey, instance })),
+          },
     members,
     shards: assignment.shards.map(({ id, order }) => ({
       shard: id,

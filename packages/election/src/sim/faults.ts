@@ -27,10 +27,10 @@ function cutFor(world: World, keys: readonly string[], ms: number): void {
 }
 
 /** The machines fall into two parts; often, when the parts mend, they fall into others at once, and somebody has restarted meanwhile. */
-function split(world: World): void {
+function split(world: World, together: readonly string[] = []): void {
   const { random } = world;
   const machines = [...world.machines.values()];
-  const here = machines.filter(() => random.chance(0.5));
+  const here = machines.filter(({ id }) => (together.length === 0 ? random.chance(0.5) : together.includes(id)));
   const there = machines.filter((machine) => !here.includes(machine));
   const keys = here.flatMap((a) => there.flatMap((b) => [link(a, b), link(b, a), `external ${link(a, b)}`, `external ${link(b, a)}`]));
   // NATS is on one side, and so is the controller.
@@ -106,7 +106,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     world.trace(() => `FAULT ${machine.id} isolated${all ? ' from NATS too' : ' on the underlay'}`);
     cutFor(world, keys, aWhile(world));
   },
-  split,
+  split: (world) => split(world),
   nats(world) {
     const all = world.random.chance(0.5);
     world.trace(() => `FAULT NATS ${all ? 'is down' : 'loses one client'}`);
@@ -162,6 +162,11 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     if (witnesses.length === 0 || spare.length === 0) return;
     const out = random.pick(witnesses);
     world.changeVoters(current.map((id) => (id === out ? random.pick(spare) : id)));
+    // The hardest moment: the new list is half known, and the old witness is left alone with one member.
+    if (!random.chance(0.5)) return;
+    world.after(random.between(0, 1_500), () => {
+      if (!world.calm) split(world, [out, random.pick(init.members), ...(random.chance(0.5) ? ['h1'] : [])]);
+    });
   },
   hostReboot(world) {
     const machine = world.random.pick(world.hosts);

@@ -52,7 +52,11 @@ export interface WorldInit {
   /** Ids of the first voters. */
   readonly voters: readonly string[];
   readonly shards: readonly number[];
+  /** How often the state does not get to the next owner. */
+  readonly syncLoss?: number;
   readonly trace?: (line: string) => void;
+  /** Sees what each machine puts out. */
+  readonly onOutput?: (machine: string, output: Output | HostOutput) => void;
 }
 
 /** How messages travel at the moment. */
@@ -77,7 +81,6 @@ export class World {
   readonly cuts: Map<string, number> = new Map();
   readonly configs: OwnershipConfig[] = [];
   slices: SliceRecord[] = [];
-  settledConfig = 1;
   /** No write gets through before this: JetStream elects a leader. */
   storeBlockedUntil = 0;
   /** Faults are over. */
@@ -95,7 +98,7 @@ export class World {
     for (const id of init.hosts) this.#add(id, 'host');
     this.slices = init.members.map((holder, i) => ({ slice: i + 1, holder, generation: 1 }));
     for (const machine of this.machines.values()) this.boot(machine);
-    this.configs.push(this.makeConfig(1, 1, init.voters, []));
+    this.configs.push(this.makeConfig(1, 1, init.voters, undefined));
     for (const machine of this.machines.values()) this.giveConfigs(machine);
     this.#every(500, () => this.check());
     this.#every(1_000, () => this.#controller());
@@ -272,8 +275,10 @@ export class World {
     machine.inbox = [];
     // What has piled up comes in any order, timers before messages or after.
     if (this.random.chance(0.5)) this.step(machine, { kind: 'tick' });
-    if (this.random.chance(0.3)) inbox.reverse();
-    for (const input of inbox) this.step(machine, input);
+    // What came over the network in any order; what the machine itself said in its own.
+    const network = inbox.filter(fromNetwork);
+    if (this.random.chance(0.3)) network.reverse();
+    for (const input of [...inbox.filter((one) => !fromNetwork(one)), ...network]) this.step(machine, input);
   }
 
   // Steps.
@@ -282,7 +287,7 @@ export class World {
   give(machine: Machine, input: Input | HostInput): void {
     if (machine.node === undefined && machine.host === undefined) return;
     if (machine.stopped || machine.frozen) {
-      if (machine.inbox.length < 300) machine.inbox.push(input);
+      if (machine.inbox.length < 300 || !fromNetwork(input)) machine.inbox.push(input);
     } else this.step(machine, input);
   }
 
@@ -293,6 +298,7 @@ export class World {
   }
 
   #carryOut(machine: Machine, output: Output): void {
+    this.init.onOutput?.(machine.id, output);
     switch (output.kind) {
       case 'send':
         this.#send(machine, output);
@@ -319,13 +325,13 @@ export class World {
         this.trace(
           () => `${machine.id} GRANTED ${ballot.kind} ${epochText(ballot.epoch)} shards ${ballot.shards.join()} config ${ballot.config}`,
         );
-        if (ballot.config > this.settledConfig) this.settledConfig = ballot.config;
+        this.#storeWrite(() => this.#settle(ballot.config));
         if (this.checker.granted(output.certificate, machine.life)) this.#replace(ballot);
         break;
       }
       case 'handover':
         this.trace(() => `${machine.id} hand-over ${output.step} ${output.shards.join()} to ${output.to}`);
-        if (output.step === 'sync' && this.random.chance(0.9)) {
+        if (output.step === 'sync' && !this.random.chance(this.init.syncLoss ?? 0.1)) {
           this.after(this.random.between(1, 300), () => this.give(machine, { kind: 'synced', shards: output.shards }));
         }
         break;
@@ -352,6 +358,7 @@ export class World {
   }
 
   #obey(machine: Machine, output: HostOutput): void {
+    this.init.onOutput?.(machine.id, output);
     if (output.kind === 'send') this.#send(machine, output);
     else if (output.kind === 'shard') {
       this.trace(() => `${machine.id} obeys ${output.row.owner} ${epochText(output.row.epoch)} for shard ${output.row.shard}`);
@@ -520,34 +527,32 @@ export class World {
     };
   }
 
-  /** Publishes a new voter list, as the controller does: it names every list since the last that any agent reports as having taken effect. */
-  changeVoters(voters: readonly string[]): boolean {
-    const reported = Math.max(1, ...this.#gateways.map(({ node }) => node?.settled ?? 0));
-    const previous = this.configs.filter(({ config, incarnation }) => config >= reported && incarnation === this.newestConfig.incarnation);
-    if (previous.length > 2) return false;
-    const { config, incarnation } = this.newestConfig;
-    const next = this.makeConfig(
-      config + 1,
-      incarnation,
-      voters,
-      previous.map((list) => ({ config: list.config, voters: list.voters })),
-    );
-    if (next.voters.some(({ instance }) => instance === 0)) return false;
+  /** Commits a new voter list, as the controller does: it names the last one that took effect. */
+  changeVoters(voters: readonly string[]): void {
+    const { config, incarnation, previous, voters: current } = this.newestConfig;
+    const next = this.makeConfig(config + 1, incarnation, voters, previous ?? { config, voters: current });
+    if (next.voters.some(({ instance }) => instance === 0)) return;
     this.configs.push(next);
-    this.trace(
-      () => `controller: configuration ${next.config}, voters ${voters.join()}, after ${previous.map((list) => list.config).join()}`,
-    );
-    return true;
+    this.trace(() => `controller: configuration ${next.config}, voters ${voters.join()}, after ${next.previous!.config}`);
+  }
+
+  /** A grant in the new list was recorded: majorities of both have accepted it. */
+  #settle(config: number): void {
+    const { newestConfig } = this;
+    if (newestConfig.config !== config || newestConfig.previous === undefined) return;
+    this.configs.push({ ...newestConfig, previous: undefined });
+    this.trace(() => `controller: configuration ${config} took effect`);
   }
 
   /** Where a voter has lost its file, a new list names its new memory; where a majority has, the operator recovers. */
   #controller(): void {
     if (this.now >= this.storeBlockedUntil && !this.cuts.has('nats')) {
-      const { voters, config, incarnation } = this.newestConfig;
+      const { voters, config, incarnation, previous } = this.newestConfig;
       const ids = voters.map(({ id }) => id);
-      if (this.#needsRecovery()) {
-        this.configs.push(this.makeConfig(config + 1, incarnation + 1, ids, []));
-        this.settledConfig = config + 1;
+      // All that can go on needs a majority of the last list that took effect.
+      const inForce = previous?.voters ?? voters;
+      if (2 * inForce.filter((voter) => !this.#forgotten(voter)).length <= inForce.length) {
+        this.configs.push(this.makeConfig(config + 1, incarnation + 1, ids, undefined));
         this.trace(() => `operator: weft gateway recover, incarnation ${incarnation + 1}, configuration ${config + 1}`);
       } else if (voters.some((voter) => this.#forgotten(voter))) this.changeVoters(ids);
     }
@@ -558,18 +563,6 @@ export class World {
     }
   }
 
-  /**
-   * The operator's judgement: no majority of the list in force remembers, so nothing of it can go on. In calm weather, when everybody hears of the recovery at
-   * once, also lists that agents still ask for: one that was to follow, or one before, where those who saw the next take effect have forgotten it.
-   */
-  #needsRecovery(): boolean {
-    const asked = this.calm
-      ? Math.min(this.settledConfig, Math.max(1, ...this.#gateways.map(({ node }) => node?.settled ?? 0)))
-      : this.settledConfig;
-    const inForce = this.configs.filter(({ config }) => config === this.settledConfig || (this.calm && config >= asked));
-    return inForce.some(({ voters }) => 2 * voters.filter((voter) => !this.#forgotten(voter)).length <= voters.length);
-  }
-
   #forgotten({ id, instance }: OwnershipVoter): boolean {
     return this.machine(id).instance !== instance;
   }
@@ -578,7 +571,11 @@ export class World {
     if (machine.stopped || machine.frozen) return;
     const newest = this.configs.length === 0 ? undefined : this.newestConfig;
     if (newest === undefined || machine.node?.config === newest) return;
-    const oldest = Math.min(newest.config, ...newest.previous.map(({ config }) => config));
+    const oldest = newest.previous?.config ?? newest.config;
     for (const config of this.configs) if (config.config >= oldest) this.give(machine, { kind: 'config', config });
   }
+}
+
+function fromNetwork({ kind }: Input | HostInput): boolean {
+  return kind === 'message' || kind === 'probe-answered';
 }

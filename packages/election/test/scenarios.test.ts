@@ -1,0 +1,317 @@
+import { describe, expect, it } from 'vitest';
+import { type Alarm, boundD, forwardMs, type Input, type Output, RULES, TIMING } from '../src/index.ts';
+import { type Machine, World, type WorldInit } from '../src/sim/index.ts';
+
+// What an operator would try: one fault at a time, with the real timers.
+
+interface Story {
+  readonly world: World;
+  readonly outputs: Map<string, Output[]>;
+}
+
+function begin(seed = 1, init: Partial<WorldInit> = {}): Story {
+  const outputs = new Map<string, Output[]>();
+  const world = new World({
+    seed,
+    timing: TIMING,
+    rules: RULES,
+    members: ['a', 'b'],
+    witnesses: ['w'],
+    hosts: ['h1', 'h2'],
+    voters: ['a', 'b', 'w'],
+    shards: [1],
+    syncLoss: 0,
+    ...init,
+    onOutput: (id, output) => {
+      const list = outputs.get(id) ?? [];
+      list.push(output as Output);
+      outputs.set(id, list);
+    },
+  });
+  world.runUntil(6_000);
+  return { world, outputs };
+}
+
+function owner(world: World, shard = 1): Machine {
+  const machine = world.owner(shard);
+  if (machine === undefined) throw new Error('nobody owns it');
+  return machine;
+}
+const epoch = (world: World, shard = 1): bigint => world.checker.newest.get(shard)!.epoch;
+const other = (world: World): Machine => world.machine(owner(world).id === 'a' ? 'b' : 'a');
+const alarms = (story: Story, id: string): readonly Alarm[] =>
+  (story.outputs.get(id) ?? []).filter((output): output is Alarm => output.kind === 'alarm');
+
+/** Time until every host obeys somebody else; Infinity: not within 20 s. */
+function gapAfter(world: World, fault: () => void, shard = 1): number {
+  const before = owner(world, shard).id;
+  fault();
+  const from = world.now;
+  while (world.now - from < 20_000) {
+    world.runUntil(world.now + 5);
+    if (world.hosts.every(({ shards }) => shards.get(shard)?.owner !== before)) return world.now - from;
+  }
+  return Number.POSITIVE_INFINITY;
+}
+
+function isolate(world: World, id: string, nats: boolean): void {
+  for (const machine of world.machines.keys()) {
+    if (machine === id) continue;
+    for (const key of [`${id} ${machine}`, `${machine} ${id}`, `external ${id} ${machine}`, `external ${machine} ${id}`]) world.cut(key);
+  }
+  if (nats) world.cut(`nats ${id}`);
+}
+
+describe('a group with a witness', () => {
+  it('has one owner that every host obeys, soon after it starts', () => {
+    const { world } = begin();
+    expect(world.unhealthy()).toBeUndefined();
+  });
+
+  it('fails over in 250 ms (median) and 500 ms (99 of 100) when the owner loses power', { timeout: 60_000 }, () => {
+    const gaps: number[] = [];
+    for (let seed = 1; seed <= 300; seed++) {
+      const { world } = begin(seed);
+      world.runUntil(6_000 + (seed % 40));
+      gaps.push(gapAfter(world, () => world.powerOff(owner(world))));
+    }
+    gaps.sort((a, b) => a - b);
+    expect(gaps[150]!).toBeLessThanOrEqual(250);
+    expect(gaps[296]!).toBeLessThanOrEqual(500);
+  });
+
+  it('fails over as fast while JetStream elects a leader', () => {
+    const { world } = begin();
+    world.storeBlockedUntil = world.now + 9_000;
+    expect(gapAfter(world, () => world.powerOff(owner(world)))).toBeLessThan(500);
+  });
+
+  it('fails over as fast when the owner took NATS with it', () => {
+    const { world } = begin();
+    world.cut('nats');
+    expect(gapAfter(world, () => world.powerOff(owner(world)))).toBeLessThan(500);
+  });
+
+  it('moves nothing when NATS alone is down, for minutes', () => {
+    const { world } = begin();
+    const before = epoch(world);
+    world.cut('nats');
+    world.runUntil(world.now + 180_000);
+    expect(epoch(world)).toBe(before);
+    expect(world.unhealthy()).toBeUndefined();
+  });
+
+  it('moves nothing when an agent is killed and starts again within 2 s, at any moment of its lease', () => {
+    for (let seed = 1; seed <= 60; seed++) {
+      const { world } = begin(seed);
+      world.runUntil(6_000 + 17 * seed);
+      const [machine, before] = [owner(world), epoch(world)];
+      world.killAgent(machine);
+      world.runUntil(world.now + 2_000);
+      // Nobody keeps its time but the kernel, and it forwards.
+      expect(RULES.isOpen(machine.fence.get(1), machine.clock.at(world.now))).toBe(true);
+      world.startAgent(machine);
+      world.runUntil(world.now + 6_000);
+      expect(epoch(world)).toBe(before);
+      expect(world.unhealthy()).toBeUndefined();
+    }
+  });
+
+  it('moves nothing when the standby, or the witness, stops for a minute', () => {
+    for (const which of [(world: World) => other(world), (world: World) => world.machine('w')]) {
+      const { world } = begin();
+      const before = epoch(world);
+      const machine = which(world);
+      world.setStopped(machine, true);
+      world.runUntil(world.now + 60_000);
+      world.setStopped(machine, false);
+      world.runUntil(world.now + 10_000);
+      expect(epoch(world)).toBe(before);
+    }
+  });
+
+  it('fails over when the agent of the owner is gone for good, once its deadline has passed', () => {
+    const { world } = begin();
+    const gap = gapAfter(world, () => world.killAgent(owner(world)));
+    expect(gap).toBeGreaterThan(forwardMs(TIMING) - TIMING.renewMs - 300);
+    expect(gap).toBeLessThan(TIMING.leaseMs + 1_000);
+  });
+
+  it('closes a cut-off owner within D on its own clock, and at once when a certificate reaches it', () => {
+    const far = begin();
+    const cut = owner(far.world);
+    expect(gapAfter(far.world, () => isolate(far.world, cut.id, true))).toBeLessThan(500);
+    const at = cut.clock.at(far.world.now);
+    expect(RULES.isOpen(cut.fence.get(1), at)).toBe(true);
+    expect(cut.fence.get(1)!.deadlineMs).toBeLessThanOrEqual(at + boundD(TIMING));
+
+    const near = begin();
+    const silent = owner(near.world);
+    // Its underlay is gone, NATS is not.
+    expect(gapAfter(near.world, () => isolate(near.world, silent.id, false))).toBeLessThan(500);
+    near.world.runUntil(near.world.now + 50);
+    expect(silent.fence.get(1)!.deadlineMs).toBe(0);
+  });
+
+  it('does not move because one of two voters lost sight of the owner', () => {
+    const { world } = begin();
+    const before = epoch(world);
+    const [a, b] = [owner(world).id, other(world).id];
+    for (const key of [`${a} ${b}`, `${b} ${a}`]) world.cut(key);
+    world.runUntil(world.now + 30_000);
+    expect(epoch(world)).toBe(before);
+  });
+
+  it('prefers nobody: the first member does not take its shard back', () => {
+    const { world } = begin();
+    const first = owner(world);
+    world.powerOff(first);
+    world.runUntil(world.now + 2_000);
+    const before = epoch(world);
+    expect(owner(world)).not.toBe(first);
+    world.boot(first);
+    world.runUntil(world.now + 60_000);
+    expect(epoch(world)).toBe(before);
+  });
+});
+
+describe('a planned move', () => {
+  it('has no moment without an owner, sets prev on hosts, and forwards late returns for 30 s', () => {
+    const story = begin();
+    const { world, outputs } = story;
+    const [from, to] = [owner(world), other(world)];
+    world.give(from, { kind: 'drain' });
+    let without = 0;
+    while (world.now < 8_000) {
+      world.runUntil(world.now + 1);
+      const open = [from, to].some(({ fence, clock }) => RULES.isOpen(fence.get(1), clock.at(world.now)));
+      if (!open) without++;
+    }
+    expect(owner(world)).toBe(to);
+    expect(world.unhealthy()).toBeUndefined();
+    // Between the new owner's certificate leaving and the old one closing both are open; never neither.
+    expect(without).toBe(0);
+    for (const host of world.hosts) {
+      const row = host.shards.get(1)!;
+      expect(row.previousAddress).toBe('192.0.2.1');
+      expect(row.previousUntilMs - host.clock.at(world.now)).toBeLessThanOrEqual(TIMING.handoverMs);
+    }
+    const closed = from.fence.get(1)!;
+    expect(closed).toMatchObject({ deadlineMs: 0, handoverTo: '192.0.2.2' });
+    expect(closed.handoverUntilMs - from.clock.at(world.now)).toBeLessThanOrEqual(TIMING.handoverMs);
+    world.runUntil(world.now + TIMING.handoverMs + 1_000);
+    const steps = (outputs.get(from.id) ?? []).flatMap((output) => (output.kind === 'handover' ? [output.step] : []));
+    expect(steps).toEqual(['sync', 'forward', 'done']);
+  });
+
+  it('follows a lost external carrier, and the deadline is not extended meanwhile', () => {
+    const { world, outputs } = begin();
+    const from = owner(world);
+    const deadline = from.fence.get(1)!.deadlineMs;
+    from.carrier = false;
+    expect(gapAfter(world, () => world.give(from, { kind: 'carrier', up: false }))).toBeLessThan(700);
+    const rows = (outputs.get(from.id) ?? []).flatMap((output) => (output.kind === 'fence' ? [output.row.deadlineMs] : []));
+    expect(Math.max(...rows)).toBe(deadline);
+  });
+
+  it('is called off when the other does not take over: the owner goes on under a higher epoch, so that the consent is worth nothing', () => {
+    const { world, outputs } = begin();
+    const [from, to] = [owner(world), other(world)];
+    const before = epoch(world);
+    // Its agent is gone, but its packet path answers.
+    world.setStopped(to, true);
+    world.give(from, { kind: 'drain', shards: [1] });
+    world.runUntil(world.now + 8_000);
+    expect(owner(world)).toBe(from);
+    expect(epoch(world)).toBeGreaterThan(before);
+    const steps = (outputs.get(from.id) ?? []).flatMap((output) => (output.kind === 'handover' ? [output.step] : []));
+    expect(steps.slice(0, 2)).toEqual(['sync', 'cancelled']);
+  });
+
+  it('moves at most three times a minute', () => {
+    const { world } = begin();
+    const grants = (): number => world.checker.moves;
+    const before = grants();
+    const end = world.now + 55_000;
+    while (world.now < end) {
+      const from = owner(world);
+      world.give(from, { kind: 'drain' });
+      world.runUntil(world.now + 2_000);
+      world.give(from, { kind: 'undrain' });
+      world.runUntil(world.now + 500);
+    }
+    expect(grants() - before).toBe(TIMING.movesMax);
+  });
+});
+
+describe('groups without a witness', () => {
+  it('a pair with one voter says so, and its standby never takes over by itself', () => {
+    const story = begin(1, { witnesses: [], voters: ['a'] });
+    const { world } = story;
+    expect(alarms(story, 'b').filter(({ active, code }) => active && code === 'no-automatic-failover')).toHaveLength(1);
+    const before = epoch(world);
+    world.powerOff(world.machine('a'));
+    world.runUntil(world.now + 120_000);
+    expect(epoch(world)).toBe(before);
+    world.boot(world.machine('a'));
+    world.runUntil(world.now + 12_000);
+    expect(world.unhealthy()).toBeUndefined();
+  });
+});
+
+describe('voters', () => {
+  it('are exchanged with the owner in its place, and the old witness counts no more', () => {
+    const { world } = begin(1, { witnesses: ['w', 'x'] });
+    const before = epoch(world);
+    world.changeVoters(['a', 'b', 'x']);
+    world.runUntil(world.now + 8_000);
+    expect(world.newestConfig).toMatchObject({ config: 2, previous: undefined });
+    expect(epoch(world)).toBe(before);
+    // The old witness and the standby alone are no majority any more.
+    const from = owner(world);
+    world.powerOff(world.machine('x'));
+    isolate(world, from.id, true);
+    world.runUntil(world.now + 30_000);
+    expect(epoch(world)).toBe(before);
+  });
+
+  it('that lost their file are named anew by the controller, and do not vote before', () => {
+    const { world } = begin();
+    const machine = world.machine('w');
+    world.killAgent(machine);
+    machine.disk = undefined;
+    world.startAgent(machine);
+    world.runUntil(world.now + 8_000);
+    expect(world.newestConfig).toMatchObject({ config: 2, previous: undefined });
+    expect(gapAfter(world, () => world.powerOff(owner(world)))).toBeLessThan(500);
+  });
+});
+
+describe('hosts', () => {
+  it('that boot have no owner until a majority of the voters has answered, then the right one', () => {
+    const { world } = begin();
+    const host = world.machine('h1');
+    world.powerOff(host);
+    world.boot(host);
+    expect(host.shards.size).toBe(0);
+    world.runUntil(world.now + 2_500);
+    expect(world.unhealthy()).toBeUndefined();
+  });
+});
+
+describe('a claim of an external address by somebody else', () => {
+  it('closes nothing, raises an alarm, and is answered once a second at most', () => {
+    const story = begin();
+    const machine = owner(story.world);
+    const conflict: Input = { kind: 'external-conflict', address: '203.0.113.9' };
+    for (let i = 0; i < 50; i++) {
+      story.world.give(machine, conflict);
+      story.world.runUntil(story.world.now + 50);
+    }
+    const defended = (story.outputs.get(machine.id) ?? []).filter(({ kind }) => kind === 'defend');
+    expect(defended.length).toBeGreaterThanOrEqual(2);
+    expect(defended.length).toBeLessThanOrEqual(3);
+    expect(story.world.unhealthy()).toBeUndefined();
+    expect(alarms(story, machine.id).some(({ code }) => code === 'external-conflict')).toBe(true);
+  });
+});
