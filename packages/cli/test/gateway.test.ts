@@ -117,6 +117,20 @@ describe('weft gateway', () => {
     expect((await run(['gateway', 'undrain', 'edge', 'gw-b'], answering(world))).out).toBe('gw-b is active again\n');
   });
 
+  it('recover asks a controller to raise the incarnation', async () => {
+    const world = made();
+    const answer = answering(world);
+    const { sent, out } = await run(['gateway', 'recover', 'edge'], (target, command) =>
+      command.kind === 'gatewayStep' ? { kind: 'gatewayStep', value: { revision: 77 } } : answer(target, command),
+    );
+    expect(out).toBe('gateway edge begins anew: its assignment is at revision 77\n');
+    const gatewayId = world.gateways.get('edge')!.value.id;
+    expect(sent.at(-1)).toEqual([
+      'controller',
+      { kind: 'gatewayStep', value: { gatewayId, assignmentRevision: 0, step: { kind: 'recover', value: {} } } },
+    ]);
+  });
+
   it('apply --force says so to the controller', async () => {
     const { sent } = await run(['apply', '-f', '-', '--force'], answering(made()), { stdin: example });
     expect(sent.map(([, command]) => command.kind === 'apply' && command.value.force)).toEqual([true]);

@@ -2,6 +2,7 @@ import { type AuditProjector, startAuditProjector } from '@weft/audit';
 import { type Entry, type RecordEntry, readEntry, type Subscription } from '@weft/bus';
 import { configPrefix, WeftError } from '@weft/model';
 import type { ControllerComponents } from './components.ts';
+import { refreshAssignments } from './gateway-steps.ts';
 import { RESUME_AFTER_MS } from './intent-lease.ts';
 import { RequestHandler } from './requests.ts';
 
@@ -10,6 +11,8 @@ export interface ControllerInit {
   readonly resumeAfterMs?: number;
   /** How long a request's mark stays after it is done. Default 15 minutes: three times as long as a request is good for. */
   readonly keepDoneMs?: number;
+  /** How often assignments are compared with what their hosts say of themselves. Default 5 s. */
+  readonly tendGatewaysMs?: number;
 }
 
 export interface Controller {
@@ -35,6 +38,7 @@ export function createController(components: ControllerComponents, init: Control
   const resumeAfterMs = init.resumeAfterMs ?? RESUME_AFTER_MS;
   const handler = new RequestHandler(components, resumeAfterMs);
   const keepDoneMs = init.keepDoneMs ?? 15 * 60_000;
+  const tendGatewaysMs = init.tendGatewaysMs ?? 5_000;
   const intents = new Map<string, Seen>();
   let service: Subscription | undefined;
   let watch: Subscription | undefined;
@@ -72,6 +76,15 @@ export function createController(components: ControllerComponents, init: Control
     }
   };
 
+  let assignmentsSeenMs = clock.monotonic();
+  const tendGateways = async (): Promise<void> => {
+    if (clock.monotonic() - assignmentsSeenMs < tendGatewaysMs) return;
+    assignmentsSeenMs = clock.monotonic();
+    await refreshAssignments(components, handler.records).catch((error: Error) =>
+      logger.warn({ error: error.message }, 'the assignments of gateways could not be tended; later'),
+    );
+  };
+
   return {
     get audit() {
       return audit;
@@ -95,7 +108,9 @@ export function createController(components: ControllerComponents, init: Control
       const next = (): void => {
         timer = setTimeout(
           () => {
-            tending = tend().finally(() => timer !== undefined && next());
+            tending = tend()
+              .then(tendGateways)
+              .finally(() => timer !== undefined && next());
           },
           Math.min(1_000, resumeAfterMs / 4),
         );

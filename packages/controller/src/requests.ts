@@ -20,6 +20,7 @@ import {
 import { sweepClaims } from './claims.ts';
 import { Committer, claimKeys, holderClaim } from './committer.ts';
 import { type Author, type ControllerComponents, isBusFailure, Retry } from './components.ts';
+import { takeGatewayStep } from './gateway-steps.ts';
 import { ids } from './ids.ts';
 import { IntentLease } from './intent-lease.ts';
 import { listRecords } from './list.ts';
@@ -61,6 +62,11 @@ export class RequestHandler {
           problems: [],
           result: { kind: 'list', value: await listRecords(this.#components, this.records, this.#loader, request.command.value, signer) },
         };
+      case 'gatewayStep': {
+        const author = this.#author(signer, request.requestId);
+        const revision = await takeGatewayStep(this.#components, this.records, request.command.value, author);
+        return { problems: [], result: { kind: 'gatewayStep', value: { revision } } };
+      }
       case 'apply':
       case 'delete': {
         const { command } = request;
@@ -75,7 +81,7 @@ export class RequestHandler {
       default:
         throw new WeftError(
           'WEFT_ERR_CONTROLLER_COMMAND',
-          `Cannot carry out "${request.command.kind}": a controller serves apply, delete and list`,
+          `Cannot carry out "${request.command.kind}": a controller serves apply, delete, list and gatewayStep`,
           { value: request.command.kind },
         );
     }

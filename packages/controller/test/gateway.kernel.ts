@@ -1,5 +1,15 @@
-import { openChange } from '@weft/bus';
-import { type Assignment, assignmentKey, configPrefix, type Gateway, parseKey, releasable, type VirtualNetwork } from '@weft/model';
+import { type Identity, openChange } from '@weft/bus';
+import {
+  type Assignment,
+  assignmentKey,
+  configPrefix,
+  type Gateway,
+  type GatewayStepRequest,
+  parseKey,
+  releasable,
+  type VirtualNetwork,
+} from '@weft/model';
+import { waitFor } from '@weft/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ids } from '../src/index.ts';
 import { type Harness, manifests, startHarness } from './harness.ts';
@@ -9,8 +19,8 @@ import { type Harness, manifests, startHarness } from './harness.ts';
 let weft: Harness;
 beforeAll(async () => {
   weft = await startHarness();
-  await weft.addController();
-  await weft.addController();
+  await weft.addController({ tendGatewaysMs: 200 });
+  await weft.addController({ tendGatewaysMs: 200 });
   await weft.addHosts('gw-a', 'gw-b', 'gw-c');
 });
 afterAll(async () => {
@@ -215,6 +225,59 @@ describe('two controllers racing', () => {
     expect(assignment.members.map(({ hostId }) => hostId)).toEqual(['gw-a', 'gw-b', 'gw-c']);
     expect(releasable(assignment, 1).length).toBeGreaterThan(0);
     expect((await weft.store.gateways.get(assignmentKey(ids.gateway('edge'))))?.revision).toBeGreaterThan(0);
+    await expectConsistent();
+  });
+});
+
+describe('steps of an assignment', () => {
+  const step = async (as: Identity, value: GatewayStepRequest) => await weft.ask({ kind: 'gatewayStep', value }, { as });
+  const standing = async () => {
+    const entry = await weft.store.gateways.get(assignmentKey(ids.gateway('edge')));
+    return { revision: entry!.revision, assignment: openChange(entry!.value).change.after!.value as Assignment };
+  };
+
+  it('follow what hosts say of themselves: an address, a memory of promises', async () => {
+    const gatewayId = ids.gateway('edge');
+    const before = await standing();
+    await weft.changeHost('gw-a', { providerAddress: '198.51.100.77', memories: [{ gatewayId, instance: 4_711 }] });
+    await waitFor(async () => (await standing()).assignment.members[0]?.providerAddress === '198.51.100.77', {
+      what: 'the assignment to follow',
+    });
+    const { assignment } = await standing();
+    expect(assignment.voters.voters.find(({ hostId }) => hostId === 'gw-a')?.instance).toBe(4_711);
+    expect(assignment.voters.configId).toBe(before.assignment.voters.configId + 1);
+    expect(assignment.previousVoters).toBeDefined();
+    await expectConsistent();
+  });
+
+  it('are taken from who may take them, on the revision that stands, and once', async () => {
+    const gatewayId = ids.gateway('edge');
+    const { revision, assignment } = await standing();
+    const [a, b] = [weft.hosts.get('gw-a')!, weft.hosts.get('gw-b')!];
+    const member = assignment.members.find(({ hostId }) => hostId === 'gw-a')!.member;
+    const blocks = releasable(assignment, member);
+    expect(blocks.length).toBeGreaterThan(0);
+    const released = { gatewayId, assignmentRevision: revision, step: { kind: 'blocksReleased', value: { blocks } } } as const;
+    expect(codes(await step(weft.admin, released))).toEqual(['WEFT_ERR_TRUST_HOST']);
+    expect(codes(await step(a, { ...released, assignmentRevision: revision - 1 }))).toEqual(['WEFT_ERR_CONTROLLER_STALE']);
+    // Another member's consent moves nothing of it.
+    expect((await step(b, released)).problems).toEqual([]);
+    const between = await standing();
+    expect(releasable(between.assignment, member)).toEqual(blocks);
+    expect((await step(a, { ...released, assignmentRevision: between.revision })).problems).toEqual([]);
+    const after = await standing();
+    expect(releasable(after.assignment, member)).toEqual([]);
+
+    const settled = { gatewayId, step: { kind: 'votersSettled', value: { configId: after.assignment.voters.configId } } } as const;
+    expect((await step(b, { ...settled, assignmentRevision: after.revision })).problems).toEqual([]);
+    const done = await standing();
+    expect(done.assignment.previousVoters).toBeUndefined();
+    expect(codes(await step(b, { ...settled, assignmentRevision: done.revision }))).toEqual(['WEFT_ERR_CONTROLLER_STALE']);
+
+    const recover = { gatewayId, assignmentRevision: 0, step: { kind: 'recover', value: {} } } as const;
+    expect(codes(await step(a, recover))[0]).toMatch(/^WEFT_ERR_TRUST_/);
+    expect((await step(weft.admin, recover)).problems).toEqual([]);
+    expect((await standing()).assignment.incarnation).toBe(done.assignment.incarnation + 1);
     await expectConsistent();
   });
 });

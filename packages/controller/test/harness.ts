@@ -4,8 +4,10 @@ import {
   connectBus,
   createIdentity,
   createTrustFollower,
+  getRecord,
   type Identity,
   putPrincipal,
+  type RecordEntry,
   type Store,
   type TrustFollower,
 } from '@weft/bus';
@@ -34,6 +36,10 @@ export interface Harness {
   addController(init?: ControllerInit & { wrapStore?: (store: Store) => Store }): Promise<RunningController>;
   /** Hosts that have registered themselves, with provider addresses 198.51.100.1 and on. */
   addHosts(...ids: string[]): Promise<void>;
+  /** Keys of those. */
+  readonly hosts: ReadonlyMap<string, Identity>;
+  /** What the host says of itself from now on. */
+  changeHost(id: string, change: Partial<Host>): Promise<void>;
   addPrincipal(role: Role, name: string, tenants?: string[]): Promise<Identity>;
   ask(
     command: Command,
@@ -77,6 +83,22 @@ export async function startHarness(): Promise<Harness> {
       adminName: 'root',
       principal: { key: identity.publicKey, name, role, tenants },
       requestId: 'set-up-01',
+      nowMs: Date.now(),
+    });
+  };
+  const hosts = new Map<string, Identity>();
+  const writeHost = async (identity: Identity, current: RecordEntry | undefined, value: Host): Promise<void> => {
+    await commitRecord({
+      bus,
+      bucket: store.hosts,
+      identity,
+      key: hostKey(value.id),
+      tenant: '',
+      current,
+      after: { kind: 'host', value },
+      authorKey: identity.publicKey,
+      authorName: value.id,
+      requestId: 'register-01',
       nowMs: Date.now(),
     });
   };
@@ -138,9 +160,11 @@ export async function startHarness(): Promise<Harness> {
       await waitFor(() => [...trusts].every((trust) => trust.roleOf(identity.publicKey) === role), { what: `controllers to know ${name}` });
       return identity;
     },
+    hosts,
     async addHosts(...hostIds) {
       for (const [i, id] of hostIds.entries()) {
         const identity = await harness.addPrincipal('host', id);
+        hosts.set(id, identity);
         const value: Host = {
           id,
           providerAddress: `198.51.100.${i + 1}`,
@@ -153,21 +177,14 @@ export async function startHarness(): Promise<Harness> {
           bootId: 'boot',
           memories: [],
         };
-        await commitRecord({
-          bus,
-          bucket: store.hosts,
-          identity,
-          key: hostKey(id),
-          tenant: '',
-          current: undefined,
-          after: { kind: 'host', value },
-          authorKey: identity.publicKey,
-          authorName: id,
-          requestId: 'register-01',
-          nowMs: Date.now(),
-        });
+        await writeHost(identity, undefined, value);
         await waitFor(() => [...trusts].every((trust) => trust.host(id) !== undefined), { what: `controllers to know ${id}` });
       }
+    },
+    async changeHost(id, change) {
+      const current = (await getRecord(store.hosts, hostKey(id)))!;
+      const value = { ...(current.record!.value as Host), ...change };
+      await writeHost(hosts.get(id)!, current, value);
     },
     async ask(command, options = {}) {
       for (let attempt = 0; ; attempt++) {

@@ -41,6 +41,7 @@ import {
   tenantCodec,
 } from './record-codecs.ts';
 import type { DeviceKind } from './records.ts';
+import type { ReleasedBlocks } from './slices.ts';
 
 // One line a message of proto/weft/v1/command.proto.
 
@@ -232,6 +233,19 @@ export const requestCodec: Message<C.Request> = message('Request', pb.Request, {
       expectedGeneration: u64,
       move: bool,
     }),
+    gatewayStep: message<C.GatewayStepRequest>('GatewayStepRequest', pb.GatewayStepRequest, {
+      gatewayId: text,
+      assignmentRevision: u64,
+      step: requiredOneof<C.GatewayStep>({
+        votersSettled: message<{ readonly configId: number }>('VotersSettled', pb.GatewayStepRequest.VotersSettled, { configId: u32 }),
+        blocksReleased: message<{ readonly blocks: readonly ReleasedBlocks[] }>('BlocksReleased', pb.GatewayStepRequest.BlocksReleased, {
+          blocks: list(
+            message<ReleasedBlocks>('Blocks', pb.GatewayStepRequest.Blocks, { segment: u32, address: text, first: u32, count: u32 }),
+          ),
+        }),
+        recover: empty<Record<string, never>>('Recover', pb.GatewayStepRequest.Recover),
+      }),
+    }),
     unbindPort: message<C.UnbindPortRequest>('UnbindPortRequest', pb.UnbindPortRequest, { routingDomainId: text, portId: text }),
     status: empty<C.StatusRequest>('StatusRequest', pb.StatusRequest),
     drops: empty<C.DropsRequest>('DropsRequest', pb.DropsRequest),
@@ -252,6 +266,7 @@ export const responseCodec: Message<C.Response> = message('Response', pb.Respons
   result: oneof<C.Result>({
     apply: message<C.ApplyResult>('ApplyResult', pb.ApplyResult, { changes: list(resourceChange) }),
     list: message<C.ListResult>('ListResult', pb.ListResult, { records: list(listed), next: textIfAny }),
+    gatewayStep: message<C.GatewayStepResult>('GatewayStepResult', pb.GatewayStepResult, { revision: u64 }),
     bindPort: message<C.BindPortResult>('BindPortResult', pb.BindPortResult, { binding: bindingCodec, revision: u64, mtuBytes: u32 }),
     status: message<C.StatusResult>('StatusResult', pb.StatusResult, {
       hostId: text,

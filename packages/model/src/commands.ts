@@ -11,6 +11,7 @@ import type {
   TenantAccess,
 } from './gateway-records.ts';
 import type { CustomerRoute, DeviceKind, Host, Placement, Port, PortBinding, Principal, Tenant, VirtualNetwork } from './records.ts';
+import type { ReleasedBlocks } from './slices.ts';
 
 // Requests and responses (proto/weft/v1/command.proto), as the program sees them.
 
@@ -26,6 +27,7 @@ export type Command =
   | { readonly kind: 'apply'; readonly value: ApplyRequest }
   | { readonly kind: 'delete'; readonly value: DeleteRequest }
   | { readonly kind: 'list'; readonly value: ListRequest }
+  | { readonly kind: 'gatewayStep'; readonly value: GatewayStepRequest }
   | { readonly kind: 'bindPort'; readonly value: BindPortRequest }
   | { readonly kind: 'unbindPort'; readonly value: UnbindPortRequest }
   | { readonly kind: 'status'; readonly value: StatusRequest }
@@ -45,6 +47,7 @@ export interface Response {
 export type Result =
   | { readonly kind: 'apply'; readonly value: ApplyResult }
   | { readonly kind: 'list'; readonly value: ListResult }
+  | { readonly kind: 'gatewayStep'; readonly value: GatewayStepResult }
   | { readonly kind: 'bindPort'; readonly value: BindPortResult }
   | { readonly kind: 'status'; readonly value: StatusResult }
   | { readonly kind: 'drops'; readonly value: DropsResult }
@@ -257,6 +260,25 @@ export type ListedValue =
   | { readonly kind: 'principal'; readonly value: Principal }
   | { readonly kind: 'gateway'; readonly value: Gateway }
   | { readonly kind: 'assignment'; readonly value: Assignment };
+
+/** A step in the life of a gateway's assignment. */
+export interface GatewayStepRequest {
+  readonly gatewayId: string;
+  /** The assignment's revision that the step rests on; refused when it is another by now. 0: any (recover only). */
+  readonly assignmentRevision: number;
+  readonly step: GatewayStep;
+}
+export type GatewayStep =
+  /** By a voter: majorities of the old list and the new have accepted it. */
+  | { readonly kind: 'votersSettled'; readonly value: { readonly configId: number } }
+  /** By the member that has them: it grants them no more. */
+  | { readonly kind: 'blocksReleased'; readonly value: { readonly blocks: readonly ReleasedBlocks[] } }
+  /** By an admin: all memory of promises is lost. */
+  | { readonly kind: 'recover'; readonly value: Record<string, never> };
+export interface GatewayStepResult {
+  /** Of the assignment after it. */
+  readonly revision: number;
+}
 
 export interface BindPortRequest {
   readonly routingDomainId: string;

@@ -100,6 +100,8 @@ export const WEFT_ERRORS = {
   WEFT_ERR_CONTROLLER_REPEATED: 'This request id was carried out before. See `weft diff`; a new request has a new id.',
   WEFT_ERR_CONTROLLER_UNKNOWN_OUTCOME:
     'NATS failed in the middle. The request is resumed by a controller when NATS is back; see `weft diff`.',
+  WEFT_ERR_CONTROLLER_STALE:
+    'What the step rests on has changed meanwhile, or is being changed. Read the assignment again and repeat it if it still holds.',
   WEFT_ERR_CONTROLLER_COMMAND: 'The request holds no command that this program serves.',
   WEFT_ERR_CONTROLLER_INTERNAL:
     'The controller failed while it worked on the request: a fault of Weft. Its log has the details; report it.',

@@ -138,6 +138,8 @@ export function registerGateway(program: Command, deps: Deps): void {
       else deps.io.out(found.map((one) => formatGateway(one, assigned(one)?.value, loads, deps.io)).join('\n'));
     });
 
+  registerRecover(gateway, deps);
+
   for (const [verb, drain] of [
     ['drain', true],
     ['undrain', false],
@@ -173,6 +175,27 @@ export function registerGateway(program: Command, deps: Deps): void {
         });
       });
   }
+}
+
+function registerRecover(gateway: Command, deps: Deps): void {
+  gateway
+    .command('recover')
+    .summary('begin anew after the voters have lost their memories')
+    .description(
+      'Raises the incarnation of a gateway, above every epoch that was ever granted, and ends a change of voters that can not be finished. For when a majority of the voters has lost its memory of promises: without it nobody could grant a shard any more. Members that still forward are fenced.',
+    )
+    .argument('<gateway>', 'name of the gateway')
+    .addHelpText('after', examples('weft gateway recover edge'))
+    .action(async (name: string, _: object, command: Command) => {
+      await withSession(deps, command, async (session) => {
+        const catalog = await readCatalog(session, ['Gateway']);
+        const found = catalog.gateways.find(({ value }) => value.name === name)?.value;
+        if (found === undefined) throw unknownGateway(catalog, name);
+        const value = { gatewayId: found.id, assignmentRevision: 0, step: { kind: 'recover' as const, value: {} } };
+        const { revision } = await ask(session, 'controller', { kind: 'gatewayStep', value }, 'gatewayStep');
+        deps.io.out(`gateway ${name} begins anew: its assignment is at revision ${revision}\n`);
+      });
+    });
 }
 
 function unknownGateway(catalog: Pick<Catalog, 'gateways'>, name: string): CliError {

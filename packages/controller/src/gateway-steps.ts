@@ -1,0 +1,106 @@
+import type { RecordEntry } from '@weft/bus';
+import {
+  type Assignment,
+  assignmentKey,
+  type GatewayStepRequest,
+  recoverAssignment,
+  refreshAssignment,
+  settleSlices,
+  settleVoters,
+  type TrustStore,
+  WeftError,
+} from '@weft/model';
+import type { Author, ControllerComponents } from './components.ts';
+import type { Records } from './records.ts';
+
+// What changes an assignment besides applying a Gateway: consents of its members, and what its hosts say of themselves. Each is one write by
+// CAS, and none is made over the write of a request that may still take it back.
+
+const TENDING = 'tend-assignments';
+
+/**
+ * Takes a step.
+ * @returns The assignment's revision after it.
+ * @throws {WeftError} `WEFT_ERR_TRUST_…` when the signer may not; `WEFT_ERR_CONTROLLER_STALE` when the assignment is another by now.
+ */
+export async function takeGatewayStep(
+  { trust }: ControllerComponents,
+  records: Records,
+  request: GatewayStepRequest,
+  author: Author,
+): Promise<number> {
+  const { gatewayId, assignmentRevision, step } = request;
+  const entry = await records.get(records.gateways, assignmentKey(gatewayId));
+  if (entry?.record?.kind !== 'assignment') throw stale(gatewayId, 'it does not exist');
+  const assignment = entry.record.value;
+  checkSigner(trust, request, assignment, author.key);
+  const anyRevision = assignmentRevision === 0 && step.kind === 'recover';
+  if (!anyRevision && entry.revision !== assignmentRevision)
+    throw stale(gatewayId, `its revision is ${entry.revision}, the step rests on ${assignmentRevision}`);
+  if (await records.isUnderWay(entry.change.requestId)) throw stale(gatewayId, 'a request is changing it');
+  const after = afterStep(request, assignment, hostOf(trust, author.key));
+  const written = await records.tryPut(author, entry.key, '', entry, { kind: 'assignment', value: after }, records.gateways);
+  if (written === undefined) throw stale(gatewayId, 'it was changed meanwhile');
+  return written.revision;
+}
+
+/** Brings every assignment to what its hosts say of themselves: addresses, keys, memories of promises. */
+export async function refreshAssignments({ trust, identity, logger }: ControllerComponents, records: Records): Promise<void> {
+  const hosts = new Map(trust.hosts().map((host) => [host.id, host]));
+  const author: Author = { key: identity.publicKey, name: trust.principal(identity.publicKey)?.name ?? '', requestId: TENDING };
+  if (trust.roleOf(identity.publicKey) !== 'controller') return;
+  for (const entry of await records.all(records.gateways, 'assignment')) {
+    if (entry.record?.kind !== 'assignment') continue;
+    const after = refreshAssignment(entry.record.value, hosts);
+    if (after === entry.record.value || (await records.isUnderWay(entry.change.requestId))) continue;
+    await putQuietly(records, author, entry, after);
+    logger.info({ gateway: after.gateway, voters: after.voters.configId }, 'the assignment follows what its hosts say of themselves');
+  }
+}
+
+/** Several controllers tend at once: one of them writes. */
+async function putQuietly(records: Records, author: Author, entry: RecordEntry, value: Assignment): Promise<void> {
+  await records.tryPut(author, entry.key, '', entry, { kind: 'assignment', value }, records.gateways);
+}
+
+function checkSigner(trust: TrustStore, { step }: GatewayStepRequest, assignment: Assignment, signer: string): void {
+  if (step.kind === 'recover') {
+    const refusal = trust.mayAct(signer, '', 'write');
+    if (refusal !== undefined) throw refusal;
+    return;
+  }
+  const host = hostOf(trust, signer);
+  const votes = [...assignment.voters.voters, ...(assignment.previousVoters?.voters ?? [])].some((voter) => voter.hostId === host);
+  const isMember = assignment.members.some(({ hostId }) => hostId === host);
+  if (host !== undefined && (step.kind === 'votersSettled' ? votes : isMember)) return;
+  throw new WeftError(
+    'WEFT_ERR_TRUST_HOST',
+    `Cannot change the assignment of gateway ${assignment.gateway}: ${signer} is no ${step.kind === 'votersSettled' ? 'voter' : 'member'} of it`,
+    { signer, gateway: assignment.gateway },
+  );
+}
+
+function hostOf(trust: TrustStore, signer: string): string | undefined {
+  const principal = trust.principal(signer);
+  return principal?.role === 'host' ? principal.name : undefined;
+}
+
+function afterStep({ gatewayId, step }: GatewayStepRequest, assignment: Assignment, host: string | undefined): Assignment {
+  switch (step.kind) {
+    case 'recover':
+      return recoverAssignment(assignment);
+    case 'blocksReleased': {
+      const member = assignment.members.find(({ hostId }) => hostId === host)?.member ?? 0;
+      return settleSlices(assignment, member, step.value.blocks);
+    }
+    case 'votersSettled': {
+      const settled = settleVoters(assignment, step.value.configId);
+      if (settled === undefined) throw stale(gatewayId, `no change to list ${step.value.configId} of voters is under way`);
+      return settled;
+    }
+  }
+}
+
+function stale(gatewayId: string, reason: string): WeftError {
+  return new WeftError('WEFT_ERR_CONTROLLER_STALE', `Cannot change the assignment of gateway ${gatewayId}: ${reason}`, { gatewayId });
+}
