@@ -73,6 +73,7 @@ export class Handover {
       const together = leaving.filter((shard) => this.#target(shard, now) === to);
       this.#move = { shards: together, to, epoch, startedAt: now, consent: undefined, offeredAt: 0, nextSendAt: now };
       this.#context.put({ kind: 'handover', step: 'sync', shards: together, to });
+      this.#member.moving(together, true);
       return;
     }
   }
@@ -120,6 +121,7 @@ export class Handover {
   #cancel(move: Move, failed: boolean): void {
     this.#move = undefined;
     this.#context.put({ kind: 'handover', step: 'cancelled', shards: move.shards, to: move.to });
+    this.#member.moving(move.shards, false);
     if (!failed) return;
     this.#failed.set(move.to, this.#context.now + this.#context.timing.leaseMs);
     this.#context.alarm(

@@ -602,6 +602,11 @@ export class Member {
     return Math.max(this.#startedAt, certifiedAt, valid, this.fence.row(shard)?.deadlineMs ?? 0);
   }
 
+  /** Shards are on their way to another member, or stay after all. */
+  moving(shards: readonly number[], away: boolean): void {
+    for (const shard of shards) if (this.termOf(shard) !== undefined) this.#state(shard, away ? 'handing-over' : 'owner');
+  }
+
   stateOf(shard: number): ShardState {
     return this.#view(shard).state;
   }

@@ -209,7 +209,7 @@ export class OwnershipNode {
     context.alarm(
       'memory-lost',
       context.self,
-      named !== undefined && named.instance !== this.instance,
+      named !== undefined && named.instance !== 0 && named.instance !== this.instance,
       () =>
         `${context.self} has lost its ownership file and does not vote: a new configuration has to name its new memory (the controller does so by itself while a majority remembers; else run \`weft gateway recover\`)`,
     );

@@ -202,6 +202,8 @@ describe('a planned move', () => {
     world.runUntil(world.now + TIMING.handoverMs + 1_000);
     const steps = (outputs.get(from.id) ?? []).flatMap((output) => (output.kind === 'handover' ? [output.step] : []));
     expect(steps).toEqual(['sync', 'forward', 'done']);
+    const states = (outputs.get(from.id) ?? []).flatMap((output) => (output.kind === 'state' ? [output.state] : []));
+    expect(states.slice(-3)).toEqual(['owner', 'handing-over', 'standby']);
   });
 
   it('follows a lost external carrier, and the deadline is not extended meanwhile', () => {

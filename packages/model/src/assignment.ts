@@ -47,7 +47,7 @@ export function planAssignment(before: Assignment | undefined, wanted: WantedAss
     gatewayId: wanted.gatewayId,
     gateway: wanted.gateway,
     incarnation: (before?.incarnation ?? 1) + (forced ? 1 : 0),
-    ...planVoters(before, [...wanted.members, ...wanted.witnesses]),
+    ...planVoters(before, votersOf(before, [...wanted.members, ...wanted.witnesses])),
     members,
     shards,
     addresses: planAddresses(before?.addresses ?? [], wanted, shards, numbersOf(members), active),
@@ -169,6 +169,14 @@ function planVoters(before: Assignment | undefined, wanted: readonly Voter[]): P
   if (sameVoters(before.voters.voters, voters)) return { voters: before.voters, previousVoters: before.previousVoters };
   const next: Voters = { configId: before.voters.configId + 1, voters };
   return { voters: next, previousVoters: before.previousVoters ?? before.voters };
+}
+
+/** All of them; but of two only one, the one that votes alone already if there is such: a pair that votes by two stops when either stops. */
+function votersOf(before: Assignment | undefined, all: readonly Voter[]): readonly Voter[] {
+  if (all.length !== 2) return all;
+  const alone = before?.voters.voters.length === 1 ? before.voters.voters[0]!.hostId : undefined;
+  const [first, second] = all as readonly [Voter, Voter];
+  return [all.find(({ hostId }) => hostId === alone) ?? (first.hostId < second.hostId ? first : second)];
 }
 
 function sameVoters(a: readonly Voter[], b: readonly Voter[]): boolean {

@@ -270,6 +270,17 @@ describe('planAssignment()', () => {
     expect([recovered.incarnation, recovered.previousVoters]).toEqual([2, undefined]);
   });
 
+  it('lets one member of a pair without a witness vote alone: two would stop when either does', () => {
+    const voters = (assignment: ReturnType<typeof planAssignment>): string[] => assignment.voters.voters.map(({ hostId }) => hostId);
+    const pair = planAssignment(undefined, wanted([member(2), member(1)], 2, 0));
+    expect(voters(pair)).toEqual(['gw-1']);
+    const three = planAssignment(pair, wanted([member(1), member(2), member(3)], 2, 0));
+    expect(voters(three)).toEqual(['gw-1', 'gw-2', 'gw-3']);
+    // Who votes alone stays the one.
+    const other = planAssignment(undefined, wanted([member(2)], 2, 0));
+    expect(voters(planAssignment(other, wanted([member(1), member(2)], 2, 0)))).toEqual(['gw-2']);
+  });
+
   it('follows what hosts say of themselves: a new memory is a new list of voters, a new address is not', () => {
     const first = planAssignment(undefined, wanted([member(1), member(2)], 2, 1));
     const told = (n: number, instance: number, providerAddress = `198.51.100.${n}`): Host =>
@@ -279,8 +290,8 @@ describe('planAssignment()', () => {
     expect(refreshAssignment(first, hosts())).toBe(first);
     const moved = refreshAssignment(first, hosts(told(1, 1, '198.51.100.77')));
     expect([moved.members[0]!.providerAddress, moved.voters]).toEqual(['198.51.100.77', first.voters]);
-    const forgot = refreshAssignment(first, hosts(told(2, 99)));
-    expect([forgot.voters.configId, forgot.voters.voters[1]!.instance, forgot.previousVoters]).toEqual([2, 99, first.voters]);
+    const forgot = refreshAssignment(first, hosts(told(1, 99)));
+    expect([forgot.voters.configId, forgot.voters.voters[0]!.instance, forgot.previousVoters]).toEqual([2, 99, first.voters]);
   });
 
   it('is a function: the order in which things are named does not matter', () => {
