@@ -4,12 +4,18 @@ import {
   type AuditRecord,
   auditCodec,
   type BucketName,
+  connectionSpecView,
   diffFields,
+  externalAddressSpecView,
   type FieldChange,
+  gatewaySpecView,
+  natRuleSpecView,
   networkSpecView,
   portSpecView,
   resourceName,
+  routeSpecView,
   subnetSpecView,
+  type VirtualNetwork,
   type WeftRecord,
 } from '@weft/model';
 import type { AuditNames } from './names.ts';
@@ -74,15 +80,32 @@ function view(record: WeftRecord): object {
     case 'network': {
       const { networkId, subnets } = record.value;
       const named = Object.fromEntries(subnets.map((subnet) => [`subnets.${subnet.name}`, subnetSpecView(subnet)]));
-      return { ...networkSpecView(record.value), networkId, ...named };
+      return { ...networkSpecView(record.value), networkId, ...named, ...gatewayPart(record.value) };
     }
     case 'port':
       return { ...portSpecView(record.value), vsid: record.value.vsid };
+    case 'gateway':
+      return gatewaySpecView(record.value);
     case 'intent':
       return { requestId: record.value.requestId };
     default:
       return record.value;
   }
+}
+
+/** What a network has of a gateway, resource by resource. */
+function gatewayPart(network: VirtualNetwork): object {
+  const routes = network.routes.filter(({ name }) => name !== undefined).map((route) => [`routes.${route.name}`, routeSpecView(route)]);
+  const of = network.gateway;
+  if (of === undefined) return Object.fromEntries(routes);
+  return Object.fromEntries([
+    ...routes,
+    ['gateway', of.gateway],
+    ['shard', of.shard],
+    ...of.connections.map((one) => [`connections.${one.name}`, connectionSpecView(network, one)]),
+    ...of.externalAddresses.map((one) => [`externalAddresses.${one.name}`, externalAddressSpecView(one)]),
+    ...of.natRules.map((one) => [`natRules.${one.name}`, natRuleSpecView(one)]),
+  ]);
 }
 
 /** One line for people: `2026-11-22T10:00:00.000Z alice updated Port coke/net/web1: addresses 10.0.0.4 → 10.0.0.5`. */

@@ -1,7 +1,7 @@
 import { createIdentity, readEntry, signEnvelope } from '@weft/bus';
 import { auditCodec, type Change, changeCodec, configKey, type Port, type WeftRecord } from '@weft/model';
 import { describe, expect, it } from 'vitest';
-import { auditId, auditRecordOf, describeAudit, readAuditMessage } from '../src/index.ts';
+import { auditId, auditRecordOf, changedFields, describeAudit, readAuditMessage } from '../src/index.ts';
 
 const controller = createIdentity('controller');
 const port: Port = {
@@ -53,6 +53,42 @@ describe('auditRecordOf()', () => {
       'created',
       'updated',
       'deleted',
+    ]);
+  });
+
+  it('tells what a network has of a gateway resource by resource', () => {
+    const rule = {
+      name: 'www',
+      kind: 'static',
+      source: '',
+      externalAddress: 'www',
+      pool: '',
+      poolId: 0,
+      customerAddress: '10.0.0.4',
+      protocol: 'none',
+      firstPort: 0,
+      lastPort: 0,
+      customerPort: 0,
+    } as const;
+    const gateway = { gatewayId: 'g', gateway: 'edge', shard: 4, addresses: [], ownPool: 5, connections: [], externalAddresses: [] };
+    const network = (address: string): WeftRecord => ({
+      kind: 'network',
+      value: {
+        id: port.routingDomainId,
+        tenant: 'coke',
+        name: 'net',
+        networkId: 7,
+        subnets: [],
+        routes: [],
+        gateway: { ...gateway, natRules: [{ ...rule, customerAddress: address }] },
+      },
+    });
+    expect(changedFields(network('10.0.0.4'), network('10.0.0.5'))).toEqual([
+      {
+        path: 'natRules.www',
+        before: '{static: {externalAddress: www, address: 10.0.0.4}}',
+        after: '{static: {externalAddress: www, address: 10.0.0.5}}',
+      },
     ]);
   });
 

@@ -9,7 +9,7 @@ import type { GatewayDraft, GatewayDrafts } from './plan-gateway.ts';
 import type { ResourceProblems } from './problems.ts';
 import type { VirtualNetwork } from './records.ts';
 import { checkName, checkSubnetPrefixes, lowestUsable } from './rules.ts';
-import { isFamily4, isOpenTo, mappedFamilies } from './rules-gateway.ts';
+import { isFamily4, isOpenTo, MAX_ASSIGNED_ADDRESSES, mappedFamilies } from './rules-gateway.ts';
 import {
   checkConnectionFields,
   MAX_CONNECTIONS,
@@ -187,6 +187,14 @@ export class ConnectionPlanner {
     const base = { name, pool: pool.name, poolId: pool.id, segmentId: pool.segmentId, address, use };
     const after: ExternalAddress = before ?? { ...base, number: this.#gateways.number() };
     if (before === undefined) this.#gateways.change(gateway, [wantedAddress(after, of.shard)], []);
+    if (gateway.assignment.addresses.length > MAX_ASSIGNED_ADDRESSES)
+      problems.add(
+        'WEFT_ERR_RULE_LIMIT',
+        'spec.pool',
+        spec.pool,
+        `must be of a gateway with at most ${MAX_ASSIGNED_ADDRESSES} external addresses in use`,
+        'use another gateway',
+      );
     const externalAddresses = replaced(of.externalAddresses, before, after);
     if (externalAddresses.length > MAX_EXTERNAL_ADDRESSES)
       problems.add(

@@ -6,7 +6,16 @@ import { isHostId } from './keys.ts';
 import type { ResourceProblems } from './problems.ts';
 import type { Host, VirtualNetwork } from './records.ts';
 import { checkName } from './rules.ts';
-import { checkMembers, checkPools, checkSegments, isFamily4, isOpenTo, MAX_SHARDS, mappedFamilies } from './rules-gateway.ts';
+import {
+  checkMembers,
+  checkPools,
+  checkSegments,
+  isFamily4,
+  isOpenTo,
+  MAX_ASSIGNED_ADDRESSES,
+  MAX_SHARDS,
+  mappedFamilies,
+} from './rules-gateway.ts';
 import type { GatewayWorld, IdMaker, PlannedWrite, Stored } from './world.ts';
 
 const SHARDS_A_MEMBER = 4;
@@ -94,6 +103,10 @@ export class GatewayDrafts {
       ],
       number: () => this.number(),
     });
+    if (assignment.addresses.length > MAX_ASSIGNED_ADDRESSES) {
+      const rule = `must leave at most ${MAX_ASSIGNED_ADDRESSES} external addresses in use, shared ones and networks' own`;
+      problems.add('WEFT_ERR_RULE_LIMIT', 'spec.pools', assignment.addresses.length, rule, 'lower shared, or use another gateway');
+    }
     const draft: GatewayDraft = { before, assigned, gateway, assignment };
     if (before !== undefined && assigned !== undefined) {
       if (!force) this.#checkMembersGone(assigned.value, spec, problems);

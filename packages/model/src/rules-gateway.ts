@@ -14,7 +14,9 @@ const MAX_POOLS = 64;
 /** Addresses that one shard may map to from one pool: what a member's tables hold. */
 const MAX_SHARED_A_SHARD = 64;
 /** IPv4 addresses of all pools; with their slices they are the bulk of the assignment. */
-const MAX_POOL_ADDRESSES = 2_048;
+const MAX_POOL_ADDRESSES = 1_024;
+/** External addresses of an assignment, shared and own: with their slices it has to fit in a message twice. */
+export const MAX_ASSIGNED_ADDRESSES = 1_024;
 const MAX_SHARED = 256;
 const DEFAULT_MTU = 1_500;
 const MIN_MTU = 1_280;

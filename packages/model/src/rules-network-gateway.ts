@@ -16,6 +16,8 @@ export const MAX_FORWARDED_PORTS = 1_024;
 /** External ports below this are in no block: never given out by mapping. */
 const FIRST_BLOCK_PORT = 1_024;
 const MAX_PREFIXES = 256;
+/** Of all connections of a network together: its document has to fit in a message twice, as it was and as it is. */
+export const MAX_CONNECTION_PREFIXES = 1_024;
 const DEFAULT_QUOTA: GatewayQuota = { blocks: 64, flows: 65_536 };
 const IPV4_DEFAULT = '0.0.0.0/0';
 const IPV6_DEFAULT = '::/0';
@@ -114,6 +116,15 @@ export function checkNetworkGateway(problems: Problems, network: VirtualNetwork)
     else checkRoutesOf(told, network, one);
     checkIpv6Of(told, network, one);
   }
+  const prefixes = gateway.connections.reduce((sum, one) => sum + one.routes.length + one.offers.length + one.accepts.length, 0);
+  if (prefixes > MAX_CONNECTION_PREFIXES)
+    at('GatewayConnection', gateway.connections.at(-1)!.name).add(
+      'WEFT_ERR_RULE_LIMIT',
+      'spec',
+      prefixes,
+      `must leave the connections of the network at most ${MAX_CONNECTION_PREFIXES} prefixes in all`,
+      'use shorter prefixes',
+    );
   for (const rule of gateway.natRules) checkNatRule(at('NatRule', rule.name), network, rule);
   checkNatRulesTogether(at, gateway.natRules);
 }

@@ -8,6 +8,7 @@ import {
   type Host,
   isEmptyMember,
   planAssignment,
+  recordCodec,
   recoverAssignment,
   refreshAssignment,
   releasable,
@@ -315,6 +316,22 @@ describe('planAssignment()', () => {
       }),
     );
   });
+});
+
+it('the largest assignment there may be fits in a message of NATS twice, in the middle of a move', () => {
+  const all = (count: number) => Array.from({ length: count }, (_, i) => member(i + 1));
+  const addresses = Array.from({ length: 1_024 }, (_, i) => ({
+    segment: 0xffff_ff00,
+    address: `2001:db8:1111:2222:3333:4444:5555:${(i + 4_096).toString(16)}`,
+    shard: 0,
+    pool: 0xffff_ff00,
+    sliced: true,
+  }));
+  const want = { ...wanted(all(8), 256), addresses, number: () => 0xffff_ff00 };
+  let now = planAssignment(undefined, want);
+  for (const count of [12, 9, 16]) now = planAssignment(now, { ...want, members: all(count) });
+  const { length } = recordCodec.encode({ kind: 'assignment', value: now });
+  expect(2 * length + 4_096).toBeLessThan(1_048_576);
 });
 
 describe('withAddresses(), chooseShard()', () => {

@@ -162,6 +162,77 @@ describe('codecs of gateways', () => {
   });
 });
 
+describe('the largest network there may be', () => {
+  it('fits in a message of NATS twice, as it was and as it is', () => {
+    const long = 'n'.repeat(55);
+    const prefix = (i: number): string => `2001:db8:1111:2222:3333:4444:5555:${i.toString(16)}/128`;
+    const times = <T>(count: number, make: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
+    const of: NetworkGateway = {
+      gatewayId: GID,
+      gateway: long,
+      shard: 0xffff_ffff,
+      addresses: ['100.127.255.250', 'fd57:4546:5447::2'],
+      ownPool: 0xffff_ffff,
+      connections: times(64, (i) => ({
+        name: `${long}${i}`,
+        mode: 'peering',
+        routes: [],
+        pool: '',
+        poolId: 0,
+        segment: '',
+        segmentId: 0,
+        ipv6: 'none',
+        ipv6Inside: '',
+        ipv6Prefix: '',
+        peerTenant: long,
+        peerNetwork: long,
+        offers: times(8, prefix),
+        accepts: times(8, prefix),
+        quota: { blocks: 0, flows: 0 },
+      })),
+      externalAddresses: times(256, (i) => ({
+        name: `${long}${i}`,
+        pool: long,
+        poolId: 0xffff_ffff,
+        segmentId: 0xffff_ffff,
+        address: '203.0.113.113',
+        use: 'reserved',
+        number: 0xffff_ffff,
+      })),
+      natRules: times(512, (i) => ({
+        name: `${long}${i}`,
+        kind: 'forward',
+        source: '',
+        externalAddress: `${long}${i % 256}`,
+        pool: '',
+        poolId: 0,
+        customerAddress: '2001:db8:1111:2222:3333:4444:5555:6666',
+        protocol: 'tcp',
+        firstPort: 65_000,
+        lastPort: 65_000,
+        customerPort: 65_000,
+      })),
+    };
+    const value: VirtualNetwork = {
+      ...network(of),
+      subnets: times(512, (i) => ({
+        name: `${long}${i}`,
+        vsid: 16_000_000,
+        prefixes: ['203.113.113.0/24', '2001:db8:1111:2222::/64'],
+        gateways: ['203.113.113.1', '2001:db8:1111:2222::1'],
+      })),
+      routes: times(1_024, (i) => ({
+        prefix: prefix(i),
+        kind: 'next-hop',
+        nextHop: '2001:db8:1111:2222:3333:4444:5555:6666',
+        name: `${long}${i}`,
+      })),
+    };
+    const { length } = recordCodec.encode({ kind: 'network', value });
+    expect(2 * length + 4_096).toBeLessThan(1_048_576);
+  });
+});
+
 describe('keys of gateways', () => {
   it('parse back, fit their records only, and are announced to those who follow the gateway', () => {
     expect(parseKey('config', configKey.gateway(GID))).toEqual({ kind: 'gateway', gatewayId: GID });
