@@ -126,7 +126,7 @@ static __always_inline __u64 icmp_error_ipv6(struct icmp_error *e, const __u8 *g
 static __always_inline __u32 icmp_error_make(struct __sk_buff *skb, struct icmp_error *e, const __u8 *source4, const __u8 *source6, __u32 mtu)
 {
 	__u32 quote = skb->len - ETH_HLEN, room;
-	__s32 start, field;
+	__s32 start, field, extra = 0;
 	bool is_ipv6;
 	__u64 sum = 0;
 	int i;
@@ -144,9 +144,13 @@ static __always_inline __u32 icmp_error_make(struct __sk_buff *skb, struct icmp_
 	if (!icmp_error_allowed(e, is_ipv6) || addr_is_zero(is_ipv6 ? source6 : source4))
 		return 0;
 
-	if (bpf_skb_change_tail(skb, ETH_HLEN + quote, 0))
-		return 0;
-	if (offload_position(skb, &start, &field)) {
+	if (skb->len > ETH_HLEN + quote && bpf_skb_change_tail(skb, ETH_HLEN + quote, 0)) {
+		/* The kernel cuts nothing that it still knows as encapsulated (from a peer behind a veth).  So the packet's front goes instead,
+		 * and all is written anew; not if a checksum is to be written there later. */
+		if (offload_position(skb, &start, &field))
+			return 0;
+		extra = skb->len - ETH_HLEN - quote;
+	} else if (offload_position(skb, &start, &field)) {
 		start -= ETH_HLEN;
 		field -= ETH_HLEN;
 		if (start < 0 || (start | field) & 1 || field > QUOTE_LEN - 2)
@@ -169,8 +173,13 @@ static __always_inline __u32 icmp_error_make(struct __sk_buff *skb, struct icmp_
 		sum += LD16(e->quote, i);
 	ST16(e->icmp, 2, ~csum_fold(sum));
 
-	if (bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_NO_CSUM_RESET))
+	if (bpf_skb_adjust_room(skb, (__s32)room - extra, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 		return 0;
+	if (extra) {
+		barrier_var(quote);
+		if (bpf_skb_store_bytes(skb, ETH_HLEN + room, e->quote, ((quote - 1) & (QUOTE_LEN - 1)) + 1, 0))
+			return 0;
+	}
 	if (bpf_skb_store_bytes(skb, 0, e->eth, ETH_HLEN, 0))
 		return 0;
 	if (is_ipv6 ? bpf_skb_store_bytes(skb, ETH_HLEN, e->ip, 48, 0) : bpf_skb_store_bytes(skb, ETH_HLEN, e->ip + 20, 28, 0))
