@@ -6,6 +6,7 @@ import { findGuestKernel, loadGuestModules, QemuVm, tempDir } from '@weft/testki
 import { rolldown } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RUN, sh } from './support/lab.ts';
+import { compileHarness } from './support/nat-harness.ts';
 
 // The kernel engine on Debian 12's own kernel (6.1), in an emulated guest: this very Node.js, the addons and the programs, against the oracle.
 
@@ -52,12 +53,16 @@ beforeAll(async () => {
     '/bin/dash',
     ...addons.map((path) => join(PACKAGES, path)),
   );
+  const harness = compileHarness();
   const files: Record<string, string | Uint8Array> = {
+    '/weft/dist/nat.mjs': await bundle('old-kernel-nat.ts'),
+    '/dist-bpf/nat-harness.bpf.o': readFileSync(harness.path),
     '/weft/dist/oracle.mjs': await bundle('old-kernel-guest.ts'),
     '/dist-bpf/weft.bpf.o': readFileSync(join(PACKAGES, 'datapath/dist-bpf/weft.bpf.o')),
     '/usr/sbin/sh': readFileSync('/bin/dash'),
     '/etc/weft/modules': modules.map(({ file }) => `/weft/modules/${file}\n`).join(''),
   };
+  harness.remove();
   for (const { file, data } of modules) files[`/weft/modules/${file}`] = data;
   for (const path of programs) {
     const place = path.startsWith(PACKAGES)
@@ -116,5 +121,14 @@ describe('kernel 6.1', () => {
     expect(report.climbed, JSON.stringify(report)).toBeGreaterThan(0);
     expect(report.difference).toBeUndefined();
     expect(report.tried).toBeGreaterThan(120);
+  });
+
+  it('maps ports as the oracle does, over histories', { timeout: 120_000 }, async () => {
+    const run = await guest.exec([...ENVIRONMENT, 'node', '/weft/dist/nat.mjs', '/dist-bpf/nat-harness.bpf.o', '4'], {
+      timeoutMs: 100_000,
+      allowFailure: true,
+    });
+    expect(run.code, `${run.stdout}\n${run.stderr}`).toBe(0);
+    expect(JSON.parse(run.stdout)).toEqual({ kernel: expect.stringMatching(/^6\.1\./), tried: 4 });
   });
 });

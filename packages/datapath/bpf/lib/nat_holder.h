@@ -18,6 +18,9 @@
 
 #define NAT_TRIES 8
 
+/* At the end of a loop's body: kernel 6.1 takes a loop only if its last step is a jump, and the compiler may lay it out so that there is none. */
+#define NAT_LOOP_EDGE() asm volatile("goto +0")
+
 static __always_inline bool nat_is_self(const struct nat_source *source, const struct nat_source_key *key)
 {
 	return LD64(&source->self, 0) == LD64(key, 0) && LD64(&source->self, 8) == LD64(key, 8) && LD64(&source->self, 16) == LD64(key, 16);
@@ -289,6 +292,8 @@ __attribute__((noinline)) int nat_block_grant(__u32 slot)
 		if (event) {
 			nat_event_block(event, NAT_EVENT_BLOCK_GRANTED, w);
 			bpf_ringbuf_submit(event, 0);
+		} else {
+			nat_event_lost();
 		}
 		return 0;
 	}
@@ -370,6 +375,7 @@ __attribute__((noinline)) int nat_port_take(__u32 slot)
 			w->port = *port;
 		}
 		bpf_spin_unlock(&source->lock);
+		NAT_LOOP_EDGE();
 		if (!taken)
 			continue;
 		index = reference >> 16 & (NAT_HOLDER_ADDRESSES - 1);
@@ -462,6 +468,7 @@ __attribute__((noinline)) int nat_port_give(__u32 slot, __u32 hold)
 			w->port = *port;
 		}
 		bpf_spin_unlock(&source->lock);
+		NAT_LOOP_EDGE();
 		if (given)
 			break;
 	}

@@ -163,6 +163,8 @@ __attribute__((noinline)) int nat_flow_new(__u32 slot)
 		if (event) {
 			nat_event_mapping(event, NAT_EVENT_PORT_RETURNED, w);
 			bpf_ringbuf_submit(event, 0);
+		} else {
+			nat_event_lost();
 		}
 		nat_session_unreserve(w->flow.network_id);
 		return bpf_map_lookup_elem(&map_nat_mapping, &w->mapping_key) ? NAT_AGAIN : WEFT_DROP_NAT_TABLE_FULL;
@@ -170,6 +172,8 @@ __attribute__((noinline)) int nat_flow_new(__u32 slot)
 	if (event) {
 		nat_event_mapping(event, NAT_EVENT_MAPPING_ADDED, w);
 		bpf_ringbuf_submit(event, 0);
+	} else {
+		nat_event_lost();
 	}
 	w->key.segment = w->mapping.segment;
 	addr_copy(w->key.address, w->mapping.address);

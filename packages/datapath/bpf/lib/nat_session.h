@@ -71,6 +71,8 @@ __attribute__((noinline)) int nat_session_tell(__u32 slot)
 	if (event) {
 		nat_event_session(event, NAT_EVENT_SESSION_CHANGED, w, session);
 		bpf_ringbuf_submit(event, 0);
+	} else {
+		nat_event_lost();
 	}
 	return 0;
 }
@@ -179,6 +181,8 @@ __attribute__((noinline)) int nat_session_add(__u32 slot)
 	if (event) {
 		nat_event_session(event, NAT_EVENT_SESSION_ADDED, w, &w->session);
 		bpf_ringbuf_submit(event, 0);
+	} else {
+		nat_event_lost();
 	}
 	return 0;
 full:
@@ -265,6 +269,8 @@ __attribute__((noinline)) int nat_mapping_leave(__u32 slot)
 	if (event) {
 		nat_event_mapping(event, NAT_EVENT_MAPPING_RETIRED, w);
 		bpf_ringbuf_submit(event, 0);
+	} else {
+		nat_event_lost();
 	}
 	return 0;
 }

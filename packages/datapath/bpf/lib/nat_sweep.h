@@ -51,6 +51,8 @@ __attribute__((noinline)) int nat_sweep_session(__u32 slot)
 	if (event) {
 		nat_event_session(event, NAT_EVENT_SESSION_RETIRED, w, &w->session);
 		bpf_ringbuf_submit(event, 0);
+	} else {
+		nat_event_lost();
 	}
 	if (w->session.kind == NAT_SESSION_FORWARD) {
 		nat_reverse_key_of(w, &w->session);
@@ -99,6 +101,8 @@ __attribute__((noinline)) int nat_block_release(__u32 slot)
 	if (event) {
 		nat_event_block(event, NAT_EVENT_BLOCK_RELEASED, w);
 		bpf_ringbuf_submit(event, 0);
+	} else {
+		nat_event_lost();
 	}
 	nat_ring_push(slot, number, (w->now + NAT_SECOND - 1) / NAT_SECOND);
 	return 1;

@@ -102,18 +102,19 @@ static __always_inline __u64 nat_serial(void)
 }
 
 /* Room in the ring for an event, taken before the change is seen by others: so events of one thing stand in the ring in the order in which
- * they happened.  Full: counted, and the agent sends a snapshot. */
+ * they happened.  Full (NULL): nat_event_lost, and the agent sends a snapshot.
+ * Compared with NULL once on each way: the verifier of 6.1 forgets what the first comparison said. */
 static __always_inline void *nat_event_reserve(__u64 size)
 {
-	struct nat_counters *counters;
-	void *event = bpf_ringbuf_reserve(&map_nat_events, size, 0);
+	return bpf_ringbuf_reserve(&map_nat_events, size, 0);
+}
 
-	if (!event) {
-		counters = nat_counters();
-		if (counters)
-			__sync_fetch_and_add(&counters->events_lost, 1);
-	}
-	return event;
+static __always_inline void nat_event_lost(void)
+{
+	struct nat_counters *counters = nat_counters();
+
+	if (counters)
+		__sync_fetch_and_add(&counters->events_lost, 1);
 }
 
 /* The network's use, made when there is none. */
