@@ -75,4 +75,6 @@ export interface GatewayDatapath {
   sweepNat(budget: number): NatSwept;
   /** Told of what port mapping grants, makes and retires, until the returned function is called. One reader at a time. */
   watchNat(onEvent: (event: NatEvent) => void): () => void;
+  /** Events that found no room, ever. When it grows, a standby needs a snapshot. */
+  natEventsLost(): bigint;
 }

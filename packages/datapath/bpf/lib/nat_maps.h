@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The NAT's tables.  Sizes are defaults: the loader may set others.  Nothing that a flow depends on is in an LRU map, which would throw out
+/* The NAT's tables.  Sizes are set by the loader (natMapSizes).  Nothing that a flow depends on is in an LRU map, which would throw out
  * live flows under pressure; the fragment cache is one, since what it loses is one datagram. */
 #ifndef WEFT_NAT_MAPS_H
 #define WEFT_NAT_MAPS_H

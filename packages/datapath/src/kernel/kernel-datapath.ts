@@ -16,6 +16,7 @@ import { Attachments, type ProgramName } from './attachments.ts';
 import { forgetDropCounters, readDropCounters, reserveDropCounters } from './drop-counters.ts';
 import { KernelGateway } from './kernel-gateway.ts';
 import { LAYOUT_VERSION, MAP_LAYOUT } from './layout.ts';
+import { natMapSizes } from './nat/sizes.ts';
 import { TableGeneration } from './table-generation.ts';
 import { TableWriter } from './table-writer.ts';
 
@@ -51,6 +52,11 @@ export interface KernelDatapathOptions {
    * place taken is judged in full, which is what happens to all without.
    */
   readonly flowSlots?: number;
+  /**
+   * Sessions that port mapping holds at most, of all networks: 16 or more. Default 65,536: about 10 MB before the first of them, and half a kilobyte for
+   * each. Pinned maps keep their size.
+   */
+  readonly natSessions?: number;
   /** Path of the compiled programs. Default: those that belong to this package. */
   readonly objectFile?: string;
 }
@@ -62,10 +68,11 @@ const DEFAULT_TUNNEL_DEVICE = 'weft-tun0';
 const DEFAULT_UDP_PORT = 4789;
 const DEFAULT_FLOW_SLOTS = 1024;
 const FLOW_SLOTS_MAX = 65_536;
+const DEFAULT_NAT_SESSIONS = 65_536;
 /** What was decided before; of no worth to other programs than those that decided it, so never pinned. */
 const FLOW_MAPS = ['map_flow', 'map_tunnel_flow'] as const;
 /** With those that hold nothing longer than a program runs. */
-const UNPINNED_MAPS: readonly string[] = [...FLOW_MAPS, 'map_icmp_error', 'map_gateway_scratch'];
+const UNPINNED_MAPS: readonly string[] = [...FLOW_MAPS, 'map_icmp_error', 'map_gateway_scratch', 'map_nat_work'];
 const DEFAULT_BPFFS = '/sys/fs/bpf';
 const ADDRESS_BYTES = 16;
 
@@ -294,7 +301,7 @@ function openPrograms(
   }
   const wanted = Object.entries(options.maxEntries ?? {}).map(([table, count]) => [`map_${table}`, count] as const);
   const flowSizes = FLOW_MAPS.map((name) => [name, Math.max(1, options.flowSlots ?? DEFAULT_FLOW_SLOTS)] as const);
-  const maxEntries = Object.fromEntries([...wanted, ...flowSizes]);
+  const maxEntries = { ...natMapSizes(options.natSessions ?? DEFAULT_NAT_SESSIONS), ...Object.fromEntries([...wanted, ...flowSizes]) };
   // Another version's sizes are no reason to refuse its maps; and a later one's maps, which this one doesn't know, stay as they are.
   return BpfObject.open(file, { rodata, pinMapsUnder: pinDirectory, unpinnedMaps: UNPINNED_MAPS, keepPinnedSizes: true, maxEntries });
 }

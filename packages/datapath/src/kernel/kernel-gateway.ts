@@ -143,6 +143,11 @@ export class KernelGateway implements GatewayDatapath {
     return () => ring.close();
   }
 
+  natEventsLost(): bigint {
+    this.#check('read');
+    return this.nat.counters().eventsLost;
+  }
+
   /** Devices that the tables name. */
   externalIndexes(): number[] {
     const rows: number[] = [];

@@ -301,6 +301,7 @@ function noGateway(): GatewayDatapath {
     },
     sweepNat: refuse,
     watchNat: refuse,
+    natEventsLost: refuse,
   };
 }
 

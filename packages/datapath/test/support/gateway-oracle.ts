@@ -31,6 +31,7 @@ import { inNetns } from '@weft/tuntap';
 import { createKernelDatapath, type KernelDatapath } from '../../src/index.ts';
 import { netnsPath, RUN, sh } from './lab.ts';
 import { compareDrops, type Difference, firstDifference, hex, isAccepted, tally } from './oracle.ts';
+import { hasRightChecksums } from './right-checksums.ts';
 
 // As oracle.ts, for what a gateway does: programs reach one another by tail calls, which a test run follows.
 
@@ -118,6 +119,8 @@ export class GatewayBench {
         }
         const text = this.#compare(trial, verdict);
         if (text !== undefined) return { refused, difference: { seed, index, label: trial.label, text } };
+        const wrong = checksumFault(trial, verdict);
+        if (wrong !== undefined) return { refused, difference: { seed, index, label: trial.label, text: wrong } };
       }
       const text = compareDrops(expectedDrops, before, tally(this.datapath.drops())) ?? this.#compareProbes(context);
       return { refused, difference: text === undefined ? undefined : { seed, index: count, label: 'counters and probes', text } };
@@ -141,9 +144,14 @@ export class GatewayBench {
         store.set('free', { segment, address }, freeBlocks());
       }
       for (const { networkId } of world.gatewaySubnets) {
-        store.set('quota', { networkId }, { blocks: 100, blocksPerSource: 4, sessions: 10_000 });
+        store.set(
+          'quota',
+          { networkId },
+          networkId % 5 === 0 ? { blocks: 2, blocksPerSource: 1, sessions: 20 } : { blocks: 100, blocksPerSource: 4, sessions: 10_000 },
+        );
       }
     }
+    datapath.gateway.nat.forgetFragments();
     const probes = new Map<string, Probe>();
     const gateway = new MemoryGatewayTables(world.gatewayChanges);
     return {
@@ -217,6 +225,15 @@ function freeBlocks(): NatFree {
   const blocks = Array.from({ length: 40 }, (_, i) => ({ block: FIRST_BLOCK + i, freeAtS: 0 }));
   for (const { block } of blocks) own[block >>> 3]! |= 1 << (block & 7);
   return { own, blocks };
+}
+
+/** What came with right checksums leaves with right ones, recomputed over the whole packet. */
+function checksumFault(trial: Trial, { action, frame, reason }: Verdict): string | undefined {
+  if (frame === undefined || reason !== 0 || action === Action.PASS || action === Action.CLIMB || trial.gsoSize > 0) return undefined;
+  const before = trial.frame.subarray(trial.program === 'from_underlay' ? OUTER_BYTES : 0);
+  const after = frame.subarray(action === Action.TUNNEL ? OUTER_BYTES : 0);
+  if (!hasRightChecksums(before) || hasRightChecksums(after)) return undefined;
+  return `checksums were right, and are wrong now:\n  before ${hex(before)}\n  after  ${hex(after)}`;
 }
 
 type BenchContext = ForwardingContext & { readonly probes: Map<string, Probe> };

@@ -11,12 +11,14 @@ export class NatMaps implements NatStore {
   readonly #maps: Readonly<Record<NatTable, BpfMap>>;
   readonly #queue: BpfMap;
   readonly #counters: BpfMap;
+  readonly #fragments: BpfMap;
 
   /** @param map Gives a map by its name in the compiled object. */
   constructor(map: (name: string) => BpfMap) {
     this.#maps = Object.fromEntries(NAT_TABLES.map((table) => [table, map(NAT_MAP_LAYOUT[table].map)])) as Record<NatTable, BpfMap>;
     this.#queue = map('map_nat_queue');
     this.#counters = map('map_nat_counter');
+    this.#fragments = map('map_nat_fragment');
   }
 
   get<T extends NatTable>(table: T, key: NatKey<T>): NatValue<T> | undefined {
@@ -52,6 +54,11 @@ export class NatMaps implements NatStore {
       sourceKey.encode(view, NAT_QUEUE_ENTRY.key, entry.key);
     }
     this.#queue.update(new Uint8Array(0), bytes);
+  }
+
+  /** Later fragments of datagrams whose first one has passed already are dropped. */
+  forgetFragments(): void {
+    for (const [key] of this.#fragments.entries()) this.#fragments.delete(key);
   }
 
   get serial(): bigint {
