@@ -1,4 +1,4 @@
-import { type Identity, openChange } from '@weft/bus';
+import { type Bucket, type Identity, openChange } from '@weft/bus';
 import {
   type Assignment,
   assignmentKey,
@@ -12,15 +12,15 @@ import {
 import { waitFor } from '@weft/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ids } from '../src/index.ts';
-import { type Harness, manifests, startHarness } from './harness.ts';
+import { type Harness, manifests, type RunningController, startHarness } from './harness.ts';
 
 // Gateways through two controllers: what stands after agrees with its claims and with the assignment, whoever raced with whom.
 
 let weft: Harness;
+const running: RunningController[] = [];
 beforeAll(async () => {
   weft = await startHarness();
-  await weft.addController({ tendGatewaysMs: 200 });
-  await weft.addController({ tendGatewaysMs: 200 });
+  running.push(await weft.addController({ tendGatewaysMs: 200 }), await weft.addController({ tendGatewaysMs: 200 }));
   await weft.addHosts('gw-a', 'gw-b', 'gw-c');
 });
 afterAll(async () => {
@@ -279,5 +279,52 @@ describe('steps of an assignment', () => {
     expect((await step(weft.admin, recover)).problems).toEqual([]);
     expect((await standing()).assignment.incarnation).toBe(done.assignment.incarnation + 1);
     await expectConsistent();
+  });
+});
+
+describe('a controller that dies', () => {
+  it.each(['assignment', 'network'] as const)('before the %s is written: another one carries its request through', async (what) => {
+    const tenant = `dead-${what}`;
+    await weft.apply(`${net(tenant)}`);
+    for (const one of running.splice(0)) await one.stop();
+    let died = false;
+    const stopAt = (bucket: Bucket, kind: string): Bucket =>
+      new Proxy(bucket, {
+        get(target, property) {
+          const value = Reflect.get(target, property, target) as unknown;
+          if (typeof value !== 'function') return value;
+          return (...args: unknown[]): unknown => {
+            const writes = property === 'put' || property === 'create' || property === 'purge';
+            if (writes && (died || parseKey(bucket.name, args[0] as string)?.kind === kind)) {
+              died = true;
+              return new Promise(() => {});
+            }
+            return (value as (...rest: unknown[]) => unknown).apply(target, args);
+          };
+        },
+      });
+    const dying = await weft.addController({
+      resumeAfterMs: 3_600_000,
+      wrapStore: (store) => {
+        const [config, gateways] = [stopAt(store.config, what), stopAt(store.gateways, what)];
+        return {
+          ...store,
+          config,
+          gateways,
+          bucket: (name) => (name === 'config' ? config : name === 'gateways' ? gateways : store.bucket(name)),
+        };
+      },
+    });
+    const yaml = nat(`${tenant}/net/out`, 'edge') + doc('ExternalAddress', `${tenant}/net/a`, 'pool: public, use: reserved');
+    void weft.apply(yaml).catch(() => undefined);
+    await waitFor(() => died, { what: 'the controller to be at that place' });
+    dying.abandon();
+    running.push(await weft.addController({ resumeAfterMs: 2_000 }), await weft.addController({ resumeAfterMs: 2_000 }));
+    await waitFor(async () => (await networkOf(tenant)).gateway?.externalAddresses.length === 1, {
+      what: 'the request to be carried through',
+      deadlineMs: 20_000,
+    });
+    await waitFor(async () => expectConsistent().then(() => true), { what: 'the end of the request', deadlineMs: 20_000 });
+    expect((await weft.apply(yaml)).changes.every(({ action }) => action === 'unchanged')).toBe(true);
   });
 });
