@@ -65,8 +65,8 @@ export class Handover {
   }
 
   #begin(now: number): void {
-    if (this.#drain === 'none' && this.#member.carrier && this.#member.isMember) return;
-    for (const { shards, epoch } of this.#member.terms) {
+    if (this.#drain === 'none' && this.#member.owner.carrier && this.#member.isMember) return;
+    for (const { shards, epoch } of this.#member.owner.terms) {
       const leaving = shards.filter((shard) => this.#leaves(shard));
       const to = leaving.length === 0 ? undefined : this.#target(leaving[0]!, now);
       if (to === undefined) continue;
@@ -79,7 +79,9 @@ export class Handover {
   }
 
   #leaves(shard: number): boolean {
-    return !this.#member.carrier || !this.#member.isMember || this.#drain === 'all' || (this.#drain !== 'none' && this.#drain.has(shard));
+    return (
+      !this.#member.owner.carrier || !this.#member.isMember || this.#drain === 'all' || (this.#drain !== 'none' && this.#drain.has(shard))
+    );
   }
 
   #target(shard: number, now: number): string | undefined {
@@ -90,15 +92,15 @@ export class Handover {
 
   #go(move: Move, now: number): void {
     const { timing } = this.#context;
-    if (this.#member.terms.every(({ epoch }) => epoch !== move.epoch)) {
+    if (this.#member.owner.terms.every(({ epoch }) => epoch !== move.epoch)) {
       // Replaced, or its own epoch has risen: the consent is worth nothing any more.
       this.#cancel(move, false);
     } else if (move.consent === undefined) {
-      if (!this.#member.carrier && now - move.startedAt >= SYNC_WITHOUT_CARRIER_MS) this.#offer(move);
+      if (!this.#member.owner.carrier && now - move.startedAt >= SYNC_WITHOUT_CARRIER_MS) this.#offer(move);
       else if (now - move.startedAt >= timing.syncMs) this.#cancel(move, true);
     } else if (now - move.offeredAt >= 2 * timing.attemptMs) {
       this.#cancel(move, true);
-      if (this.#member.carrier) this.#member.raiseSoon(move.shards, now);
+      if (this.#member.owner.carrier) this.#member.owner.raiseSoon(move.shards, now);
     } else if (now >= move.nextSendAt) this.#offer(move);
   }
 
@@ -137,7 +139,7 @@ export class Handover {
     const { self, configs, verify } = this.#context;
     const { newest } = configs;
     if (newest === undefined || consent.from !== from || consent.to !== self || !consentHolds(newest, consent, verify)) return;
-    if (consent.shards.every((shard) => this.#member.termOf(shard) !== undefined)) return;
+    if (consent.shards.every((shard) => this.#member.owner.termOf(shard) !== undefined)) return;
     this.#member.offered(consent);
   }
 

@@ -1,4 +1,4 @@
-import type { OwnershipAnswer, OwnershipCertificate, OwnershipConfig } from '@weft/model';
+import { OWNERSHIP_LIMITS, type OwnershipAnswer, type OwnershipCertificate, type OwnershipConfig } from '@weft/model';
 import { certificateFault } from './certificate.ts';
 import { Configs } from './context.ts';
 import { incarnationOf, NO_EPOCH } from './epoch.ts';
@@ -86,14 +86,12 @@ export class OwnershipHost {
     this.#nextAskAt = now + this.#components.timing.askMs;
     // Answers to earlier questions stay good: a promise never falls, and what was not promised then could not have been obeyed before.
     this.#nonce ||= this.#components.random();
-    const value = {
-      nonce: this.#nonce,
-      shards: unsynced.sort((a, b) => a - b),
-      candidacy: false,
-      kind: 'renewal' as const,
-      consent: undefined,
-    };
-    for (const id of voterIds(newest)) this.#outputs.push({ kind: 'send', to: id, paths: BOTH, body: { kind: 'ask', value } });
+    unsynced.sort((a, b) => a - b);
+    for (let i = 0; i < unsynced.length; i += OWNERSHIP_LIMITS.shards) {
+      const shards = unsynced.slice(i, i + OWNERSHIP_LIMITS.shards);
+      const value = { nonce: this.#nonce, shards, candidacy: false, kind: 'renewal' as const, consent: undefined };
+      for (const id of voterIds(newest)) this.#outputs.push({ kind: 'send', to: id, paths: BOTH, body: { kind: 'ask', value } });
+    }
   }
 
   #answer(from: string, answer: OwnershipAnswer, now: number): void {
@@ -101,7 +99,9 @@ export class OwnershipHost {
     if (newest === undefined || answer.nonce !== this.#nonce) return;
     const highest = Math.max(answer.acceptedConfig, answer.knownConfig);
     if (highest > newest.config) this.#outputs.push({ kind: 'need-config', config: highest, from });
-    this.#answers.set(from, answer);
+    // One question has several parts when there are many shards.
+    const before = this.#answers.get(from)?.shards.filter(({ shard }) => !answer.shards.some((given) => given.shard === shard)) ?? [];
+    this.#answers.set(from, { ...answer, shards: [...before, ...answer.shards] });
     for (const [shard, certificate] of this.#kept) this.#believe(shard, certificate, now);
   }
 

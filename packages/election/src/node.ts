@@ -70,7 +70,7 @@ export class OwnershipNode {
   /** True: this member may grant a NAT block of `slice` to a network of `shard` now. */
   mayGrantBlock(shard: number, slice: number, now: number): boolean {
     this.#context.now = now;
-    return this.member.live(shard) && this.slices.usable(slice);
+    return this.member.owner.live(shard) && this.slices.usable(slice);
   }
 
   step(input: Input, now: number): readonly Output[] {
@@ -112,7 +112,7 @@ export class OwnershipNode {
         this.#configured(input.config);
         break;
       case 'hosts':
-        this.member.hostsChanged(input.hosts);
+        this.member.owner.hostsChanged(input.hosts);
         break;
       case 'recorded':
         this.#certificate(input.certificate.ballot.candidate, input.certificate);
@@ -159,7 +159,7 @@ export class OwnershipNode {
         this.#certificate(from, body.value);
         break;
       case 'acknowledgement':
-        this.member.acknowledged(from, body.value);
+        this.member.owner.acknowledged(from, body.value);
         break;
       case 'release':
         this.voter.release(from, body.value);

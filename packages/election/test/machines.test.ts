@@ -236,6 +236,27 @@ describe('a host', () => {
   });
 });
 
+describe('a liar among the voters', () => {
+  it('that names an impossible epoch is not counted, and the others still make an owner', () => {
+    const random = new Random(4);
+    const node = new OwnershipNode(
+      { self: 'a', bootId: 'boot', file, rows: [], now: 0 },
+      { signer: simSigner('key-a'), verify: simVerify, random: () => random.bits(), timing: TIMING, rules: RULES },
+    );
+    node.step({ kind: 'config', config }, 0);
+    const asked = said(node.step({ kind: 'tick' }, 30)).flatMap((body) => (body.kind === 'ask' ? [body.value] : []))[0]!;
+    const answer = (from: string, promised: bigint): readonly Output[] => {
+      const shards = [{ shard: 1, promised, holder: '', remainingMs: 0, certified: 0n, refusal: undefined }];
+      const value = { nonce: asked.nonce, knownConfig: 3, acceptedConfig: 3, instance: 7, abstaining: false, shards };
+      return node.step({ kind: 'message', message: { group: 'g', from, to: 'a', body: { kind: 'answer', value } } }, 40);
+    };
+    const lied = answer('b', makeEpoch(1, 0xffff_ffff));
+    expect(lied).toMatchObject([{ kind: 'alarm', code: 'implausible-epoch', about: 'b' }]);
+    const write = written(answer('w', makeEpoch(1, 8)))!;
+    expect(write.state.proposed).toBe(makeEpoch(1, 9));
+  });
+});
+
 describe('a member', () => {
   it('counts the deadline from before the sending of exactly the renewal that was answered', () => {
     const random = new Random(2);
