@@ -144,10 +144,10 @@ static __always_inline __u32 icmp_error_make(struct __sk_buff *skb, struct icmp_
 	if (!icmp_error_allowed(e, is_ipv6) || addr_is_zero(is_ipv6 ? source6 : source4))
 		return 0;
 
-	if (skb->len > ETH_HLEN + quote && bpf_skb_change_tail(skb, ETH_HLEN + quote, 0)) {
+	if ((skb->len > ETH_HLEN + quote || skb->gso_size) && bpf_skb_change_tail(skb, ETH_HLEN + quote, 0)) {
 		/* The kernel cuts nothing that it still knows as encapsulated (from a peer behind a veth).  So the packet's front goes instead,
 		 * and all is written anew; not if a checksum is to be written there later. */
-		if (offload_position(skb, &start, &field))
+		if (skb->gso_size || offload_position(skb, &start, &field))
 			return 0;
 		extra = skb->len - ETH_HLEN - quote;
 	} else if (offload_position(skb, &start, &field)) {
