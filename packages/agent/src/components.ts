@@ -25,7 +25,7 @@ export type Awaitable<T> = T | Promise<T>;
 /** The packet path as the agent uses it. Calls are synchronous, but for the attach. */
 export type AgentDatapath = Pick<
   Datapath,
-  'apply' | 'entries' | 'attachDeviceAsync' | 'detachDevice' | 'attachedDevices' | 'drops' | 'close' | 'destroy'
+  'engine' | 'gateway' | 'apply' | 'entries' | 'attachDeviceAsync' | 'detachDevice' | 'attachedDevices' | 'drops' | 'close' | 'destroy'
 >;
 
 /** A network device of this host. */

@@ -23,6 +23,8 @@ export type ConditionCode =
   | 'GATEWAYS_NOT_READ'
   /** What ownership of a gateway group finds wrong; the subject says which group and what. */
   | 'GATEWAY_OWNERSHIP'
+  | 'GATEWAY_TABLES'
+  | 'EXTERNAL_DEVICE'
   /** Agents can't talk about ownership on the underlay. */
   | 'CONTROL_PORT';
 
@@ -41,6 +43,8 @@ export const CONDITIONS: Readonly<Record<ConditionCode, Severity>> = {
   STATE_NOT_SAVED: 'warning',
   GATEWAYS_NOT_READ: 'warning',
   GATEWAY_OWNERSHIP: 'critical',
+  GATEWAY_TABLES: 'critical',
+  EXTERNAL_DEVICE: 'critical',
   CONTROL_PORT: 'critical',
 };
 

@@ -3,10 +3,13 @@ import { isHostId, nearest } from '@weft/model';
 import { isIpv4Mapped, parseIp } from '@weft/packet';
 import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
 import { AgentError } from './errors.ts';
+import { CONTROL_PORT } from './gateway/control-port.ts';
 
 // Reading and checking the configuration: pure, all of it, before the system is touched. File and flags have the same keys; a flag wins.
 
 export type EngineChoice = 'auto' | 'kernel' | 'user';
+/** What the machine is for: `host` has VMs, `gateway` may serve gateway groups that name it. */
+export type AgentRole = 'host' | 'gateway';
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 /** A checked configuration; absent optional keys are found out from the system. */
@@ -19,6 +22,7 @@ export interface AgentConfig {
   readonly providerAddress: string | undefined;
   readonly underlayMtu: number | undefined;
   readonly engine: EngineChoice;
+  readonly roles: readonly AgentRole[];
   readonly instance: string;
   readonly stateDirectory: string;
   readonly runDirectory: string;
@@ -119,6 +123,15 @@ export const AGENT_CONFIG_KEYS: Readonly<Record<AgentConfigKey, KeyRule>> = {
     defaultText: 'auto',
     check: oneOf('auto', 'kernel', 'user'),
   },
+  roles: {
+    kind: 'texts',
+    explanation: 'What this machine is for: `host` (has VMs), `gateway` (forwards for the gateway groups that name it), or both.',
+    defaultText: 'host',
+    check: (roles: readonly string[]) => {
+      if (new Set(roles).size !== roles.length) return 'must name each role once';
+      return roles.every((role) => role === 'host' || role === 'gateway') ? undefined : 'must be host, gateway or both';
+    },
+  },
   instance: {
     kind: 'text',
     explanation: 'Name of the BPF pins and directories, for several agents on one kernel.',
@@ -141,7 +154,7 @@ export const AGENT_CONFIG_KEYS: Readonly<Record<AgentConfigKey, KeyRule>> = {
     kind: 'number',
     explanation: 'UDP port of the tunnels, the same on all hosts (VXLAN, RFC 7348).',
     defaultText: '4789',
-    check: between(1, 65_535),
+    check: (value: number) => (value === CONTROL_PORT ? `must not be ${CONTROL_PORT}, which the agents use` : between(1, 65_535)(value)),
   },
   tunnelDevice: {
     kind: 'text',
@@ -184,7 +197,7 @@ export const AGENT_CONFIG_KEYS: Readonly<Record<AgentConfigKey, KeyRule>> = {
 };
 
 /** Flags have the keys' names in camel case; these are other names for them. */
-const FLAG_ALIASES: Readonly<Record<string, AgentConfigKey>> = { stateDir: 'stateDirectory', runDir: 'runDirectory' };
+const FLAG_ALIASES: Readonly<Record<string, AgentConfigKey>> = { role: 'roles', stateDir: 'stateDirectory', runDir: 'runDirectory' };
 
 /**
  * Reads and checks an agent's configuration. Touches nothing.
@@ -222,6 +235,8 @@ export function parseAgentConfig(
   }
   if ((checked.natsCertFile === undefined) !== (checked.natsKeyFile === undefined))
     problems.push('natsCertFile and natsKeyFile must be given together');
+  if (checked.engine === 'user' && (checked.roles as readonly string[] | undefined)?.includes('gateway'))
+    problems.push('engine "user" can not have the role gateway: port mapping and fencing are in the kernel engine; set engine to kernel');
   if (problems.length > 0)
     throw new AgentError(
       'WEFT_ERR_AGENT_CONFIG',
@@ -232,6 +247,7 @@ export function parseAgentConfig(
     providerAddress: undefined,
     underlayMtu: undefined,
     engine: 'auto',
+    roles: ['host'],
     instance,
     stateDirectory: `/var/lib/weft/${instance}`,
     runDirectory: `/run/weft/${instance}`,

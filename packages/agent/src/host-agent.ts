@@ -5,13 +5,16 @@ import type { HostAgentComponents, HostAgentInit } from './components.ts';
 import { Conditions } from './conditions.ts';
 import { Connection } from './connection.ts';
 import { AgentError, messageOf } from './errors.ts';
+import { Gateways, gatewayStorage } from './gateway/gateways.ts';
+import { makeGatewayRole } from './gateway/make-gateway-role.ts';
+import { DatapathOwnership } from './gateway/ownership-tables.ts';
 import { HostRole } from './host-role.ts';
 import { Limiter } from './limiter.ts';
 import { Memory } from './memory.ts';
 import type { NetworkSession } from './network-session.ts';
 import { Networks } from './networks.ts';
 import { Registration } from './registration.ts';
-import type { AgentParts, MakeRole, Role, RoleDevices } from './role.ts';
+import type { AgentParts, MakeRole, Role, RoleDevices, RoleName } from './role.ts';
 import { TableKeeper } from './table-keeper.ts';
 import { TrustFeed } from './trust-feed.ts';
 
@@ -31,6 +34,8 @@ export class HostAgent {
   readonly #memory: Memory;
   readonly #registration: Registration;
   readonly #connection: Connection;
+  readonly #gateways: Gateways;
+  #usedGateways: ReadonlySet<string> = new Set();
   readonly #roles: readonly Role[];
   readonly #commands: Commands;
   readonly #startedMs: number;
@@ -79,15 +84,30 @@ export class HostAgent {
         this.#memory.forget(session);
       },
     });
+    this.#gateways = new Gateways({
+      ...{ bus, identity, trust, clock, random, logger, conditions },
+      hostId: init.hostId,
+      providerAddress: init.providerAddress,
+      bootId: init.bootId,
+      storage: gatewayStorage(init.stateDirectory),
+      tables: new DatapathOwnership(datapath, (address) => trust.hosts().find((host) => host.providerAddress === address)?.id),
+      used: () => this.#usedGateways,
+      onChange: () => {
+        this.#giveAssignments();
+        for (const role of this.#roles) role.onGateways?.();
+      },
+      onMemories: () => this.#registerAgain(),
+    });
     const parts: AgentParts = {
       ...{ init, bus, identity, trust, datapath, clock, random, logger, conditions },
       networks: this.#networks,
+      gateways: this.#gateways,
       requireStore: () => this.#requireStore(),
       onChange: () => this.#onChange(),
     };
     this.#roles = makeRoles.map((make) => make(parts));
     const roles = this.#roles.map((role) => role.name);
-    const memories = () => [];
+    const memories = () => this.#gateways.memories();
     this.#registration = new Registration({
       ...{ init, bus, identity, trust, clock, logger, conditions, roles, memories },
       trustFeed: this.#trustFeed,
@@ -112,6 +132,8 @@ export class HostAgent {
     const saved = this.#memory.restore();
     for (const role of this.#roles) await role.start(saved);
     this.#tables.start();
+    this.#reviewGateways();
+    await this.#gateways.start();
     for (const session of this.#networks.all()) session.start();
     this.#serving = bus.serve(this.#init.hostId, { identity, handler: (request) => this.#handle(request), logger });
     this.#pollTimer = clock.setTimeout(() => this.#poll(), POLL_MS);
@@ -137,6 +159,7 @@ export class HostAgent {
     await this.#polling;
     await Promise.all(this.#networks.all().map((session) => session.stop()));
     await this.#trustFeed.stop();
+    await this.#gateways.stop();
     for (const role of this.#roles) await role.stop({ purge });
     if (purge) {
       datapath.destroy();
@@ -184,6 +207,7 @@ export class HostAgent {
     this.#conditions.clear('STORE_NOT_OPEN');
     await this.#trustFeed.refresh(true);
     await this.#registration.register(this.#store);
+    await this.#gateways.connected(this.#store);
     for (const role of this.#roles) await role.onStore(this.#store);
     if (!first && this.#tables.complete) {
       for (const session of this.#networks.all()) session.resyncSoon(Math.min(2_000, 20 * this.#networks.size));
@@ -223,7 +247,34 @@ export class HostAgent {
     return { used: union(({ used }) => used), untaken: union(({ untaken }) => untaken) };
   }
 
+  /** Networks with ports here may have come to use a gateway, or ceased to. */
+  #reviewGateways(): void {
+    const used = new Set(this.#networks.all().flatMap(({ view }) => view.network?.gateway?.gatewayId ?? []));
+    if (used.size === this.#usedGateways.size && [...used].every((id) => this.#usedGateways.has(id))) return;
+    this.#usedGateways = used;
+    this.#gateways.review();
+  }
+
+  /** Tells each network how the work of its gateway is divided: whose frames to believe, and whether this machine is one of them. */
+  #giveAssignments(): void {
+    for (const session of this.#networks.all()) {
+      const gatewayId = session.view.network?.gateway?.gatewayId;
+      session.setAssignment(gatewayId === undefined ? undefined : this.#gateways.directory.groups.get(gatewayId)?.assignment);
+    }
+  }
+
+  #registerAgain(): void {
+    if (this.#store === undefined || this.#with.bus.state.state !== 'connected') return;
+    this.#registration
+      .register(this.#store)
+      .catch((error: unknown) => this.#with.logger.warn({ reason: messageOf(error) }, 'registering failed; tried again'));
+  }
+
   #onRecords(session: NetworkSession, portId: string | undefined): void {
+    if (portId === undefined) {
+      this.#reviewGateways();
+      this.#giveAssignments();
+    }
     for (const role of this.#roles) {
       role
         .onRecords(session, portId)
@@ -275,6 +326,14 @@ export class HostAgent {
  * Makes the agent of one host: it follows the networks that have ports here, keeps the packet path's tables, owns ports and their
  * devices, and serves requests on `weft.v1.cmd.host.<id>`. Dependencies come in with `components`, options with `init`.
  */
-export function createHostAgent(components: HostAgentComponents, init: HostAgentInit): HostAgent {
-  return new HostAgent(components, init, [(parts) => new HostRole(parts, components.devices)]);
+export function createHostAgent(components: HostAgentComponents, init: HostAgentInit, roles: readonly RoleName[] = ['host']): HostAgent {
+  const make: Readonly<Record<RoleName, MakeRole>> = {
+    host: (parts) => new HostRole(parts, components.devices),
+    gateway: makeGatewayRole,
+  };
+  return new HostAgent(
+    components,
+    init,
+    roles.map((role) => make[role]),
+  );
 }

@@ -1,7 +1,16 @@
 import { hash } from 'node:crypto';
 import { type Bus, type RecordEntry, readEntry, type Store, type Subscription } from '@weft/bus';
 import type { TableChange } from '@weft/forwarding';
-import { type Change, type CommittedRecord, configKey, mappingKey, type NetworkDigest, type TrustStore, WeftError } from '@weft/model';
+import {
+  type Assignment,
+  type Change,
+  type CommittedRecord,
+  configKey,
+  mappingKey,
+  type NetworkDigest,
+  type TrustStore,
+  WeftError,
+} from '@weft/model';
 import { parseIp } from '@weft/packet';
 import { type LocalDevice, type MoveWindow, type NetworkRecord, NetworkView, NO_MOVE } from '@weft/tables';
 import { type Alarm, ClaimChecker } from './claims.ts';
@@ -88,6 +97,7 @@ export class NetworkSession {
   #resyncAtMs: number;
   #attempt = 0;
   #stopped = false;
+  #assignment: Assignment | undefined;
   #storeLost = false;
   /** Something in the store was refused when it was last looked at. */
   #refusedStanding = false;
@@ -188,6 +198,13 @@ export class NetworkSession {
     if (status === 'applied') this.keeper.keep(record, envelope);
     this.#give(changes);
     this.arm();
+  }
+
+  /** Tells the view how the work of the network's gateway is divided. Cheap when it is the same as before. */
+  setAssignment(assignment: Assignment | undefined): void {
+    if (assignment === this.#assignment) return;
+    this.#assignment = assignment;
+    this.#give(this.view.setAssignment(assignment, this.#on.clock.now()));
   }
 
   /** Tells the view which device a port has on this host. */

@@ -2,6 +2,7 @@ import type { Bus, HandlerResult, Identity, IncomingRequest, Store } from '@weft
 import type { PortStatus, TrustStore } from '@weft/model';
 import type { AgentClock, AgentDatapath, AgentLogger, HostAgentInit } from './components.ts';
 import type { Conditions } from './conditions.ts';
+import type { Gateways } from './gateway/gateways.ts';
 import type { NetworkSession } from './network-session.ts';
 import type { Networks } from './networks.ts';
 import type { OwnPort, SavedState } from './state-store.ts';
@@ -23,6 +24,7 @@ export interface AgentParts {
   readonly trust: TrustStore;
   readonly datapath: AgentDatapath;
   readonly networks: Networks;
+  readonly gateways: Gateways;
   readonly clock: AgentClock;
   readonly random: () => number;
   readonly logger: AgentLogger;
@@ -57,6 +59,8 @@ export interface Role {
   onStore(store: Store): Promise<void>;
   /** Records of a network changed. @param portId The port they are about; undefined: any. */
   onRecords(session: NetworkSession, portId: string | undefined): Promise<void>;
+  /** Gateway groups, or the ownership of their shards, have changed. */
+  onGateways?(): void;
   /** Once a second. */
   poll(): Promise<void>;
   /** Whether the role needs the network. */

@@ -63,6 +63,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal, options
         reservedDevices: [config.underlay, config.tunnelDevice ?? DEFAULT_TUNNEL_DEVICE],
         lingerMs: config.lingerSeconds * 1_000,
       },
+      config.roles,
     );
     try {
       await agent.start();

@@ -53,14 +53,14 @@ describe('parseAgentConfig()', () => {
       identity: '/k',
       trust: KEY,
       underlay: 'eth0',
-      udpPort: '4790',
+      udpPort: '4791',
       stateDir: '/tmp/x',
       acceptNewStore: true,
       json: true,
     });
     expect(config).toMatchObject({
       nats: ['nats://192.0.2.1:4222', 'nats://192.0.2.2:4222'],
-      udpPort: 4790,
+      udpPort: 4791,
       stateDirectory: '/tmp/x',
       acceptNewStore: true,
     });
@@ -80,6 +80,9 @@ describe('parseAgentConfig()', () => {
   it.each([
     ['hostId: Host_A', 'hostId: host-a', 'agent.yaml:2', 'a-z'],
     ['udpPort: 70000', '', 'agent.yaml:6', 'from 1 to 65535'],
+    ['udpPort: 4790', '', 'agent.yaml:6', 'must not be 4790'],
+    ['roles: [host, host]', '', 'agent.yaml:6', 'each role once'],
+    ['roles: [router]', '', 'agent.yaml:6', 'host, gateway or both'],
     ['udpPort: ten', '', 'agent.yaml:6', 'a number'],
     ['underlayMtu: 1000', '', 'agent.yaml:6', '1330'],
     ['providerAddress: 2001:db8::1', '', 'agent.yaml:6', 'IPv4'],

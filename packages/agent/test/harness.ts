@@ -32,6 +32,9 @@ export const paOf = (host: string): string => `198.51.100.${host.charCodeAt(host
 export class MemoryDatapath
   implements Pick<Datapath, 'apply' | 'entries' | 'attachDeviceAsync' | 'detachDevice' | 'attachedDevices' | 'drops' | 'close' | 'destroy'>
 {
+  readonly engine = 'kernel' as const;
+  /** No gateway in these tests: reads find nothing. */
+  readonly gateway = { entries: () => [], apply: () => {}, probeStamps: () => [] } as unknown as Datapath['gateway'];
   readonly tables = new MemoryTables();
   readonly attached = new Set<number>();
   /** Changes that changed something. */

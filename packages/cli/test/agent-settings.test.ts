@@ -76,7 +76,7 @@ describe('weft agent --check-config', () => {
   const flags = ['agent', '--check-config', '--nats', 'nats://n:4222', '--trust', trust, '--underlay', 'eth0', '--host-id', 'host-a'];
 
   it('prints the whole configuration, and it reads back as the same', async () => {
-    const { out, code } = await run([...flags, '--state-dir', '/srv/weft', '--engine', 'kernel', '--udp-port', '4790']);
+    const { out, code } = await run([...flags, '--state-dir', '/srv/weft', '--engine', 'kernel', '--udp-port', '4791']);
     expect(code).toBe(0);
     const config = parseAgentConfig(out);
     expect(config).toMatchObject({
@@ -85,7 +85,7 @@ describe('weft agent --check-config', () => {
       stateDirectory: '/srv/weft',
       identity: '/srv/weft/host.seed',
       engine: 'kernel',
-      udpPort: 4790,
+      udpPort: 4791,
     });
     expect(parseAgentConfig(out)).toEqual(config);
   });
@@ -95,7 +95,10 @@ describe('weft agent --check-config', () => {
     expect(code).toBe(2);
     expect(err).toMatch(/--engine: engine "fast" must be one of auto, kernel, user/);
     expect(err).toMatch(/--provider-address: providerAddress "here" must be an IPv4 address/);
-    expect((await run([...flags, '--role', 'gateway'])).err).toMatch(/Cannot take role "gateway"/);
+    expect((await run([...flags, '--role', 'router'])).err).toMatch(/--role: roles "router" must be host, gateway or both/);
+    expect((await run([...flags, '--role', 'host,gateway', '--engine', 'user'])).err).toMatch(
+      /engine "user" can not have the role gateway/,
+    );
   });
 
   it('has an option for each key', async () => {

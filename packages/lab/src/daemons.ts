@@ -67,7 +67,7 @@ export class Daemons {
     const process = await at.spawn(
       [
         ...[...this.#init.weft, 'agent', '--nats', this.natsUrls, '--host-id', host],
-        ...['--provider-address', at.address, '--underlay', at.underlayDevice, '--engine', spec.engine],
+        ...['--provider-address', at.address, '--underlay', at.underlayDevice, '--engine', spec.engine, '--roles', spec.roles.join(',')],
         ...['--identity', seedFile(this.#net, host), '--trust', this.#plane.admin.publicKey],
         ...['--instance', instanceName(this.#net.name, host), '--state-dir', join(at.dir, 'state')],
       ],

@@ -11,6 +11,7 @@ export interface LabHostSpec {
   /** Provider address (IPv4). Default: the next free one of 192.0.2.0/24. */
   readonly address?: string;
   readonly engine: 'kernel' | 'user' | 'auto';
+  readonly roles: readonly ('host' | 'gateway')[];
 }
 
 /** A VM of the lab: which port it has and on which host it runs. */
@@ -70,7 +71,7 @@ const KEYS: Readonly<Record<string, readonly string[]>> = {
   spec: ['underlay', 'nats', 'controllers', 'hosts', 'externalNetworks', 'vms'],
   'spec.underlay': ['mtu', 'segmentationOffload', 'managementNetwork'],
   'spec.nats': ['servers'],
-  'spec.hosts[]': ['name', 'address', 'engine'],
+  'spec.hosts[]': ['name', 'address', 'engine', 'roles'],
   'spec.externalNetworks[]': ['name', 'members', 'servers'],
   'spec.vms[]': ['name', 'host', 'port', 'kind'],
 };
@@ -142,9 +143,14 @@ function readSpec(document: Raw, fault: Fault): LabSpec {
       fault(['spec', 'hosts', index, 'engine'], `${JSON.stringify(engine)}: must be kernel, user or auto`);
     }
     const address = host['address'];
+    const roles = host['roles'] === undefined ? ['host'] : strings(host['roles'], ['spec', 'hosts', index, 'roles'], fault);
+    for (const role of roles) {
+      if (role !== 'host' && role !== 'gateway') fault(['spec', 'hosts', index, 'roles'], `"${role}": must be host or gateway`);
+    }
     return {
       name: labelled(host['name'], ['spec', 'hosts', index, 'name'], fault),
       engine: engine as LabHostSpec['engine'],
+      roles: roles as LabHostSpec['roles'],
       ...(typeof address === 'string' ? { address } : {}),
     };
   });

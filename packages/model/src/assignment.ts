@@ -168,7 +168,13 @@ function planVoters(before: Assignment | undefined, wanted: readonly Voter[]): P
   if (before === undefined) return { voters: { configId: 1, voters }, previousVoters: undefined };
   if (sameVoters(before.voters.voters, voters)) return { voters: before.voters, previousVoters: before.previousVoters };
   const next: Voters = { configId: before.voters.configId + 1, voters };
-  return { voters: next, previousVoters: before.previousVoters ?? before.voters };
+  const previous = before.previousVoters ?? before.voters;
+  // Of a list whose memories are mostly unknown no majority can ever have granted anything: there is nothing to wait for.
+  return { voters: next, previousVoters: canGrant(previous) ? previous : undefined };
+}
+
+function canGrant({ voters }: Voters): boolean {
+  return voters.filter(({ instance }) => instance !== 0).length * 2 > voters.length;
 }
 
 /** All of them; but of two only one, the one that votes alone already if there is such: a pair that votes by two stops when either stops. */

@@ -15,6 +15,8 @@ const GATHER_MS = 20;
 export interface GatewayGroup {
   readonly gateway: Gateway | undefined;
   readonly assignment: Assignment | undefined;
+  /** Of the assignment, 0 if there is none: what a step on it names. */
+  readonly assignmentRevision: number;
 }
 
 export interface GatewayDirectoryInit {
@@ -134,10 +136,10 @@ export class GatewayDirectory {
   }
 
   #take(entries: readonly SavedEntry[], judged: boolean): void {
-    const groups = new Map<string, { gateway: Gateway | undefined; assignment: Assignment | undefined }>();
+    const groups = new Map<string, { gateway: Gateway | undefined; assignment: Assignment | undefined; assignmentRevision: number }>();
     const networks = new Map<number, string[]>();
     const group = (id: string) => {
-      const found = groups.get(id) ?? { gateway: undefined, assignment: undefined };
+      const found = groups.get(id) ?? { gateway: undefined, assignment: undefined, assignmentRevision: 0 };
       groups.set(id, found);
       return found;
     };
@@ -148,7 +150,8 @@ export class GatewayDirectory {
       believed.push(saved);
       const parsed = parseKey(saved.bucket, saved.key);
       if (record.record?.kind === 'gateway') group(record.record.value.id).gateway = record.record.value;
-      else if (record.record?.kind === 'assignment') group(record.record.value.gatewayId).assignment = record.record.value;
+      else if (record.record?.kind === 'assignment')
+        Object.assign(group(record.record.value.gatewayId), { assignment: record.record.value, assignmentRevision: saved.revision });
       else if (record.record?.kind === 'claim' && parsed?.kind === 'claim' && parsed.what === 'shard') {
         const shard = Number(parsed.tokens[0]);
         networks.set(shard, [...(networks.get(shard) ?? []), parsed.tokens[1]!]);

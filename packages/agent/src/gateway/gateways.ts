@@ -168,6 +168,11 @@ export class Gateways {
     return this.#groups.get(gatewayId)?.driver;
   }
 
+  /** What the packet path may forward for, and until when. */
+  fences(): readonly FenceRow[] {
+    return this.#init.tables.fenceRows();
+  }
+
   /** Groups that this machine is a member of. */
   *memberships(): IterableIterator<GatewayGroup & { readonly id: string; readonly config: OwnershipConfig }> {
     for (const [id, { config }] of this.#groups) {
@@ -314,8 +319,27 @@ export class Gateways {
     this.#init.onChange();
   }
 
-  #onCertificate(group: string, certificate: OwnershipCertificate, _record: boolean): void {
+  #onCertificate(group: string, certificate: OwnershipCertificate, record: boolean): void {
     this.#groups.get(group)?.hosts?.take(certificate);
+    if (record) this.#settleVoters(group, certificate.ballot.config);
+  }
+
+  /** A grant that had majorities of the new list of voters and of the one before: the controller may record that the new one took effect. */
+  #settleVoters(gatewayId: string, configId: number): void {
+    const { bus, identity, trust, logger } = this.#init;
+    const { assignment, assignmentRevision = 0 } = this.directory.groups.get(gatewayId) ?? {};
+    if (assignment?.previousVoters === undefined || assignment.voters.configId !== configId || bus.state.state !== 'connected') return;
+    const value = { gatewayId, assignmentRevision, step: { kind: 'votersSettled' as const, value: { configId } } };
+    bus
+      .request('controller', { kind: 'gatewayStep', value }, { identity, mayAnswer: (target, signer) => trust.mayAnswer(target, signer) })
+      .then(({ response }) => {
+        const [problem] = response.problems;
+        if (problem !== undefined)
+          logger.info({ gateway: gatewayId, code: problem.code, reason: problem.rule }, 'voters not recorded as settled; later');
+      })
+      .catch((error: unknown) =>
+        logger.info({ gateway: gatewayId, reason: (error as Error).message }, 'voters not recorded as settled; later'),
+      );
   }
 
   #onHandover(group: string, output: Output & { kind: 'handover' }): void {

@@ -7,7 +7,11 @@ import { messageOf } from '../errors.ts';
 // Ownership messages between agents, on two paths at once: core NATS and UDP on the underlay. Signed by the sending host; on which path a
 // message came, and how often, makes no difference.
 
-/** Copies of a message that was seen already are dropped before their signature is verified: both paths carry each. */
+/**
+ * Copies of a message are dropped before their signature is verified, since both paths carry each. Only for so long: who says the same again says it because
+ * no answer came, and its bytes are the same (Ed25519 signs without randomness).
+ */
+const COPY_MS = 30;
 const REMEMBERED = 512;
 /** A certificate goes to each host by datagram, but over NATS to all at once: not more often than this. */
 const BROADCAST_MS = 20;
@@ -37,7 +41,7 @@ export class OwnershipTransport {
   readonly counters: TransportCounters = { sent: 0, received: 0, refused: 0, unsent: 0 };
   readonly #init: OwnershipTransportInit;
   readonly #handlers = new Map<string, Set<(message: OwnershipMessage) => void>>();
-  readonly #seen = new Set<string>();
+  readonly #seen = new Map<string, number>();
   readonly #broadcast = new WeakMap<object, { readonly bytes: Uint8Array; publishedAtMs: number }>();
 
   constructor(init: OwnershipTransportInit) {
@@ -66,8 +70,9 @@ export class OwnershipTransport {
   receive(bytes: Uint8Array): void {
     let message: OwnershipMessage;
     try {
+      if (isProbe(bytes)) return;
       const mark = markOf(bytes);
-      if (this.#seen.has(mark)) return;
+      if (this.#init.clock.now() - (this.#seen.get(mark) ?? Number.NEGATIVE_INFINITY) < COPY_MS) return;
       const { payload, signer } = openEnvelope(bytes, 'ownership');
       message = ownershipMessageCodec.decode(payload);
       if (message.from === this.#init.hostId || !this.#handlers.has(message.group)) return;
@@ -145,9 +150,10 @@ export class OwnershipTransport {
   }
 
   #remember(mark: string): void {
-    this.#seen.add(mark);
+    this.#seen.delete(mark);
+    this.#seen.set(mark, this.#init.clock.now());
     if (this.#seen.size <= REMEMBERED) return;
-    for (const oldest of this.#seen) {
+    for (const oldest of this.#seen.keys()) {
       this.#seen.delete(oldest);
       break;
     }
@@ -158,6 +164,11 @@ export class OwnershipTransport {
     if (this.counters.refused < 10 || this.counters.refused % 1_000 === 0)
       this.#init.logger.warn({ reason, count: this.counters.refused }, 'ownership message refused');
   }
+}
+
+/** Answers to probes come to the same socket; what they say the kernel has noted. docs/gateway-contract.md section 9. */
+function isProbe(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x57 && bytes[1] === 0x46 && bytes[2] === 0x50 && bytes[3] === 0x52;
 }
 
 /** The whole of a short message, since the end alone (a signature) could stand under other bytes. */

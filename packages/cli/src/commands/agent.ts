@@ -13,7 +13,7 @@ import { type Deps, examples } from './deps.ts';
 interface AgentOptions extends GlobalOptions {
   readonly config?: string;
   readonly bundle?: string;
-  readonly role: string;
+  readonly role?: string;
   readonly checkConfig?: boolean;
   readonly purge?: boolean;
   readonly removeKernelEngine?: boolean;
@@ -36,7 +36,7 @@ export function registerAgent(program: Command, deps: Deps): void {
     .option('--check-config', 'check the configuration, print it, and stop')
     .option('--purge', 'when stopped, take programs, tables and TAP devices down, too: traffic stops')
     .option('--remove-kernel-engine', 'with --engine user: first take down what a kernel engine of this instance left at work')
-    .option('--role <role>', 'host (gateway will come)', 'host')
+    .option('--role <roles>', 'the same as --roles: host, gateway, or host,gateway')
     .option('--state-dir <directory>', 'the same as --state-directory');
   for (const [key, { kind, explanation, defaultText }] of Object.entries(AGENT_CONFIG_KEYS)) {
     if (global.has(key)) continue;
@@ -56,8 +56,6 @@ export function registerAgent(program: Command, deps: Deps): void {
     )
     .action(async (_: object, command: Command) => {
       const options = command.optsWithGlobals<AgentOptions>();
-      if (options.role !== 'host')
-        throw new CliError(CliErrorCode.Usage, `Cannot take role "${options.role}": this version has only "host"`);
       const bundle = options.bundle === undefined ? undefined : openBundle(options.bundle);
       const config = configOf(options, bundle, deps);
       if (options.checkConfig === true) {

@@ -1,0 +1,235 @@
+import type { Store } from '@weft/bus';
+import { isOpen } from '@weft/election';
+import type { GatewayTableEntry } from '@weft/forwarding';
+import { formatIp } from '@weft/packet';
+import { diffGateway, type GatewayFacts, GatewayView, type NatSetupChange } from '@weft/tables';
+import { openPacketSocket } from '@weft/tuntap';
+import { messageOf } from '../errors.ts';
+import type { NetworkSession } from '../network-session.ts';
+import type { AgentParts, Role, RoleDevices, RoleStatus } from '../role.ts';
+import { type Announced, Announcer } from './announcer.ts';
+import { type ExternalDeviceState, readExternalDevices } from './external-devices.ts';
+
+/** How often what is over is retired; docs/gateway-contract.md section 7. */
+const NAT_SWEEP_MS = 1_000;
+
+/** What port mapping is given, and what is asked of it. */
+export interface NatControl {
+  apply(changes: readonly NatSetupChange[]): void;
+  /** Retires what is over. */
+  sweep(): void;
+}
+
+/**
+ * The role of a machine that forwards between virtual networks and the outside: follows the networks of its groups' shards, keeps the gateway's tables,
+ * attaches external devices, and announces the external addresses of the shards it owns. Who owns what is decided by `Gateways`.
+ */
+export class GatewayRole implements Role {
+  readonly name = 'gateway' as const;
+  readonly #parts: AgentParts;
+  readonly #nat: NatControl;
+  readonly #view = new GatewayView();
+  readonly #announcer: Announcer;
+  #devices = new Map<string, ExternalDeviceState>();
+  #served: ReadonlySet<string> = new Set();
+  readonly #announced = new Map<number, string>();
+  #reviewing: Promise<void> | undefined;
+  #again = false;
+  #stopped = false;
+  #sweptMs = 0;
+
+  constructor(parts: AgentParts, nat: NatControl) {
+    this.#parts = parts;
+    this.#nat = nat;
+    this.#announcer = new Announcer({
+      clock: parts.clock,
+      send: (device, frame) => this.#sendFrame(device, frame),
+      onError: (device, error) => parts.logger.warn({ device, reason: messageOf(error) }, 'external addresses not announced'),
+    });
+  }
+
+  async start(): Promise<void> {
+    this.#reviewSoon();
+  }
+
+  async stop({ purge }: { readonly purge: boolean }): Promise<void> {
+    this.#stopped = true;
+    this.#announcer.stop();
+    await this.#reviewing;
+    if (purge) for (const ifindex of this.#parts.datapath.gateway.externalDevices()) this.#parts.datapath.gateway.detachExternal(ifindex);
+  }
+
+  status(): RoleStatus {
+    return { ports: [] };
+  }
+
+  async onStore(_store: Store): Promise<void> {
+    await this.#review();
+  }
+
+  async onRecords(session: NetworkSession): Promise<void> {
+    if (this.#served.has(session.rdid)) this.#reviewSoon();
+  }
+
+  onGateways(): void {
+    this.#reviewSoon();
+  }
+
+  async poll(): Promise<void> {
+    const now = this.#parts.clock.now();
+    if (now - this.#sweptMs >= NAT_SWEEP_MS) {
+      this.#sweptMs = now;
+      this.#nat.sweep();
+    }
+    await this.#review();
+  }
+
+  uses(rdid: string): boolean {
+    return this.#served.has(rdid);
+  }
+
+  devices(): RoleDevices {
+    return { used: new Set(), untaken: new Set() };
+  }
+
+  portAt(): undefined {
+    return undefined;
+  }
+
+  saved(): Record<string, never> {
+    return {};
+  }
+
+  handle(): undefined {
+    return undefined;
+  }
+
+  #reviewSoon(): void {
+    if (this.#reviewing !== undefined) this.#again = true;
+    else void this.#review();
+  }
+
+  /** Makes the packet path what the records want. Calls while one is under way share the next. */
+  async #review(): Promise<void> {
+    if (this.#reviewing !== undefined) {
+      this.#again = true;
+      return this.#reviewing;
+    }
+    this.#reviewing = this.#reviewUntilQuiet();
+    await this.#reviewing;
+  }
+
+  async #reviewUntilQuiet(): Promise<void> {
+    const { conditions } = this.#parts;
+    do {
+      this.#again = false;
+      if (this.#stopped) break;
+      try {
+        await this.#reviewOnce();
+        conditions.clear('GATEWAY_TABLES');
+      } catch (error) {
+        conditions.raise('GATEWAY_TABLES', `Cannot bring the gateway's tables up to date: ${messageOf(error)}; tried again`);
+      }
+    } while (this.#again);
+    this.#reviewing = undefined;
+  }
+
+  async #reviewOnce(): Promise<void> {
+    const { gateways, networks, datapath, init, trust, conditions } = this.#parts;
+    const groups = [...gateways.memberships()].flatMap(({ gateway, assignment }) =>
+      gateway === undefined || assignment === undefined ? [] : [{ gateway, assignment }],
+    );
+    this.#follow(new Set(groups.flatMap(({ assignment }) => assignment.shards.flatMap(({ id }) => gateways.directory.networksOf(id)))));
+    const names = new Set(
+      groups.flatMap(({ gateway }) =>
+        gateway.members.flatMap((member) => (member.host === init.hostId ? member.interfaces.map((one) => one.interface) : [])),
+      ),
+    );
+    this.#devices = await readExternalDevices(names);
+    for (const name of names) {
+      if (this.#devices.has(name)) conditions.clear('EXTERNAL_DEVICE', name);
+      else conditions.raise('EXTERNAL_DEVICE', `There is no interface ${name}, which a gateway names for this host`, name);
+    }
+    const sessions = [...this.#served].flatMap((rdid) => networks.get(rdid) ?? []);
+    const facts: GatewayFacts = {
+      hostId: init.hostId,
+      mtuBytes: init.underlayMtu - 50,
+      groups,
+      networks: new Map(sessions.flatMap(({ rdid, view }) => (view.network === undefined ? [] : [[rdid, view.network] as const]))),
+      vsidAllowed: (rdid, vsid) => networks.get(rdid)?.claimedVsids.has(vsid) === true,
+      devices: this.#devices,
+      providerAddresses: new Map(trust.hosts().map(({ id, providerAddress }) => [id, providerAddress])),
+    };
+    const changes = this.#view.update(facts);
+    this.#nat.apply(changes.nat);
+    const wanted = [...this.#view.entries()].filter(isOurs);
+    // Until all that this machine serves has been read once, what the last run left stays.
+    const complete = groups.length > 0 && sessions.every((session) => session.complete);
+    const diff = diffGateway(datapath.gateway.entries().filter(isOurs), wanted);
+    datapath.gateway.apply(complete ? diff : diff.filter(({ op }) => op === 'put'));
+    const attached = new Set(datapath.gateway.externalDevices());
+    for (const { name, ifindex } of this.#devices.values()) {
+      datapath.gateway.attachExternal({ name, ifindex });
+      attached.delete(ifindex);
+    }
+    if (complete) for (const ifindex of attached) datapath.gateway.detachExternal(ifindex);
+    for (const { id } of gateways.memberships()) {
+      gateways.driver(id)?.step({ kind: 'carrier', up: [...this.#devices.values()].every(({ carrier }) => carrier) });
+    }
+    this.#announce();
+  }
+
+  #follow(wanted: ReadonlySet<string>): void {
+    const before = this.#served;
+    this.#served = wanted;
+    for (const rdid of wanted) if (!before.has(rdid)) this.#parts.networks.join(rdid);
+    if ([...before].some((rdid) => !wanted.has(rdid)) || wanted.size !== before.size) this.#parts.onChange();
+  }
+
+  /** Announces the addresses of shards that are owned, and keeps quiet about the others. */
+  #announce(): void {
+    const { gateways, clock } = this.#parts;
+    const now = clock.now();
+    const open = new Map([...gateways.fences()].flatMap((row) => (isOpen(row, now) ? [[row.shard, row.epoch] as const] : [])));
+    const bySegment = new Map(
+      [...this.#view.entries()].flatMap((row) => (row.table === 'segment' ? [[row.key.segment, row.value] as const] : [])),
+    );
+    const nameOf = new Map([...this.#devices.values()].map(({ ifindex, name }) => [ifindex, name]));
+    const addresses = new Map<number, Announced[]>();
+    for (const row of this.#view.entries()) {
+      if (row.table !== 'external_address' || !open.has(row.value.shard)) continue;
+      const segment = bySegment.get(row.key.segment);
+      const device = segment === undefined ? undefined : nameOf.get(segment.ifindex);
+      if (segment === undefined || device === undefined) continue;
+      addresses.set(row.value.shard, [
+        ...(addresses.get(row.value.shard) ?? []),
+        { device, mac: segment.mac, addresses: [row.key.address] },
+      ]);
+    }
+    for (const shard of this.#announced.keys()) {
+      if (addresses.has(shard)) continue;
+      this.#announcer.withdraw(shard);
+      this.#announced.delete(shard);
+    }
+    for (const [shard, what] of addresses) {
+      const mark = `${open.get(shard)} ${what.map((one) => `${one.device}/${one.addresses.map(formatIp)}`).join(' ')}`;
+      if (this.#announced.get(shard) === mark) continue;
+      this.#announced.set(shard, mark);
+      this.#announcer.announce(shard, what);
+    }
+  }
+
+  #sendFrame(device: string, frame: Uint8Array): void {
+    const socket = openPacketSocket({ interfaceName: device });
+    try {
+      socket.write(frame);
+    } finally {
+      socket.close();
+    }
+  }
+}
+
+/** Rows that follow from records; ownership writes the others. */
+function isOurs({ table }: GatewayTableEntry): boolean {
+  return table !== 'gateway_shard' && table !== 'peer_gateway';
+}

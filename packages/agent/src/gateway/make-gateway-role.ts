@@ -1,0 +1,33 @@
+import { AgentError } from '../errors.ts';
+import type { AgentParts } from '../role.ts';
+import { GatewayRole } from './gateway-role.ts';
+import { NatSetupControl } from './nat-control.ts';
+
+/** Sessions and holders that one sweep looks at: some 20 ms. What is left waits for the next second. */
+const SWEEP_STEPS = 65_536;
+
+/** @throws {AgentError} `WEFT_ERR_AGENT_CONFIG` with the user-space engine, which forwards for nobody once its process is gone. */
+export function makeGatewayRole(parts: AgentParts): GatewayRole {
+  const { datapath, clock } = parts;
+  if (datapath.engine === 'user') {
+    throw new AgentError(
+      'WEFT_ERR_AGENT_CONFIG',
+      'Cannot take the role gateway with the user-space engine: start with engine kernel, or without that role; the log says why the kernel engine did not start',
+      { path: 'roles', value: 'gateway' },
+    );
+  }
+  const isServed = (segment: number, address: Uint8Array): boolean => {
+    const row = datapath.gateway
+      .entries('external_address')
+      .find((one) => one.table === 'external_address' && one.key.segment === segment && Buffer.compare(one.key.address, address) === 0);
+    if (row?.table !== 'external_address') return false;
+    const now = BigInt(Math.floor(clock.now() * 1e6));
+    return datapath.gateway
+      .entries('gateway_shard')
+      .some((one) => one.table === 'gateway_shard' && one.key.shard === row.value.shard && now < one.value.deadlineBootNs);
+  };
+  return new GatewayRole(
+    parts,
+    new NatSetupControl({ store: datapath.gateway.nat, runSweep: () => void datapath.gateway.sweepNat(SWEEP_STEPS), isServed }),
+  );
+}

@@ -1,0 +1,76 @@
+import { BLOCKS_END, FIRST_BLOCK, type FreeBlock, type NatKey, type NatStore } from '@weft/forwarding';
+import type { NatSetupChange, NatSliceSetup } from '@weft/tables';
+import type { NatControl } from './gateway-role.ts';
+
+export interface NatControlInit {
+  /** The NAT's state in the packet path. */
+  readonly store: NatStore;
+  readonly runSweep: () => void;
+  /** Whether this member may be granting blocks of an address now: what is in use is not written over. */
+  readonly isServed: (segment: number, address: Uint8Array) => boolean;
+}
+
+/** Gives port mapping its pools, slices and quotas. What it makes of them is the packet path's own. */
+export class NatSetupControl implements NatControl {
+  readonly #init: NatControlInit;
+  /** Slices that have changed while their address was served: written once it is not. */
+  readonly #waiting = new Map<string, NatSliceSetup>();
+
+  constructor(init: NatControlInit) {
+    this.#init = init;
+  }
+
+  apply(changes: readonly NatSetupChange[]): void {
+    const { store } = this.#init;
+    for (const change of changes) {
+      switch (change.table) {
+        case 'nat_pool':
+          if (change.op === 'put') store.set('pool', change.key, change.value);
+          else store.delete('pool', change.key as NatKey<'pool'>);
+          break;
+        case 'gateway_quota':
+          if (change.op === 'put') store.set('quota', change.key, change.value);
+          else store.delete('quota', change.key as NatKey<'quota'>);
+          break;
+        case 'nat_slice':
+          if (change.op === 'put') this.#setSlice(change);
+          else store.delete('free', change.key as NatKey<'free'>);
+          break;
+      }
+    }
+    for (const slice of [...this.#waiting.values()]) this.#setSlice(slice);
+  }
+
+  sweep(): void {
+    this.#init.runSweep();
+  }
+
+  /**
+   * The ring of blocks that may be granted: the member's own, less those that somebody holds. Made once; a slice that changes later is changed only while the
+   * address is not served here, since the packet path takes blocks from the ring at any moment.
+   */
+  #setSlice(slice: NatSliceSetup): void {
+    const { store, isServed } = this.#init;
+    const { key, value } = slice;
+    const name = `${key.segment} ${Buffer.from(key.address).toString('hex')}`;
+    this.#waiting.delete(name);
+    const present = store.get('free', key);
+    if (present !== undefined && Buffer.compare(present.own, value.own) === 0) return;
+    if (present !== undefined && isServed(key.segment, key.address)) {
+      this.#waiting.set(name, slice);
+      return;
+    }
+    const kept = (present?.blocks ?? []).filter(({ block }) => isOwn(value.own, block));
+    const known = new Set(kept.map(({ block }) => block));
+    const fresh: FreeBlock[] = [];
+    for (let block = FIRST_BLOCK; block < BLOCKS_END; block++) {
+      if (!isOwn(value.own, block) || known.has(block)) continue;
+      if (store.get('block', { ...key, block }) === undefined) fresh.push({ block, freeAtS: 0 });
+    }
+    store.set('free', key, { own: value.own, blocks: [...kept, ...fresh] });
+  }
+}
+
+function isOwn(own: Uint8Array, block: number): boolean {
+  return ((own[block >> 3] ?? 0) & (1 << (block & 7))) !== 0;
+}
