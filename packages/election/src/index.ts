@@ -25,6 +25,7 @@
  * | `persist` | write the state to a new file, fsync, rename, fsync the directory, report `persisted`. One at a time |
  * | `fence` | write the row of `gateway_shard`: deadline in ns, rounded down. Synchronously, before the next step |
  * | `shard` (host) | write the row of `shard`: epoch, PA, prev_pa, prev_until. Synchronously, before the next step |
+ * | `settled` | the step `votersSettled` to a controller, with the certificate as its proof |
  * | `announce`, `handover`, `record`, `need-config`, `defend`, `slice-consent`, `slice-reclaim`, `alarm`, `state` | as their types say; none is waited for |
  *
  * Time is the machine's boot clock in ms (CLOCK_BOOTTIME: never steps back, counts sleep), the same that the packet path compares deadlines with.

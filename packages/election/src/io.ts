@@ -102,6 +102,11 @@ export type Output =
       readonly shards: readonly number[];
       readonly to: string;
     }
+  /**
+   * The newest configuration has a grant with majorities of both lists: have the controller commit the record without the old one. Repeated until that is
+   * known. `certificate` proves it (`certificateFault` against the record with both lists).
+   */
+  | { readonly kind: 'settled'; readonly config: number; readonly certificate: OwnershipCertificate }
   /** Get configuration `config` (from NATS, or from `from`). */
   | { readonly kind: 'need-config'; readonly config: number; readonly from: string }
   /** Answer a conflicting claim of one of our addresses, once. */

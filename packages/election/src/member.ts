@@ -51,6 +51,7 @@ export class Member {
     this.#candidate.tick(now);
     this.#candidate.stand(now);
     this.owner.deliver(now);
+    this.owner.tellSettled(now);
     this.#watch(now);
   }
 

@@ -44,6 +44,7 @@ export class Owner {
   #hosts: readonly string[] = [];
   #targets: readonly string[] = [];
   #targetsOf: OwnershipConfig | undefined;
+  #tellAt = -Infinity;
 
   /** @param rows What stands in the packet path's map: of an earlier process in this boot. */
   constructor(context: Context, views: ShardViews, rows: readonly FenceRow[]) {
@@ -208,6 +209,16 @@ export class Owner {
         this.#context.send(id, { kind: 'certificate', value: delivery!.certificate }, paths);
       }
     }
+  }
+
+  /** Tells, until it is heard, that a new list of voters has taken effect. */
+  tellSettled(now: number): void {
+    const { newest } = this.#context.configs;
+    if (newest?.previous === undefined || now < this.#tellAt) return;
+    const certificate = this.#terms.find(({ delivery }) => delivery?.certificate.ballot.config === newest.config)?.delivery?.certificate;
+    if (certificate === undefined) return;
+    this.#tellAt = now + 2 * this.#context.timing.renewMs;
+    this.#context.put({ kind: 'settled', config: newest.config, certificate });
   }
 
   acknowledged(from: string, { epoch, config, round }: OwnershipAcknowledgement): void {

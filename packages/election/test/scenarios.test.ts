@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type Alarm, boundD, forwardMs, type Input, type Output, RULES, TIMING } from '../src/index.ts';
-import { type Machine, World, type WorldInit } from '../src/sim/index.ts';
+import { type Alarm, boundD, certificateFault, forwardMs, type Input, type Output, RULES, TIMING } from '../src/index.ts';
+import { type Machine, simVerify, World, type WorldInit } from '../src/sim/index.ts';
 
 // What an operator would try: one fault at a time, with the real timers.
 
@@ -263,10 +263,17 @@ describe('groups without a witness', () => {
 
 describe('voters', () => {
   it('are exchanged with the owner in its place, and the old witness counts no more', () => {
-    const { world } = begin(1, { witnesses: ['w', 'x'] });
+    const { world, outputs } = begin(1, { witnesses: ['w', 'x'] });
     const before = epoch(world);
     world.changeVoters(['a', 'b', 'x']);
+    const joint = world.newestConfig;
     world.runUntil(world.now + 8_000);
+    const settled = [...outputs.values()].flat().flatMap((output) => (output.kind === 'settled' ? [output] : []));
+    expect(settled.length).toBeGreaterThan(0);
+    for (const { config, certificate } of settled) {
+      expect(config).toBe(2);
+      expect(certificateFault(joint, certificate, simVerify, RULES)).toBeUndefined();
+    }
     expect(world.newestConfig).toMatchObject({ config: 2, previous: undefined });
     expect(epoch(world)).toBe(before);
     // The old witness and the standby alone are no majority any more.

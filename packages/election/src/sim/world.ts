@@ -1,4 +1,5 @@
 import type { OwnershipConfig, OwnershipMessage, OwnershipVoter } from '@weft/model';
+import { certificateFault } from '../certificate.ts';
 import type { Durable } from '../durable.ts';
 import { epochText } from '../epoch.ts';
 import type { FenceRow } from '../fence.ts';
@@ -325,8 +326,15 @@ export class World {
         this.trace(
           () => `${machine.id} GRANTED ${ballot.kind} ${epochText(ballot.epoch)} shards ${ballot.shards.join()} config ${ballot.config}`,
         );
-        this.#storeWrite(() => this.#settle(ballot.config));
         if (this.checker.granted(output.certificate, machine.life)) this.#replace(ballot);
+        break;
+      }
+      case 'settled': {
+        const { config, certificate } = output;
+        // The controller doesn't take anybody's word for it.
+        const joint = this.configs.findLast((known) => known.config === config);
+        if (joint === undefined || certificateFault(joint, certificate, simVerify, this.init.rules) !== undefined) break;
+        this.#storeWrite(() => this.#settle(config));
         break;
       }
       case 'handover':
