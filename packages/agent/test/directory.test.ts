@@ -78,6 +78,7 @@ async function open(connected = true): Promise<{ directory: GatewayDirectory; bu
     random: () => 0.5,
     logger: { debug() {}, info() {}, warn() {}, error() {} },
     file,
+    isInvolved: () => true,
     onChange: () => changes++,
     onProblem: (reason) => problems.push(reason),
   });

@@ -5,9 +5,10 @@ import { messageOf } from '../errors.ts';
 import type { SyncedFile } from './synced-file.ts';
 
 // Which gateway groups there are, how their work is divided, and which networks each shard serves. Few and small, so they are read whole:
-// at each connection, when an event says that something changed, and every ten seconds in case an event was lost.
+// at each connection, when an event says that something changed, and now and then in case an event was lost: often by who takes part in a group, seldom by
+// the many hosts that do not.
 
-const POLL_MS = 10_000;
+const POLL_MS = { involved: 10_000, others: 300_000 } as const;
 /** Events of one apply come together: one look for all of them. */
 const GATHER_MS = 20;
 
@@ -29,6 +30,8 @@ export interface GatewayDirectoryInit {
   readonly file: Pick<SyncedFile, 'read' | 'write'>;
   /** Something differs from what the last call found. */
   readonly onChange: () => void;
+  /** Whether this machine is part of a group, or its networks use one. */
+  readonly isInvolved: () => boolean;
   /** Reading failed; `undefined`: it works again. What was read last stays in force. */
   readonly onProblem: (reason: string | undefined) => void;
 }
@@ -66,7 +69,7 @@ export class GatewayDirectory {
       this.#init.logger.warn({ reason: messageOf(error) }, 'what was known of gateways can not be read back; the store is asked');
     }
     this.#events = this.#init.bus.onGatewayEvents(() => this.#soon(GATHER_MS));
-    this.#soon(POLL_MS);
+    this.#later();
   }
 
   async stop(): Promise<void> {
@@ -114,7 +117,7 @@ export class GatewayDirectory {
       }
     } while (this.#again && !this.#stopped);
     this.#reading = undefined;
-    if (!this.#stopped) this.#soon(POLL_MS);
+    if (!this.#stopped) this.#later();
   }
 
   async #read(): Promise<void> {
@@ -191,12 +194,15 @@ export class GatewayDirectory {
     }
   }
 
+  /** The next look in case nothing is heard, spread so that hosts that started together don't read together. */
+  #later(): void {
+    const pollMs = this.#init.isInvolved() ? POLL_MS.involved : POLL_MS.others;
+    this.#soon(pollMs * (0.75 + this.#init.random() / 2));
+  }
+
   #soon(delayMs: number): void {
     if (this.#stopped) return;
     this.#init.clock.clearTimeout(this.#timer);
-    this.#timer = this.#init.clock.setTimeout(
-      () => void this.refresh(),
-      delayMs === POLL_MS ? POLL_MS * (0.75 + this.#init.random() / 2) : delayMs,
-    );
+    this.#timer = this.#init.clock.setTimeout(() => void this.refresh(), delayMs);
   }
 }

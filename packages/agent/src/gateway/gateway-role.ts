@@ -12,6 +12,8 @@ import { type ExternalDeviceState, readExternalDevices } from './external-device
 
 /** How often what is over is retired; docs/gateway-contract.md section 7. */
 const NAT_SWEEP_MS = 1_000;
+/** All rows are compared with what the packet path has this often, though nothing was heard. */
+const REVIEW_MS = 30_000;
 
 /** What port mapping is given, and what is asked of it. */
 export interface NatControl {
@@ -37,6 +39,8 @@ export class GatewayRole implements Role {
   #again = false;
   #stopped = false;
   #sweptMs = 0;
+  #reviewedMs = 0;
+  #names: ReadonlySet<string> = new Set();
 
   constructor(parts: AgentParts, nat: NatControl) {
     this.#parts = parts;
@@ -81,7 +85,8 @@ export class GatewayRole implements Role {
       this.#sweptMs = now;
       this.#nat.sweep();
     }
-    await this.#review();
+    const seen = await readExternalDevices(this.#names).catch(() => this.#devices);
+    if (now - this.#reviewedMs >= REVIEW_MS || markOf(seen) !== markOf(this.#devices)) await this.#review();
   }
 
   uses(rdid: string): boolean {
@@ -145,6 +150,8 @@ export class GatewayRole implements Role {
         gateway.members.flatMap((member) => (member.host === init.hostId ? member.interfaces.map((one) => one.interface) : [])),
       ),
     );
+    this.#names = names;
+    this.#reviewedMs = this.#parts.clock.now();
     this.#devices = await readExternalDevices(names);
     for (const name of names) {
       if (this.#devices.has(name)) conditions.clear('EXTERNAL_DEVICE', name);
@@ -227,6 +234,13 @@ export class GatewayRole implements Role {
       socket.close();
     }
   }
+}
+
+/** What of the devices matters, as text. */
+function markOf(devices: ReadonlyMap<string, ExternalDeviceState>): string {
+  return JSON.stringify(
+    [...devices.values()].map(({ mac, address4, address6, ...rest }) => [rest, [...mac], [...address4], [...address6]]),
+  );
 }
 
 /** Rows that follow from records; ownership writes the others. */

@@ -105,6 +105,7 @@ export class Gateways {
       ...init,
       file: init.storage.file('gateways.bin'),
       onChange: () => this.review(),
+      isInvolved: () => this.#groups.size > 0 || init.used().size > 0,
       onProblem: (reason) =>
         reason === undefined ? init.conditions.clear('GATEWAYS_NOT_READ') : init.conditions.raise('GATEWAYS_NOT_READ', reason),
     });
