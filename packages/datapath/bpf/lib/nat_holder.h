@@ -308,7 +308,7 @@ undo_ring:
 }
 
 /* Takes a port for the holder w->source_key and the mapping w->mapping_key, with one session: w->reference, and w->address with its address.
- * 0 or a reason. */
+ * 0, NAT_GRANT (then again; not called from here, since each call takes of the 512 bytes of stack), or a reason. */
 __attribute__((noinline)) int nat_port_take(__u32 slot)
 {
 	struct nat_work *w = nat_work(slot);
@@ -316,7 +316,6 @@ __attribute__((noinline)) int nat_port_take(__u32 slot)
 	struct nat_source *source;
 	struct nat_port *port;
 	bool fresh, taken;
-	int reason;
 
 	if (!w)
 		return WEFT_DROP_NAT_TABLE_FULL;
@@ -324,7 +323,7 @@ __attribute__((noinline)) int nat_port_take(__u32 slot)
 	for (try = 0; try < NAT_TRIES; try++) {
 		source = bpf_map_lookup_elem(&map_nat_source, &w->source_key);
 		if (!source)
-			goto grant;
+			return NAT_GRANT;
 		if (READ_ONCE(source->state.flags) & NAT_SOURCE_RELEASING)
 			return WEFT_DROP_NAT_PORTS_EXHAUSTED;
 		version = READ_ONCE(source->state.version);
@@ -346,7 +345,7 @@ __attribute__((noinline)) int nat_port_take(__u32 slot)
 				continue;
 		}
 		if (!port)
-			goto grant;
+			return NAT_GRANT;
 		taken = false;
 		NAT_RACE_POINT();
 		bpf_spin_lock(&source->lock);
@@ -384,10 +383,6 @@ __attribute__((noinline)) int nat_port_take(__u32 slot)
 		__builtin_memset(&w->link, 0, sizeof(w->link));
 		w->address = source->addresses[index];
 		return 0;
-grant:
-		reason = nat_block_grant(slot);
-		if (reason)
-			return reason;
 	}
 	nat_contended();
 	return WEFT_DROP_NAT_PORTS_EXHAUSTED;

@@ -129,6 +129,7 @@ __attribute__((noinline)) int nat_flow_new(__u32 slot)
 	struct nat_work *w = nat_work(slot);
 	struct nat_event_mapping *event;
 	int reason;
+	__u32 try;
 
 	if (!w)
 		return WEFT_DROP_NAT_TABLE_FULL;
@@ -140,7 +141,20 @@ __attribute__((noinline)) int nat_flow_new(__u32 slot)
 	w->source_key.network_id = w->flow.network_id;
 	w->source_key.pool = w->pool;
 	addr_copy(w->source_key.ca, w->flow.near);
-	reason = nat_port_take(slot);
+#pragma clang loop unroll(disable)
+	for (try = 0; try < NAT_TRIES; try++) {
+		reason = nat_port_take(slot);
+		if (reason != NAT_GRANT)
+			break;
+		reason = nat_block_grant(slot);
+		if (reason)
+			break;
+		reason = NAT_GRANT;
+	}
+	if (reason == NAT_GRANT) { /* granted to others each time */
+		nat_contended();
+		reason = WEFT_DROP_NAT_PORTS_EXHAUSTED;
+	}
 	if (reason) {
 		nat_session_unreserve(w->flow.network_id);
 		return reason;

@@ -25,6 +25,7 @@
 /* Answers of the parts that aren't reasons. */
 #define NAT_MISS (-1) /* nothing known: a new flow */
 #define NAT_AGAIN (-2) /* another processor was faster: look again */
+#define NAT_GRANT (-3) /* the holder needs a block */
 
 struct nat_work {
 	struct gateway_flow flow;
