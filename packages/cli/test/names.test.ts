@@ -72,7 +72,7 @@ describe('chooseHost()', () => {
   it('asks for --host when it is not clear', () => {
     expect(() => chooseHost(hosts('a', 'b'), undefined, [])).toThrow(/several hosts \(a, b\).*--host/);
     expect(() => chooseHost(hosts('a', 'b'), undefined, ['a', 'b'])).toThrow(/Several agents run on this machine/);
-    expect(() => chooseHost(hosts('a'), 'z', [])).toThrow(/no host "z": registered are a/);
+    expect(() => chooseHost(hosts('a'), 'z', [])).toThrow(/There is no host "z": did you mean "a"\? Registered are a;/);
     expect(() => chooseHost(hosts(), undefined, [])).toThrow(/No host is registered/);
   });
 });
