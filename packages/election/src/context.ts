@@ -35,10 +35,7 @@ export class Configs {
   }
   /** Takes the adapter's newest word on a configuration. @returns False if it is older than what is known, or contradicts it. */
   add(config: OwnershipConfig): boolean {
-    const known = this.#known.get(config.config);
-    if (known !== undefined && (config.incarnation < known.incarnation || (known.previous === undefined && config.previous !== undefined)))
-      return false;
-    if (this.contradicts(config)) return false;
+    if (this.contradicts(config) || this.#known.get(config.config) === config) return false;
     this.#known.set(config.config, config);
     if (this.newest === undefined || config.config >= this.newest.config) this.newest = config;
     const oldest = Math.min(this.newest.config, this.newest.previous?.config ?? this.newest.config);
@@ -46,8 +43,11 @@ export class Configs {
     return true;
   }
 
-  /** True: a list that took effect is to be passed over. A store that lost writes says such things. */
+  /** True: a list that took effect is to be passed over, or taken back. A store that lost writes says such things. */
   contradicts(config: OwnershipConfig): boolean {
+    const known = this.#known.get(config.config);
+    if (known !== undefined && (config.incarnation < known.incarnation || (known.previous === undefined && config.previous !== undefined)))
+      return true;
     const { newest } = this;
     if (newest === undefined || newest.previous !== undefined || config.config <= newest.config) return false;
     return config.previous !== undefined && config.previous.config < newest.config;

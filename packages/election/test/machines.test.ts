@@ -156,6 +156,21 @@ describe('a voter', () => {
     expect(reasonOf(ask(again, rival(), TIMING.leaseMs - 1))).toBe('lease-standing');
   });
 
+  it('does not follow a record that passes over a list which took effect: the store has lost writes', () => {
+    const node = witness();
+    const next = { ...config, config: 4, previous: { config: 2, voters: config.voters } };
+    expect(node.step({ kind: 'config', config: next }, 10)).toMatchObject([{ kind: 'alarm', code: 'configuration-missing', active: true }]);
+    expect(node.config).toBe(config);
+    // Nor one that says anew that a list is still on its way.
+    node.step({ kind: 'config', config: { ...config, previous: { config: 2, voters: config.voters } } }, 20);
+    expect(node.config).toBe(config);
+    const good = { ...next, previous: { config: 3, voters: config.voters } };
+    expect(node.step({ kind: 'config', config: good }, 30)).toMatchObject([
+      { kind: 'alarm', code: 'configuration-missing', active: false },
+    ]);
+    expect(node.config).toBe(good);
+  });
+
   it('with another memory than the list names is no voter', () => {
     const node = witness({ instance: 8 });
     answers(node, 'a', 10);
