@@ -175,17 +175,19 @@ static __always_inline int in_judge(struct __sk_buff *skb, struct gateway_scratc
 SEC("tc")
 int gateway_in(struct __sk_buff *skb)
 {
-	struct gateway_verdict g = { .v.vsid = skb->cb[3] };
 	struct gateway_scratch *s = gateway_scratch();
+	struct gateway_verdict *g;
 	int reason;
 
-	if (skb->cb[4] != CALL_IN || !s)
-		reason = WEFT_DROP_KERNEL_REFUSED;
-	else
-		reason = in_judge(skb, s, &g);
-	if (!reason && g.v.action == WEFT_ACTION_TUNNEL)
-		reason = encap_push_outer(skb, &g.outer, &g.v);
+	if (!s)
+		return TC_ACT_SHOT;
+	g = &s->g; /* not on the stack: port mapping's calls go deep */
+	__builtin_memset(g, 0, sizeof(*g));
+	g->v.vsid = skb->cb[3];
+	reason = skb->cb[4] == CALL_IN ? in_judge(skb, s, g) : WEFT_DROP_KERNEL_REFUSED;
+	if (!reason && g->v.action == WEFT_ACTION_TUNNEL)
+		reason = encap_push_outer(skb, &g->outer, &g->v);
 	if (unlikely(reason))
-		return gateway_refuse(skb, &g, reason);
-	return gateway_end(skb, &g, 0);
+		return gateway_refuse(skb, g, reason);
+	return gateway_end(skb, g, 0);
 }

@@ -234,21 +234,23 @@ static __always_inline int out_judge(struct __sk_buff *skb, struct gateway_scrat
 SEC("tc")
 int to_gateway(struct __sk_buff *skb)
 {
-	struct gateway_verdict g = { .v.vsid = skb->cb[2] };
 	struct gateway_scratch *s = gateway_scratch();
+	struct gateway_verdict *g;
 	int reason;
 
-	if (skb->cb[4] != CALL_OUT || !s)
-		reason = WEFT_DROP_KERNEL_REFUSED;
-	else
-		reason = out_judge(skb, s, &g);
-	if (!reason && g.call) {
-		gateway_call(skb, GATEWAY_PROGRAM_IN, g.cb[0], g.cb[1], g.cb[2], g.cb[3]);
+	if (!s)
+		return TC_ACT_SHOT;
+	g = &s->g; /* not on the stack: port mapping's calls go deep */
+	__builtin_memset(g, 0, sizeof(*g));
+	g->v.vsid = skb->cb[2];
+	reason = skb->cb[4] == CALL_OUT ? out_judge(skb, s, g) : WEFT_DROP_KERNEL_REFUSED;
+	if (!reason && g->call) {
+		gateway_call(skb, GATEWAY_PROGRAM_IN, g->cb[0], g->cb[1], g->cb[2], g->cb[3]);
 		reason = WEFT_DROP_KERNEL_REFUSED;
 	}
-	if (!reason && g.v.action == WEFT_ACTION_TUNNEL)
-		reason = encap_push_outer(skb, &g.outer, &g.v);
+	if (!reason && g->v.action == WEFT_ACTION_TUNNEL)
+		reason = encap_push_outer(skb, &g->outer, &g->v);
 	if (unlikely(reason))
-		return gateway_refuse(skb, &g, reason);
-	return gateway_end(skb, &g, 0);
+		return gateway_refuse(skb, g, reason);
+	return gateway_end(skb, g, 0);
 }

@@ -4,6 +4,7 @@
 #ifndef WEFT_GATEWAY_SCRATCH_H
 #define WEFT_GATEWAY_SCRATCH_H
 
+#include "gateway_call.h"
 #include "gateway_flow.h"
 #include "gateway_maps.h"
 #include "ipv4.h"
@@ -22,6 +23,7 @@ struct gateway_quote {
 } __attribute__((aligned(8)));
 
 struct gateway_scratch {
+	struct gateway_verdict g;
 	struct weft_packet p;
 	struct gateway_flow flow;
 	struct gateway_translation to; /* the packet's new end */
