@@ -286,6 +286,7 @@ export class Gateways {
         state: (output) => this.#onState(group, output),
         handover: (output) => this.#onHandover(group, output),
         needConfig: () => void this.directory.refresh(),
+        settled: (configId) => this.#settleVoters(group, configId),
         defend: () => this.#init.onChange(),
         sliceConsent: () => {},
         sliceReclaim: () => {},
@@ -320,9 +321,8 @@ export class Gateways {
     this.#init.onChange();
   }
 
-  #onCertificate(group: string, certificate: OwnershipCertificate, record: boolean): void {
+  #onCertificate(group: string, certificate: OwnershipCertificate, _record: boolean): void {
     this.#groups.get(group)?.hosts?.take(certificate);
-    if (record) this.#settleVoters(group, certificate.ballot.config);
   }
 
   /** A grant that had majorities of the new list of voters and of the one before: the controller may record that the new one took effect. */

@@ -52,6 +52,8 @@ export interface OwnershipDriverInit {
     state(output: Output & { kind: 'state' }): void;
     handover(output: Output & { kind: 'handover' }): void;
     needConfig(config: number): void;
+    /** The voters' list has been shown to be in force: the controller may record so. */
+    settled(configId: number): void;
     defend(address: string): void;
     sliceConsent(consent: SliceConsent): void;
     sliceReclaim(slice: number, generation: number): void;
@@ -150,6 +152,9 @@ export class OwnershipDriver {
         break;
       case 'need-config':
         on.needConfig(output.config);
+        break;
+      case 'settled':
+        on.settled(output.config);
         break;
       case 'defend':
         on.defend(output.address);
