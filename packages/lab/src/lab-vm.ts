@@ -145,15 +145,16 @@ export class LabVm implements Endpoint {
    */
   async prepareNic(host: LabHost, device: string): Promise<void> {
     const mtu = String(this.nic.mtu ?? 1450);
-    this.#registry.record({ kind: 'device', name: device, netns: host.netns });
-    await ipBatch([
-      [
-        ...['link', 'add', device, 'mtu', mtu, 'netns', host.netns, 'type', 'veth'],
-        ...['peer', 'name', 'eth1', 'mtu', mtu, 'address', this.nic.mac, 'netns', this.netns.netns],
-      ],
-    ]);
-    await setSysctls(host.netns, { [`net/ipv6/conf/${device}/disable_ipv6`]: 1 });
-    await ipBatch([['link', 'set', device, 'arp', 'off', 'up']], host.netns);
+    await this.#registry.make([{ kind: 'device', name: device, netns: host.netns }], async () => {
+      await ipBatch([
+        [
+          ...['link', 'add', device, 'mtu', mtu, 'netns', host.netns, 'type', 'veth'],
+          ...['peer', 'name', 'eth1', 'mtu', mtu, 'address', this.nic.mac, 'netns', this.netns.netns],
+        ],
+      ]);
+      await setSysctls(host.netns, { [`net/ipv6/conf/${device}/disable_ipv6`]: 1 });
+      await ipBatch([['link', 'set', device, 'arp', 'off', 'up']], host.netns);
+    });
   }
 
   /** The second half: the new NIC takes the old one's place, in one go. Processes and connections of the VM live on. */

@@ -1,4 +1,5 @@
 export * from './core/clean.ts';
+export { CommandScope } from './core/command-scope.ts';
 export * from './core/errors.ts';
 export * from './core/fake-clock.ts';
 export * from './core/managed-process.ts';

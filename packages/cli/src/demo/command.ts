@@ -35,13 +35,13 @@ export function registerDemoCommand(program: Command, deps: Deps): void {
       const story = new Story(options.json === true ? () => {} : (text) => deps.io.out(text), deps.io.color);
       const name = `demo-${process.pid}`;
       let lab: Lab | undefined;
-      await cleanDeadLabs('demo-');
       await withCleanup(
         async () => {
           if (lab !== undefined) await lab.down();
           await cleanLab(name);
         },
         async () => {
+          await cleanDeadLabs('demo-');
           try {
             lab = await tell(story, name);
           } catch (error) {

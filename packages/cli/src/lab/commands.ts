@@ -7,10 +7,12 @@ import {
   isProcessAlive,
   type LabRecord,
   labNames,
+  listLabs,
   openExternalNetwork,
   Registry,
   readLabNote,
   readLabRecords,
+  withCleanup,
 } from '@weft/testkit';
 import type { Command } from 'commander';
 import { type Deps, examples } from '../commands/deps.ts';
@@ -75,18 +77,23 @@ export function registerLabCommands(program: Command, deps: Deps): void {
         await cleanLab(name);
       }
       let done = false;
-      deps.signal.addEventListener('abort', () => {
-        if (!done) void cleanLab(name);
-      });
-      const up = await Lab.up(file, {
-        name,
-        weft: weftCommand,
-        keep: true,
-        cacheDir: labCacheDir,
-        progress: (line) => deps.io.note(`  ${line}`),
-      });
-      done = true;
-      await up.detach();
+      await withCleanup(
+        async () => {
+          // A lab of that name which another "weft lab up" has begun in the meantime is not this one's to remove.
+          if (!done && listLabs().some((one) => one.name === name && one.owner.pid === process.pid)) await cleanLab(name);
+        },
+        async () => {
+          const up = await Lab.up(file, {
+            name,
+            weft: weftCommand,
+            keep: true,
+            cacheDir: labCacheDir,
+            progress: (line) => deps.io.note(`  ${line}`),
+          });
+          done = true;
+          await up.detach();
+        },
+      );
       deps.io.note(
         `lab "${name}" is up: weft lab exec${name === DEFAULT_LAB_NAME ? '' : ` --name ${name}`} VM -- COMMAND, weft --lab ${name} status, weft lab down --name ${name}`,
       );

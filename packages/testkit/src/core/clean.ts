@@ -1,7 +1,8 @@
 import { existsSync, rmSync } from 'node:fs';
+import { CommandScope } from './command-scope.ts';
 import { CommandError, TestkitError, TestkitErrorCode } from './errors.ts';
 import { findProcessesByEnvironment, isProcessAlive, type ProcessIdentity, signalProcess } from './process-identity.ts';
-import { LAB_TOKEN_VARIABLE, type LabRecord, labFile, labNames, readLabRecords } from './registry.ts';
+import { closeLab, LAB_TOKEN_VARIABLE, type LabRecord, labFile, labNames, readLabRecords } from './registry.ts';
 import { run } from './run.ts';
 import { sleep } from './wait.ts';
 
@@ -54,16 +55,53 @@ export function listLabs(): LabSummary[] {
  * Removes all that a lab made: its processes (only those whose pid *and* start time are the recorded ones, or which carry its token),
  * then nftables tables, devices, namespaces, pins and directories, and last its journal.
  *
+ * First the lab is closed: nothing more is made in it. A command that is making something right now is waited for, or ended, and its work
+ * removed with the rest. Of two that clean the same lab at once in one process the second waits for the first.
+ *
  * What is absent is passed over, so it may be called for a lab that was half made, half removed, or never was.
  *
  * @param options.graceMs Time between SIGTERM and SIGKILL. Default 1,500.
  * @throws {TestkitError} `WEFT_ERR_TESTKIT_LAB` when something that is there could not be removed; all else has been, and the journal stays.
  */
 export async function cleanLab(name: string, options: { readonly graceMs?: number } = {}): Promise<CleanResult> {
-  const records = readLabRecords(name);
-  if (records === undefined) return { found: false, processes: 0, namespaces: 0, devices: 0, tables: 0, paths: 0 };
+  const before = underWay.get(name);
+  // The caller may itself be part of what is closed: a maker that removes what it has half made.
+  const cleaning = CommandScope.outside(async () => {
+    await before?.catch(() => {});
+    return await cleanAlone(name, options.graceMs ?? 1_500);
+  });
+  underWay.set(name, cleaning);
+  try {
+    return await cleaning;
+  } finally {
+    if (underWay.get(name) === cleaning) underWay.delete(name);
+  }
+}
 
-  const processes = await endProcesses(records, options.graceMs ?? 1_500);
+/** The clean-ups of this process that run, by the lab's name. */
+const underWay = new Map<string, Promise<CleanResult>>();
+
+async function cleanAlone(name: string, graceMs: number): Promise<CleanResult> {
+  const counts = { processes: 0, namespaces: 0, devices: 0, tables: 0, paths: 0 };
+  const first = readLabRecords(name);
+  if (first === undefined) return { found: false, ...counts };
+  for (const record of first) if (record.kind === 'lab') await closeLab(name, record.token).settle();
+
+  // Another process may have written a record in the same moment, and have made the thing a little later: so look until nothing is new.
+  for (let seen = -1, round = 0; round < 5; round++) {
+    const records = readLabRecords(name) ?? [];
+    if (records.length === seen) break;
+    seen = records.length;
+    counts.processes += await endProcesses(records, graceMs);
+    const removed = await removeAll(name, records);
+    for (const key of ['namespaces', 'devices', 'tables', 'paths'] as const) counts[key] += removed[key];
+  }
+  rmSync(labFile(name), { force: true });
+  return { found: true, ...counts };
+}
+
+/** @throws {TestkitError} When some of it could not be removed. */
+async function removeAll(name: string, records: readonly LabRecord[]): Promise<Omit<CleanResult, 'found' | 'processes'>> {
   const failures: string[] = [];
   const removed = { tables: 0, devices: 0, namespaces: 0, paths: 0 };
   for (const kind of ['nft', 'device', 'netns', 'pins', 'dir'] as const) {
@@ -79,8 +117,7 @@ export async function cleanLab(name: string, options: { readonly graceMs?: numbe
   if (failures.length > 0) {
     throw new TestkitError(TestkitErrorCode.Lab, `Cannot remove all of lab "${name}": ${failures.join('; ')}`);
   }
-  rmSync(labFile(name), { force: true });
-  return { found: true, processes, ...removed };
+  return removed;
 }
 
 /** Cleans every lab whose maker is gone and which was not meant to outlive it. Returns their names. */
@@ -125,15 +162,18 @@ function countedAs(kind: 'nft' | 'device' | 'netns' | 'pins' | 'dir'): 'tables' 
 async function remove(record: LabRecord): Promise<boolean> {
   switch (record.kind) {
     case 'netns':
-      return existsSync(`/run/netns/${record.name}`) && (await tolerate(run('ip', ['netns', 'del', record.name]), /No such file/));
+      return (
+        existsSync(`/run/netns/${record.name}`) &&
+        (await tolerate(run('ip', ['netns', 'del', record.name], { ownSession: true }), /No such file/))
+      );
     case 'device': {
       if (record.netns !== undefined && !existsSync(`/run/netns/${record.netns}`)) return false;
       const where = record.netns === undefined ? [] : ['-n', record.netns];
-      return tolerate(run('ip', [...where, 'link', 'del', record.name]), /Cannot find device|does not exist/);
+      return tolerate(run('ip', [...where, 'link', 'del', record.name], { ownSession: true }), /Cannot find device|does not exist/);
     }
     case 'nft': {
       if (record.netns !== undefined && !existsSync(`/run/netns/${record.netns}`)) return false;
-      const command = run('nft', ['delete', 'table', record.family, record.table], { netns: record.netns });
+      const command = run('nft', ['delete', 'table', record.family, record.table], { netns: record.netns, ownSession: true });
       return tolerate(command, /No such file or directory/);
     }
     case 'dir':

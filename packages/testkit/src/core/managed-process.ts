@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, readSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { CommandScope } from './command-scope.ts';
 import { TestkitError, TestkitErrorCode } from './errors.ts';
 import { identifyProcess, isProcessAlive, type ProcessIdentity, signalProcess } from './process-identity.ts';
 import type { Registry } from './registry.ts';
@@ -172,11 +173,14 @@ export class ManagedProcess implements ProcessIdentity {
  *
  * @throws {TestkitError} `WEFT_ERR_TESTKIT_PROCESS` when the command can't be started. Inside a namespace it is `nsenter` that starts, so a
  *   missing command shows as exit status 127 of the process instead.
+ * @throws {TestkitError} `WEFT_ERR_TESTKIT_LAB` when the registry's lab is being removed or has been. Nothing runs then.
  */
 export async function spawnIn(netns: string | undefined, argv: readonly string[], options: SpawnOptions = {}): Promise<ManagedProcess> {
   if (options.outlive === true && options.logFile === undefined) {
     throw new RangeError(`Cannot let "${argv.join(' ')}" outlive its creator without a log file: its output would have nowhere to go`);
   }
+  CommandScope.throwIfClosed();
+  options.registry?.throwIfClosed();
   const whole = inNetns(netns, argv);
   let logFd: number | undefined;
   let logStart = 0;
@@ -189,7 +193,7 @@ export async function spawnIn(netns: string | undefined, argv: readonly string[]
   const child = spawn(whole[0]!, whole.slice(1), {
     detached: true,
     stdio: [options.stdin ?? 'ignore', output, output],
-    env: { ...process.env, ...options.registry?.environment, ...options.env },
+    env: { ...process.env, ...CommandScope.environment, ...options.registry?.environment, ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
   if (logFd !== undefined) closeSync(logFd);
@@ -199,7 +203,14 @@ export async function spawnIn(netns: string | undefined, argv: readonly string[]
     const cause = await new Promise<Error>((resolve) => child.once('error', resolve));
     throw new TestkitError(TestkitErrorCode.Process, `Cannot start "${whole.join(' ')}": ${cause.message}`, { cause });
   }
-  options.registry?.recordProcess(identity, options.what ?? argv.join(' '));
+  try {
+    options.registry?.recordProcess(identity, options.what ?? argv.join(' '));
+  } catch (error) {
+    // Another process has begun to remove the lab in this moment: what is in no record must not run.
+    child.once('error', () => {});
+    signalProcess(identity, 'SIGKILL');
+    throw error;
+  }
   const managed = new ManagedProcess(child, identity, whole, options, logStart);
   if (options.outlive === true) managed.unref();
   return managed;

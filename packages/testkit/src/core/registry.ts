@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+import { appendFileSync, closeSync, fstatSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { CommandScope } from './command-scope.ts';
 import { TestkitError, TestkitErrorCode } from './errors.ts';
 import { identifyProcess, type ProcessIdentity } from './process-identity.ts';
 
@@ -16,6 +17,10 @@ import { identifyProcess, type ProcessIdentity } from './process-identity.ts';
  * no pid before it exists; it carries the lab's random token in its environment instead, so the one that was started but not yet recorded
  * is found as well, and so are its children. Appending makes a record one small write, which several processes may do at once and which a
  * SIGKILL can at most cut short: a last line that doesn't parse was not acted upon.
+ *
+ * A clean-up begins with the record `closing`. Whoever makes something appends its record first and looks for `closing` afterwards: either it
+ * sees that, and makes nothing, or the clean-up sees the record. What is made between then and the clean-up's look is the work of a command
+ * that is still under way: in the same process the lab's scope knows it (`make`), from another one it is found by the token, and ended.
  */
 
 /** Where labs are recorded: in a directory that is empty after a boot, as namespaces and processes are gone then, too. */
@@ -35,6 +40,8 @@ export type LabRecord =
   | { readonly kind: 'nft'; readonly family: string; readonly table: string; readonly netns?: string }
   /** The lab is meant to outlive the process that made it. */
   | { readonly kind: 'keep' }
+  /** The clean-up has begun: nothing more is made. */
+  | { readonly kind: 'closing' }
   /** Anything a tool wants to find again, such as the lab file it was made from. The last one with a key counts. */
   | { readonly kind: 'note'; readonly key: string; readonly value: unknown };
 
@@ -42,10 +49,15 @@ export type LabRecord =
 export class Registry {
   readonly name: string;
   readonly token: string;
+  readonly #scope: CommandScope;
+  /** Inode of the journal, and how much of it has been looked through for `closing`. */
+  #inode: number | undefined;
+  #lookedAt = 0;
 
   private constructor(name: string, token: string) {
     this.name = name;
     this.token = token;
+    this.#scope = labScope(token);
   }
 
   /**
@@ -53,6 +65,7 @@ export class Registry {
    *
    * @throws {TestkitError} `WEFT_ERR_TESTKIT_LAB` when the name is not of the form `[a-z0-9][a-z0-9-]*`, at most 32 long, or a lab of that name
    *   is there already (`cleanLab` removes it).
+   * @throws {Error} The reason of the scope that the caller runs in, when that is closed.
    */
   static create(name: string): Registry {
     if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(name)) {
@@ -61,6 +74,7 @@ export class Registry {
         `Cannot name a lab "${name}": must be 1 to 32 of a-z, 0-9 and "-", and not begin with "-"`,
       );
     }
+    CommandScope.throwIfClosed();
     mkdirSync(LAB_STATE_DIR, { recursive: true, mode: 0o755 });
     const owner = identifyProcess(process.pid);
     if (owner === undefined) throw new TestkitError(TestkitErrorCode.Lab, 'Cannot read /proc/self/stat: /proc must be mounted');
@@ -93,13 +107,57 @@ export class Registry {
     return { [LAB_TOKEN_VARIABLE]: this.token };
   }
 
-  /** Writes down what is about to be made. Call it before, not after. */
+  /**
+   * Writes down what is about to be made. Call it before, not after; where commands do the making, use `make`.
+   *
+   * @throws {TestkitError} `WEFT_ERR_TESTKIT_LAB` when the lab is being removed or has been: making more of it now would leave things nobody
+   *   remembers.
+   */
   record(...records: readonly LabRecord[]): void {
-    // A journal that is gone means the lab was cleaned: making more of it now would leave things nobody remembers.
-    if (!existsSync(labFile(this.name))) {
-      throw new TestkitError(TestkitErrorCode.Lab, `Cannot add to lab "${this.name}": it has been removed`);
-    }
+    this.throwIfClosed();
     appendFileSync(labFile(this.name), records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+    this.throwIfClosed();
+  }
+
+  /**
+   * Writes down what is about to be made and makes it: the commands that `work` runs are the lab's. A clean-up waits for the one under way, or
+   * ends it, before it removes things; those after it are refused.
+   */
+  async make<T>(records: readonly LabRecord[], work: () => Promise<T>): Promise<T> {
+    return await this.#scope.run(async () => {
+      if (records.length > 0) this.record(...records);
+      else this.throwIfClosed();
+      return await work();
+    });
+  }
+
+  /** @throws {TestkitError} `WEFT_ERR_TESTKIT_LAB` when the lab is being removed, by this process or another, or has been. */
+  throwIfClosed(): void {
+    this.#scope.throwIfClosed();
+    if (this.#closedInJournal()) throw closedLab(this.name);
+  }
+
+  #closedInJournal(): boolean {
+    let fd: number;
+    try {
+      fd = openSync(labFile(this.name), 'r');
+    } catch {
+      return true;
+    }
+    try {
+      const { ino, size } = fstatSync(fd);
+      this.#inode ??= ino;
+      // Another lab of the same name.
+      if (ino !== this.#inode) return true;
+      const fresh = Buffer.alloc(Math.max(0, size - this.#lookedAt));
+      const text = fresh.subarray(0, readSync(fd, fresh, 0, fresh.length, this.#lookedAt));
+      const whole = text.subarray(0, text.lastIndexOf(10) + 1);
+      if (whole.toString('utf8').split('\n').includes(CLOSING_LINE)) return true;
+      this.#lookedAt += whole.length;
+      return false;
+    } finally {
+      closeSync(fd);
+    }
   }
 
   recordProcess(identity: ProcessIdentity, what: string): void {
@@ -114,6 +172,33 @@ export class Registry {
   keep(): void {
     this.record({ kind: 'keep' });
   }
+}
+
+const CLOSING_LINE = JSON.stringify({ kind: 'closing' } satisfies LabRecord);
+
+/** By token: what this process has under way for each lab. Shared by all registries of the lab. */
+const scopes = new Map<string, CommandScope>();
+
+/** @internal The scope of this process's commands for the lab with this token. */
+export function labScope(token: string): CommandScope {
+  let scope = scopes.get(token);
+  if (scope === undefined) {
+    scope = new CommandScope({ [LAB_TOKEN_VARIABLE]: token });
+    scopes.set(token, scope);
+  }
+  return scope;
+}
+
+/** @internal The first act of a clean-up: nothing more is made in the lab, by this process or another. */
+export function closeLab(name: string, token: string): CommandScope {
+  const scope = labScope(token);
+  scope.close(closedLab(name));
+  appendFileSync(labFile(name), `${CLOSING_LINE}\n`);
+  return scope;
+}
+
+function closedLab(name: string): TestkitError {
+  return new TestkitError(TestkitErrorCode.Lab, `Cannot add to lab "${name}": it is being removed, or has been`);
 }
 
 export function labFile(name: string): string {

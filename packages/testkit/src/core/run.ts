@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { CommandScope } from './command-scope.ts';
 import { CommandError } from './errors.ts';
 
 export interface RunOptions {
@@ -10,6 +11,11 @@ export interface RunOptions {
   readonly input?: string | Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /**
+   * In a session of its own, so that a Ctrl-C at the terminal, which reaches all that run there, doesn't end it. For clean-ups, which a second
+   * Ctrl-C must not break off.
+   */
+  readonly ownSession?: boolean;
   /** Resolve instead of throwing when the command ends with a status other than 0. A deadline or failed start throws all the same. */
   readonly allowFailure?: boolean;
 }
@@ -34,7 +40,10 @@ export function inNetns(netns: string | undefined, argv: readonly string[]): str
 /**
  * Runs a command to its end and returns what it wrote. Arguments are an array and pass through no shell.
  *
+ * A command started in a scope (see `CommandScope`) belongs to it: the clean-up of that scope waits for it, and ends it when it stays.
+ *
  * @throws {CommandError} When the command can't be started, ends with a status other than 0 (unless `allowFailure`), or runs past `timeoutMs`.
+ * @throws {Error} The scope's reason, when it is closed: its clean-up has begun, and nothing more is started.
  */
 export async function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   const { stdout, stderr, code } = await runBytes(command, args, options);
@@ -47,10 +56,12 @@ export async function runBytes(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<{ readonly stdout: Buffer; readonly stderr: string; readonly code: number }> {
+  CommandScope.throwIfClosed();
   const argv = inNetns(options.netns, [command, ...args]);
   const child = spawn(argv[0]!, argv.slice(1), {
     stdio: ['pipe', 'pipe', 'pipe'],
-    env: { ...process.env, ...options.env },
+    env: { ...process.env, ...CommandScope.environment, ...options.env },
+    detached: options.ownSession === true,
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
   const stdout: Buffer[] = [];
@@ -66,10 +77,12 @@ export async function runBytes(
     timedOut = true;
     child.kill('SIGKILL');
   }, options.timeoutMs ?? 30_000);
-  const ending = await new Promise<{ code: number | null; signal: NodeJS.Signals | null; cause?: Error }>((resolve) => {
+  const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null; cause?: Error }>((resolve) => {
     child.once('error', (cause) => resolve({ code: null, signal: null, cause }));
     child.once('close', (code, signal) => resolve({ code, signal }));
   });
+  CommandScope.add({ ended, kill: (signal) => child.kill(signal) });
+  const ending = await ended;
   clearTimeout(timer);
 
   const result = {

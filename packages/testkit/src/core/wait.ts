@@ -1,3 +1,4 @@
+import { CommandScope } from './command-scope.ts';
 import { TestkitError, TestkitErrorCode } from './errors.ts';
 
 export interface WaitOptions<T = unknown> {
@@ -29,6 +30,7 @@ export class DeadlineError extends TestkitError {
  * A condition that throws counts as "not yet": the last error becomes the cause of the failure. The condition is looked at once more
  * after the deadline, so that a machine that stood still doesn't fail what holds by then.
  *
+ * @throws {Error} The reason of the scope that the caller runs in (see `CommandScope`), once that is closed: what is waited for won't come.
  * @throws {DeadlineError} After `deadlineMs`, with what was waited for and the last value or error seen.
  */
 export async function waitFor<T>(
@@ -40,6 +42,7 @@ export async function waitFor<T>(
   let last: unknown;
   for (;;) {
     options.signal?.throwIfAborted();
+    CommandScope.throwIfClosed();
     const late = performance.now() - started >= deadlineMs;
     let failure: { error: unknown } | undefined;
     try {

@@ -98,6 +98,10 @@ export async function createExternalNetwork(registry: Registry, init: ExternalNe
     prefix6: init.prefix6 ?? '2001:db8:ffff',
     servers: init.servers ?? ['198.18.0.10', '2001:db8:fffe::10'],
   };
+  return await registry.make([], () => build(registry, init, note));
+}
+
+async function build(registry: Registry, init: ExternalNetworkInit, note: ExternalNetworkNote): Promise<ExternalNetwork> {
   const network = new ExternalNetwork(note);
   const size = ['mtu', String(init.mtu ?? 1500)];
   await createNetns(registry, [note.switchNetns], { ipv6: false });

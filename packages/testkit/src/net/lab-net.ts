@@ -179,26 +179,27 @@ export async function createLabNet(init: LabNetInit): Promise<LabNet> {
   const registry = Registry.create(init.name);
   const dir = join(LAB_STATE_DIR, `${init.name}.d`);
   try {
-    registry.record({ kind: 'dir', path: dir });
-    mkdirSync(dir, { recursive: true, mode: 0o755 });
-    const switchNetns = `weft-${init.name}-switch`;
-    const all = [...plans.hosts, ...plans.controlNodes];
-    await createNetns(
-      registry,
-      all.map((plan) => plan.netns),
-    );
-    if (!direct) await createNetns(registry, [switchNetns], { ipv6: false });
-    if (direct) await joinDirectly(all[0]!, all[1]!, mtu);
-    else await joinBySwitch(all, switchNetns, { bridge: 'br0', device: 'underlay0', portPrefix: 'port', mtu });
-    if (init.managementSwitch === true) {
-      const mgmtNetns = `weft-${init.name}-mgmt`;
-      await createNetns(registry, [mgmtNetns], { ipv6: false });
-      await joinBySwitch(all, mgmtNetns, { bridge: 'br0', device: 'mgmt0', portPrefix: 'port', mtu: 1500 });
-    }
-    await Promise.all(all.map((plan) => configureHost(plan, mode)));
-    const note: LabNetNote = { ...plans, mtu, mode, switchNetns: direct ? undefined : switchNetns };
-    registry.note(NOTE_KEY, note);
-    return await labNetOf(registry, note);
+    return await registry.make([{ kind: 'dir', path: dir }], async () => {
+      mkdirSync(dir, { recursive: true, mode: 0o755 });
+      const switchNetns = `weft-${init.name}-switch`;
+      const all = [...plans.hosts, ...plans.controlNodes];
+      await createNetns(
+        registry,
+        all.map((plan) => plan.netns),
+      );
+      if (!direct) await createNetns(registry, [switchNetns], { ipv6: false });
+      if (direct) await joinDirectly(all[0]!, all[1]!, mtu);
+      else await joinBySwitch(all, switchNetns, { bridge: 'br0', device: 'underlay0', portPrefix: 'port', mtu });
+      if (init.managementSwitch === true) {
+        const mgmtNetns = `weft-${init.name}-mgmt`;
+        await createNetns(registry, [mgmtNetns], { ipv6: false });
+        await joinBySwitch(all, mgmtNetns, { bridge: 'br0', device: 'mgmt0', portPrefix: 'port', mtu: 1500 });
+      }
+      await Promise.all(all.map((plan) => configureHost(plan, mode)));
+      const note: LabNetNote = { ...plans, mtu, mode, switchNetns: direct ? undefined : switchNetns };
+      registry.note(NOTE_KEY, note);
+      return await labNetOf(registry, note);
+    });
   } catch (error) {
     // What went wrong first is what the caller must see.
     await cleanLab(init.name).catch(() => {});

@@ -23,14 +23,16 @@ export async function createNetns(registry: Registry, names: readonly string[], 
   if (taken !== undefined) {
     throw new TestkitError(TestkitErrorCode.Lab, `Cannot make namespace "${taken}": File exists; remove it with "ip netns del ${taken}"`);
   }
-  registry.record(...names.map((name) => ({ kind: 'netns', name }) as const));
-  await ipBatch(names.map((name) => ['netns', 'add', name]));
-  await Promise.all(
-    names.map(async (name) => {
-      await setSysctls(name, options.ipv6 === false ? { ...QUIET_SYSCTLS, 'net.ipv6.conf.default.disable_ipv6': 1 } : QUIET_SYSCTLS);
-      await ipBatch([['link', 'set', 'lo', 'up']], name);
-    }),
-  );
+  const records = names.map((name) => ({ kind: 'netns', name }) as const);
+  await registry.make(records, async () => {
+    await ipBatch(names.map((name) => ['netns', 'add', name]));
+    await Promise.all(
+      names.map(async (name) => {
+        await setSysctls(name, options.ipv6 === false ? { ...QUIET_SYSCTLS, 'net.ipv6.conf.default.disable_ipv6': 1 } : QUIET_SYSCTLS);
+        await ipBatch([['link', 'set', 'lo', 'up']], name);
+      }),
+    );
+  });
 }
 
 /** Something that runs commands: a namespace, a virtual machine. */

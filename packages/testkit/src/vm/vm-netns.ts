@@ -97,8 +97,7 @@ export class VmNetns extends NetnsEndpoint {
 export async function createVmNetns(init: VmNetnsInit): Promise<VmNetns> {
   checkDeviceName(init.hostDevice);
   await createNetns(init.registry, [init.netns]);
-  init.registry.record({ kind: 'device', name: init.hostDevice, netns: init.hostNetns });
-  await attachVeth(init);
+  await init.registry.make([{ kind: 'device', name: init.hostDevice, netns: init.hostNetns }], () => attachVeth(init));
   return new VmNetns(init);
 }
 
