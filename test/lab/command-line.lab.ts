@@ -65,6 +65,20 @@ describe('weft lab', () => {
     expect((await command('lab', 'exec', '--name', lab, 'web1', '--', 'ping', '-c', '1', '10.0.1.11')).code).toBe(0);
   });
 
+  it('removes what an interrupted "lab up" has made', async () => {
+    const lab = name();
+    const child = spawn(program!, [...first, 'lab', 'up', '-f', 'docs/examples/lab.yaml', '--name', lab], {
+      stdio: 'ignore',
+      cwd: projectRoot,
+    });
+    const exited = new Promise((resolve) => child.once('exit', resolve));
+    await waitFor(() => existsSync(`/run/netns/weft-${lab}-h1`), { what: 'the lab to be half made', deadlineMs: 20_000, intervalMs: 10 });
+    child.kill('SIGTERM');
+    expect(await exited).toBe(143);
+    expect(labNames()).not.toContain(lab);
+    expect(readdirSync('/run/netns').filter((netns) => netns.includes(lab))).toEqual([]);
+  });
+
   it('refuses a lab file with every fault by line, and lists what is there for a wrong name', async () => {
     const bad = await run(program!, [...first, 'lab', 'up', '-f', '-', '--name', name()], {
       input:

@@ -70,6 +70,8 @@ export function startLab(plan: Plan): Promise<Lab> {
 /** Whatever happened, nothing stays. */
 export async function endLab(lab: Lab | undefined): Promise<void> {
   if (lab === undefined) return;
+  // A failed test shows what it expected; why is often here.
+  for (const death of lab.deaths()) console.error(death);
   await lab.down();
   await cleanLab(lab.name);
 }

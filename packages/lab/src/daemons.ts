@@ -1,11 +1,14 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type LabNet, type ManagedProcess, waitFor } from '@weft/testkit';
 import type { LabClient } from './client.ts';
 import { type ControlPlane, seedFile } from './control-plane.ts';
 import { LabError } from './errors.ts';
 import { instanceName } from './instance-name.ts';
 import type { LabSpec } from './lab-file.ts';
+
+/** Of a daemon's log in an error. */
+const LOG_LINES = 25;
 
 export interface DaemonsInit {
   readonly weft: readonly string[];
@@ -22,6 +25,8 @@ export class Daemons {
   readonly #init: DaemonsInit;
   readonly #agents = new Map<string, ManagedProcess>();
   readonly #controllers: ManagedProcess[] = [];
+  /** All that were started, those that ended among them. */
+  readonly #started: { readonly what: string; readonly process: ManagedProcess }[] = [];
 
   constructor(net: LabNet, spec: LabSpec, plane: ControlPlane, client: LabClient, init: DaemonsInit) {
     this.#net = net;
@@ -57,6 +62,7 @@ export class Daemons {
       { logName: `controller${number}`, what: `controller ${number}`, outlive: this.#init.keep, env: this.#environment() },
     );
     this.#controllers[number - 1] = process;
+    this.#started.push({ what: `controller ${number}`, process });
     await this.#until(process, `controller ${number}`, async () => (await this.#client.list()).length >= 0);
   }
 
@@ -74,6 +80,7 @@ export class Daemons {
       { logName: 'agent', what: `agent of ${host}`, outlive: this.#init.keep, env: this.#environment() },
     );
     this.#agents.set(host, process);
+    this.#started.push({ what: `agent of ${host}`, process });
     if (options.wait !== false) await this.untilAgentAnswers(host);
   }
 
@@ -84,14 +91,23 @@ export class Daemons {
     });
   }
 
+  /** Those that ended though nobody here told them to: how each did, and the end of its log. None once the lab is being removed, which ends them all. */
+  deaths(): string[] {
+    if (this.#net.registry.closed) return [];
+    return this.#started
+      .filter(({ process }) => !process.alive && !process.endAsked)
+      .map(({ what, process }) => describeEnd(what, process));
+  }
+
   /** Repeats `ready` until it is true; an error counts as "not yet" while the process lives. */
   async #until(process: ManagedProcess, what: string, ready: () => Promise<boolean>): Promise<void> {
     let last = '';
-    await waitFor(
+    const outcome = await waitFor(
       async () => {
-        if (!process.alive) throw new LabError('WEFT_ERR_LAB_START', `The ${what} ended:\n${logEnd(process)}`);
+        // Not thrown here: waitFor would take an error for "not yet" until its deadline.
+        if (!process.alive) return 'ended';
         try {
-          return await ready();
+          return (await ready()) && 'ready';
         } catch (error) {
           last = (error as Error).message;
           return false;
@@ -99,6 +115,10 @@ export class Daemons {
       },
       { what: `the ${what} to answer`, deadlineMs: 30_000, intervalMs: 50, show: () => `${last}; end of its log:\n${logEnd(process)}` },
     );
+    if (outcome !== 'ended') return;
+    // /proc shows it a moment before Node tells how.
+    await Promise.race([process.exited, sleep(1_000, undefined, { ref: false })]);
+    throw new LabError('WEFT_ERR_LAB_START', describeEnd(what, process));
   }
 
   #environment(): Record<string, string> {
@@ -106,7 +126,18 @@ export class Daemons {
   }
 }
 
+/** "The agent of h1 ended (exit status 1); end of its log: …" */
+function describeEnd(what: string, process: ManagedProcess): string {
+  const { exit } = process;
+  const how = exit === undefined ? '' : exit.signal === null ? ` (exit status ${exit.code})` : ` (${exit.signal})`;
+  return `The ${what}, pid ${process.pid}, ended${how}; end of its log:\n${logEnd(process)}`;
+}
+
 function logEnd(process: ManagedProcess): string {
-  if (process.logFile === undefined || !existsSync(process.logFile)) return process.lastLines(15).join('\n');
-  return readFileSync(process.logFile, 'utf8').split('\n').slice(-15).join('\n');
+  try {
+    return process.lastLines(LOG_LINES).join('\n');
+  } catch (error) {
+    // Gone with the lab's directory: what is told must not be lost for it.
+    return `(no log: ${(error as Error).message})`;
+  }
 }

@@ -120,6 +120,7 @@ export class Lab {
       managementSwitch: spec.underlay.managementNetwork,
       controlNodeCount: spec.natsServers,
     });
+    let daemons: Daemons | undefined;
     try {
       if (init.keep) net.registry.keep();
       for (const host of net.hosts.values()) net.registry.record({ kind: 'pins', path: pinDirectory(name, host.name) });
@@ -131,10 +132,11 @@ export class Lab {
       }
       const plane = await startControlPlane(net, spec, init.keep, say);
       const client = new LabClient(plane.bus, plane.admin);
-      const daemons = new Daemons(net, spec, plane, client, init);
+      daemons = new Daemons(net, spec, plane, client, init);
       say(`${spec.controllers === 1 ? 'a controller' : `${spec.controllers} controllers`} and ${spec.hosts.length} host agents`);
       for (let index = 1; index <= spec.controllers; index++) await daemons.startController(index);
-      await Promise.all(spec.hosts.map((host) => daemons.startAgent(host.name)));
+      const all = daemons;
+      await Promise.all(spec.hosts.map((host) => all.startAgent(host.name)));
       const lab = new Lab({ init, spec, net, externalNetworks, plane, client, daemons });
       if (file.manifests.trim() !== '') {
         say('tenants, networks, subnets and ports');
@@ -150,6 +152,8 @@ export class Lab {
       net.registry.note('complete', true);
       return lab;
     } catch (error) {
+      // Before the clean-up, which ends the others and takes the logs away.
+      if (daemons !== undefined) tellDeaths(error, daemons.deaths());
       await cleanLab(name);
       throw error;
     }
@@ -191,12 +195,14 @@ export class Lab {
     options: { readonly timeoutMs?: number; readonly allowFailure?: boolean; readonly input?: string } = {},
   ): Promise<RunResult> {
     const [program, ...first] = [...this.#init.weft, ...args];
-    return run(program!, first, {
-      env: { WEFT_LAB: this.name },
-      timeoutMs: options.timeoutMs ?? 60_000,
-      allowFailure: options.allowFailure ?? false,
-      ...(options.input === undefined ? {} : { input: options.input }),
-    });
+    return this.tellingDeaths(() =>
+      run(program!, first, {
+        env: { WEFT_LAB: this.name },
+        timeoutMs: options.timeoutMs ?? 60_000,
+        allowFailure: options.allowFailure ?? false,
+        ...(options.input === undefined ? {} : { input: options.input }),
+      }),
+    );
   }
 
   /** The same, for read commands: what `--json` gives, parsed. */
@@ -217,6 +223,21 @@ export class Lab {
     await this.#daemons.startController(number);
   }
 
+  /** Controllers and agents that ended though nobody here told them to: how each did, and the end of its log. */
+  deaths(): string[] {
+    return this.#daemons.deaths();
+  }
+
+  /** Does `work`. The message of an error also tells of controllers and agents that died: often they are why. */
+  async tellingDeaths<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      tellDeaths(error, this.deaths());
+      throw error;
+    }
+  }
+
   /** Starts a host's agent (again) and waits until it answers. */
   async startAgent(host: string, options: { readonly wait?: boolean } = {}): Promise<void> {
     await this.#daemons.startAgent(host, options);
@@ -228,7 +249,7 @@ export class Lab {
 
   /** Asks a controller or a host and gives the answer. @throws {LabError} When it refuses, with the problems. */
   async ask<K extends Result['kind']>(target: string, command: Command, kind: K, timeoutMs = 10_000): Promise<ResultOf<K>> {
-    return await this.#client.ask(target, command, kind, timeoutMs);
+    return await this.tellingDeaths(() => this.#client.ask(target, command, kind, timeoutMs));
   }
 
   /** Tables rebuilt from zero, the agent's own and the datapath's, compared on every host. Returns the differences found. */
@@ -243,16 +264,18 @@ export class Lab {
 
   /** Waits until no host finds a difference: what is under way has arrived. */
   async untilConsistent(deadlineMs = 15_000): Promise<void> {
-    await waitFor(async () => (await this.differences()).length === 0, {
-      what: 'tables and datapath of every host to agree',
-      deadlineMs,
-      intervalMs: 50,
-    });
+    await this.tellingDeaths(() =>
+      waitFor(async () => (await this.differences()).length === 0, {
+        what: 'tables and datapath of every host to agree',
+        deadlineMs,
+        intervalMs: 50,
+      }),
+    );
   }
 
   /** Moves a VM of kind netns to another host, as a live migration does. Returns when the new host has the port. */
   async migrate(vmName: string, toHost: string): Promise<PortBinding> {
-    return await migrateVm(this.net, this.#client, this.vm(vmName), toHost);
+    return await this.tellingDeaths(() => migrateVm(this.net, this.#client, this.vm(vmName), toHost));
   }
 
   /** Leaves the lab running and lets go of it. */
@@ -269,4 +292,10 @@ export class Lab {
     await this.detach().catch(() => {});
     await cleanLab(this.name);
   }
+}
+
+/** Adds to an error's message what died meanwhile, once. */
+function tellDeaths(error: unknown, deaths: readonly string[]): void {
+  if (!(error instanceof Error)) return;
+  for (const death of deaths) if (!error.message.includes(death)) error.message += `\n${death}`;
 }

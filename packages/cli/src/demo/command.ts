@@ -80,12 +80,14 @@ export function registerDemoCommand(program: Command, deps: Deps): void {
         figures: { hosts: lab.net.hosts.size, vms: lab.vms.size },
       };
     });
-    await story.step('ping', 'Ping on every pair inside each tenant', () => pingAll(lab, story));
-    await story.step('http', 'An HTTP transfer on every pair inside each tenant', () => fetchAll(lab, story));
-    await story.step('isolation', 'No frame crosses between the tenants', () => proveIsolation(lab, story));
-    await story.step('migration', 'A port moves to another host under a running ping', () => migrate(lab, story));
-    await story.step('agent-killed', 'An agent is killed with SIGKILL while traffic goes on', () => killAgent(lab, story));
-    await story.step('nats-stopped', 'NATS is stopped while traffic goes on', () => stopNats(lab, story));
+    await story.step('ping', 'Ping on every pair inside each tenant', () => withDeaths(lab, () => pingAll(lab, story)));
+    await story.step('http', 'An HTTP transfer on every pair inside each tenant', () => withDeaths(lab, () => fetchAll(lab, story)));
+    await story.step('isolation', 'No frame crosses between the tenants', () => withDeaths(lab, () => proveIsolation(lab, story)));
+    await story.step('migration', 'A port moves to another host under a running ping', () => withDeaths(lab, () => migrate(lab, story)));
+    await story.step('agent-killed', 'An agent is killed with SIGKILL while traffic goes on', () =>
+      withDeaths(lab, () => killAgent(lab, story)),
+    );
+    await story.step('nats-stopped', 'NATS is stopped while traffic goes on', () => withDeaths(lab, () => stopNats(lab, story)));
     await story.step('consistent', 'At the end every table is what the records say', async () => {
       await lab.untilConsistent();
       return {
@@ -96,6 +98,12 @@ export function registerDemoCommand(program: Command, deps: Deps): void {
     });
     return lab;
   }
+}
+
+/** A step that didn't hold says which agents and controllers died by themselves, with the end of their logs. */
+async function withDeaths(lab: Lab, work: () => Promise<StepOutcome>): Promise<StepOutcome> {
+  const outcome = await lab.tellingDeaths(work);
+  return outcome.ok ? outcome : { ...outcome, line: [outcome.line, ...lab.deaths()].join('\n') };
 }
 
 function pairs(): { readonly from: (typeof vms)[number]; readonly to: (typeof vms)[number] }[] {

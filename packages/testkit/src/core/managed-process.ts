@@ -38,6 +38,8 @@ export interface ProcessExit {
   readonly signal: NodeJS.Signals | null;
 }
 
+const ENDING_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set(['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGABRT']);
+
 /** A process that the test kit started, told apart from any other by pid and start time. */
 export class ManagedProcess implements ProcessIdentity {
   readonly pid: number;
@@ -53,6 +55,7 @@ export class ManagedProcess implements ProcessIdentity {
   readonly #logStart: number;
   #exit: ProcessExit | undefined;
   #outputEnded = false;
+  #endAsked = false;
 
   /** @internal Use `spawnIn`. */
   constructor(child: ChildProcess, identity: ProcessIdentity, argv: readonly string[], options: SpawnOptions, logStart: number) {
@@ -94,8 +97,14 @@ export class ManagedProcess implements ProcessIdentity {
     return this.#exit;
   }
 
+  /** Whether `kill` or `stop` has told it to end. A process that ended without died by itself, or by a hand from outside. */
+  get endAsked(): boolean {
+    return this.#endAsked;
+  }
+
   /** Sends a signal; says whether there was a process to send it to. */
   kill(signal: NodeJS.Signals = 'SIGKILL'): boolean {
+    if (ENDING_SIGNALS.has(signal)) this.#endAsked = true;
     return this.#exit === undefined && signalProcess(this, signal);
   }
 

@@ -131,6 +131,16 @@ export class Registry {
     });
   }
 
+  /** Whether the lab is being removed, by this process or another, or has been. */
+  get closed(): boolean {
+    try {
+      this.throwIfClosed();
+      return false;
+    } catch {
+      return true;
+    }
+  }
+
   /** @throws {TestkitError} `WEFT_ERR_TESTKIT_LAB` when the lab is being removed, by this process or another, or has been. */
   throwIfClosed(): void {
     this.#scope.throwIfClosed();
