@@ -143,28 +143,29 @@ export class Registry {
 
   /** @throws {TestkitError} `WEFT_ERR_TESTKIT_LAB` when the lab is being removed, by this process or another, or has been. */
   throwIfClosed(): void {
+    const state = this.#journalState();
+    if (state !== 'open') throw closedLab(this.name, state);
     this.#scope.throwIfClosed();
-    if (this.#closedInJournal()) throw closedLab(this.name);
   }
 
-  #closedInJournal(): boolean {
+  #journalState(): 'open' | 'closing' | 'gone' {
     let fd: number;
     try {
       fd = openSync(labFile(this.name), 'r');
     } catch {
-      return true;
+      return 'gone';
     }
     try {
       const { ino, size } = fstatSync(fd);
       this.#inode ??= ino;
       // Another lab of the same name.
-      if (ino !== this.#inode) return true;
+      if (ino !== this.#inode) return 'gone';
       const fresh = Buffer.alloc(Math.max(0, size - this.#lookedAt));
       const text = fresh.subarray(0, readSync(fd, fresh, 0, fresh.length, this.#lookedAt));
       const whole = text.subarray(0, text.lastIndexOf(10) + 1);
-      if (whole.toString('utf8').split('\n').includes(CLOSING_LINE)) return true;
+      if (whole.toString('utf8').split('\n').includes(CLOSING_LINE)) return 'closing';
       this.#lookedAt += whole.length;
-      return false;
+      return 'open';
     } finally {
       closeSync(fd);
     }
@@ -202,13 +203,16 @@ export function labScope(token: string): CommandScope {
 /** @internal The first act of a clean-up: nothing more is made in the lab, by this process or another. */
 export function closeLab(name: string, token: string): CommandScope {
   const scope = labScope(token);
-  scope.close(closedLab(name));
+  scope.close(closedLab(name, 'closing'));
   appendFileSync(labFile(name), `${CLOSING_LINE}\n`);
   return scope;
 }
 
-function closedLab(name: string): TestkitError {
-  return new TestkitError(TestkitErrorCode.Lab, `Cannot add to lab "${name}": it is being removed, or has been`);
+function closedLab(name: string, state: 'closing' | 'gone'): TestkitError {
+  return new TestkitError(
+    TestkitErrorCode.Lab,
+    `Cannot add to lab "${name}": ${state === 'gone' ? 'it has been removed' : 'it is being removed'}`,
+  );
 }
 
 export function labFile(name: string): string {
