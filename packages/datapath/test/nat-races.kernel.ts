@@ -75,6 +75,13 @@ function expectStandby({ kernel }: NatBench, events: readonly NatEvent[]): void 
 
 describe('port mapping on several processors', () => {
   it('gives each flow one mapping, whoever comes first; no port is held twice, none is lost', async () => {
+    // On a busy machine the threads may happen not to run at once; without races the test would prove nothing.
+    for (let attempt = 0; attempt < 10; attempt++) if ((await raceForFlows()) > 0) return;
+    expect.fail('no race in ten attempts');
+  });
+
+  /** @returns Races that there were. */
+  async function raceForFlows(): Promise<number> {
     const kernel = bench();
     try {
       const frames = Array.from({ length: FLOWS }, (_, i) => encodeFlow(udp(i)));
@@ -103,13 +110,12 @@ describe('port mapping on several processors', () => {
       const events = kernel.kernel.takeEvents();
       expectStandby(kernel, events);
       const returned = events.filter(({ kind }) => kind === NatEventKind.PORT_RETURNED).length;
-      // Without races this would prove nothing.
-      expect(returned).toBeGreaterThan(0);
       console.log(`races for one flow: ${returned} ports went back unused, ${contended} packets gave up, of ${THREADS * FLOWS}`);
+      return returned;
     } finally {
       kernel.close();
     }
-  });
+  }
 
   it('makes and retires the same flows at once, and loses nothing', async () => {
     const kernel = bench();

@@ -61,7 +61,7 @@ function withHistories(check: (bench: NatBench, again: number) => void, runs: nu
         bench.close();
       }
     }),
-    { numRuns: Math.max(1, Math.round(runs)), interruptAfterTimeLimit: 120_000 },
+    { numRuns: Math.max(1, Math.round(runs)), interruptAfterTimeLimit: 120_000, endOnFailure: true },
   );
 }
 

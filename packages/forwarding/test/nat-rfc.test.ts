@@ -1,4 +1,5 @@
 import {
+  applyNatEvent,
   FIRST_BLOCK,
   type NatFlow,
   type NatResult,
@@ -379,6 +380,29 @@ describe('RFC 6888 (carrier-grade)', () => {
     const { address, port } = places[100]!;
     const question = { address: formatIp(address), port, timeMs: 1_000_000 };
     expect(whoHad(natTenures(records), question).holder).toMatchObject({ networkId: NETWORK, ca: '10.0.0.1' });
+  });
+});
+
+describe('applyNatEvent()', () => {
+  it('comes to the same tables when any part of the events comes again', () => {
+    const world = new World(1);
+    // A holder with both addresses, and then, of the same key, one with a single address.
+    for (let i = 0; i < 65; i++) world.out(udp(1000 + i));
+    for (const seconds of [300, 120, 1, 1]) {
+      world.advance(seconds);
+      world.sweep();
+    }
+    expect(world.state.size('block')).toBe(0);
+    world.advance(120);
+    for (let i = 0; i < 3; i++) world.out(udp(2000 + i));
+    const events = world.state.takeEvents();
+    const tables = (store: NatState): unknown =>
+      ['block', 'source', 'mapping', 'session'].map((table) => [...store.rows(table as 'block')]);
+    for (let from = 0; from <= events.length; from++) {
+      const standby = new NatState();
+      for (const event of [...events, ...events.slice(from)]) applyNatEvent(standby, event, 0n);
+      expect(tables(standby), `again from ${from}`).toEqual(tables(world.state));
+    }
   });
 });
 

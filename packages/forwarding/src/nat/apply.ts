@@ -152,17 +152,19 @@ function applySource(
   const key = { networkId: of.networkId, pool: of.pool, ca: of.ca };
   const known = store.get('source', key);
   if (known === undefined && more.address === undefined) return;
-  const addresses = [...(known?.addresses ?? [])];
-  if (more.index !== undefined && more.address !== undefined) {
-    addresses[more.index] = { segment: more.address.segment, address: more.address.address };
-  }
   const isNews = known === undefined || isNewer(state.version, known.version);
   const next = isNews ? { ...state, idleBootNs: shift(state.idleBootNs, more.offsetNs) } : known;
+  const addresses = [...(known?.addresses ?? [])];
+  const { index, address } = more;
+  // Late news of this holder may still name an address that is missing; of an earlier holder of the same key it must not.
+  if (index !== undefined && address !== undefined && index < next.addressCount && (isNews || addresses[index] === undefined)) {
+    addresses[index] = { segment: address.segment, address: address.address };
+  }
   // Whether it stands in the queue is each member's own affair.
   const queued = known !== undefined && known.flags & SourceFlag.QUEUED;
   const isIdle = next.mappings === 0 && next.idleBootNs !== 0n;
   const flags = (next.flags & ~SourceFlag.QUEUED) | (queued || isIdle ? SourceFlag.QUEUED : 0);
-  store.set('source', key, { ...next, flags, addressCount: Math.max(next.addressCount, addresses.length), addresses });
+  store.set('source', key, { ...next, flags, addresses });
   if (isIdle && !queued) store.enqueue({ kind: 'source', key });
 }
 
