@@ -1,8 +1,8 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { cleanLab, labNames, run, uniqueName, waitFor } from '@weft/testkit';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { projectRoot, weft } from './support.ts';
 
 /** What a person types: `weft lab …` and `npm run demo`, from the outside. */
@@ -94,12 +94,40 @@ describe('weft lab', () => {
 });
 
 describe('npm run demo', () => {
-  const demo = () => spawn('npm', ['run', 'demo', '--', '--json'], { cwd: projectRoot, stdio: ['ignore', 'pipe', 'pipe'] });
+  const started: ChildProcess[] = [];
+  /** In a process group of its own: npm, its shell and the demo can be ended together. */
+  const demo = () => {
+    const child = spawn('npm', ['run', 'demo', '--', '--json'], { cwd: projectRoot, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    started.push(child);
+    return child;
+  };
+  // What a failed test leaves running would take the processors, and the build's files, from those after it.
+  afterEach(async () => {
+    for (const child of started.splice(0)) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      const exited = new Promise((resolve) => child.once('exit', resolve));
+      process.kill(-child.pid!, 'SIGTERM');
+      await exited;
+    }
+  });
+  // "npm run demo" sets up first. Where packages or the build are behind, that takes minutes, which are not the demo's.
+  beforeAll(async () => {
+    await run('bash', ['scripts/setup.sh'], { cwd: projectRoot, timeoutMs: 170_000 });
+  });
   const demoLabs = (): string[] => labNames().filter((lab) => lab.startsWith('demo-'));
 
   it('holds, right after an earlier run was killed, and prints one JSON value on standard output', async () => {
     const killed = demo();
-    await waitFor(() => demoLabs().length > 0, { what: 'the first run to begin', deadlineMs: 60_000, intervalMs: 20 });
+    let said = '';
+    killed.stderr.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+    });
+    await waitFor(() => demoLabs().length > 0, {
+      what: 'the first run to begin',
+      deadlineMs: 60_000,
+      intervalMs: 20,
+      show: () => `what it said:\n${said}`,
+    });
     const [lab] = demoLabs();
     await waitFor(() => existsSync(`/run/netns/weft-${lab}-h3`), {
       what: 'the first run to have made hosts',
