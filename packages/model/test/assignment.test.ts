@@ -26,6 +26,9 @@ const member = (n: number, drain = false): WantedMember => ({
   providerAddress: `198.51.100.${n}`,
   drain,
 });
+const told = (n: number, instance: number, providerAddress = `198.51.100.${n}`): Host =>
+  ({ id: `gw-${n}`, publicKey: `N${n}`, providerAddress, memories: [{ gatewayId: 'g', instance }] }) as unknown as Host;
+const hosts = (...all: Host[]) => new Map(all.map((one) => [one.id, one]));
 const shared = (count: number): WantedAssignment['addresses'] =>
   Array.from({ length: count }, (_, i) => ({ segment: 1, address: `203.0.113.${i + 1}`, shard: 0, pool: 9, sliced: true }));
 const wanted = (members: readonly WantedMember[], shards: number, addresses = 2, witnesses: readonly number[] = []): WantedAssignment => ({
@@ -284,15 +287,46 @@ describe('planAssignment()', () => {
 
   it('follows what hosts say of themselves: a new memory is a new list of voters, a new address is not', () => {
     const first = planAssignment(undefined, wanted([member(1), member(2)], 2, 1));
-    const told = (n: number, instance: number, providerAddress = `198.51.100.${n}`): Host =>
-      ({ id: `gw-${n}`, publicKey: `N${n}`, providerAddress, memories: [{ gatewayId: 'g', instance }] }) as unknown as Host;
-    const hosts = (...all: Host[]) => new Map(all.map((one) => [one.id, one]));
     expect(refreshAssignment(first, hosts(told(1, 1), told(2, 2)))).toBe(first);
     expect(refreshAssignment(first, hosts())).toBe(first);
     const moved = refreshAssignment(first, hosts(told(1, 1, '198.51.100.77')));
     expect([moved.members[0]!.providerAddress, moved.voters]).toEqual(['198.51.100.77', first.voters]);
     const forgot = refreshAssignment(first, hosts(told(1, 99)));
     expect([forgot.voters.configId, forgot.voters.voters[0]!.instance, forgot.previousVoters]).toEqual([2, 99, first.voters]);
+  });
+
+  it('waits for no list of which a majority was never known to remember anything', () => {
+    const without = planAssignment(
+      undefined,
+      wanted(
+        [1, 2, 3].map((n) => ({ ...member(n), instance: 0 })),
+        4,
+      ),
+    );
+    const one = refreshAssignment(without, hosts(told(1, 11)));
+    expect([one.voters.configId, one.previousVoters]).toEqual([2, undefined]);
+    const two = refreshAssignment(one, hosts(told(2, 12)));
+    expect([two.voters.configId, two.previousVoters]).toEqual([3, undefined]);
+    // Two of three may have granted something: theirs is the majority that the full list needs as well.
+    const three = refreshAssignment(two, hosts(told(3, 13)));
+    expect([three.voters.configId, three.previousVoters]).toEqual([4, two.voters]);
+  });
+
+  it('waits for no list of which a majority was never known to remember anything', () => {
+    const without = planAssignment(
+      undefined,
+      wanted(
+        [1, 2, 3].map((n) => ({ ...member(n), instance: 0 })),
+        4,
+      ),
+    );
+    const one = refreshAssignment(without, hosts(told(1, 11)));
+    expect([one.voters.configId, one.previousVoters]).toEqual([2, undefined]);
+    const two = refreshAssignment(one, hosts(told(2, 12)));
+    expect([two.voters.configId, two.previousVoters]).toEqual([3, undefined]);
+    // Two of three may have granted something: theirs is the majority that the full list needs as well.
+    const three = refreshAssignment(two, hosts(told(3, 13)));
+    expect([three.voters.configId, three.previousVoters]).toEqual([4, two.voters]);
   });
 
   it('is a function: the order in which things are named does not matter', () => {
