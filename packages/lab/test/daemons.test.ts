@@ -35,7 +35,7 @@ describe('daemons of a lab', () => {
       },
     };
     const net = { name: 'lab', dir: dir.path, registry, host: () => host } as unknown as LabNet;
-    const spec = { hosts: [{ name: 'h1', engine: 'kernel' }] } as unknown as LabSpec;
+    const spec = { hosts: [{ name: 'h1', engine: 'kernel', roles: ['host'] }] } as unknown as LabSpec;
     const plane = { natsServers: [], admin: { publicKey: 'key' }, trust: { refresh: async () => {} } } as unknown as ControlPlane;
     const ask = async (): Promise<unknown> => {
       if (!answers()) throw new Error('nobody answers');
