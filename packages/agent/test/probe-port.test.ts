@@ -1,5 +1,6 @@
+import { PROBE_SHARDS_MAX } from '@weft/forwarding';
 import { describe, expect, it } from 'vitest';
-import { encodeProbe, KernelProbes, MAX_PROBED_SHARDS, type ProbeReply } from '../src/gateway/probe-port.ts';
+import { KernelProbes, type ProbeReply } from '../src/gateway/probe-port.ts';
 
 function start() {
   const sent: { pa: string; bytes: Uint8Array }[] = [];
@@ -20,21 +21,13 @@ const asked = (bytes: Uint8Array): number[] => {
   return Array.from({ length: bytes[6]! }, (_, index) => view.getUint32(16 + 16 * index));
 };
 
-describe('encodeProbe()', () => {
-  it('writes what section 9 of the gateway contract draws', () => {
-    expect(Buffer.from(encodeProbe(0x1_0203_0405_0607, [7])).toString('hex')).toBe(
-      `57465052${'01010100'}${'0001020304050607'}${'00000007'}${'0'.repeat(24)}`,
-    );
-    expect(() =>
-      encodeProbe(
-        1,
-        Array.from({ length: 9 }, (_, index) => index),
-      ),
-    ).toThrow(RangeError);
-  });
-});
-
 describe('KernelProbes', () => {
+  it('sends what section 9 of the gateway contract draws', async () => {
+    const { probes, sent } = start();
+    await probes.send('g1', 0x1_0203_0405_0607, [7]);
+    expect(Buffer.from(sent[0]!.bytes).toString('hex')).toBe(`57465052${'01010100'}${'0001020304050607'}${'00000007'}${'0'.repeat(24)}`);
+  });
+
   it('tells when a probe left, and nothing of one that did not', async () => {
     const { probes, sent } = start();
     expect(await probes.send('g1', 5, [1, 2])).toBe(42);
@@ -65,6 +58,6 @@ describe('KernelProbes', () => {
     const later = sent.slice(1).map(({ bytes }) => asked(bytes));
     for (const shards of later) expect(shards.slice(0, 2)).toEqual([3, 17]);
     expect(new Set(later.flat())).toEqual(new Set(all));
-    expect(later.every((shards) => shards.length === MAX_PROBED_SHARDS)).toBe(true);
+    expect(later.every((shards) => shards.length === PROBE_SHARDS_MAX)).toBe(true);
   });
 });

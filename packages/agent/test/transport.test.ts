@@ -1,7 +1,7 @@
 import { createIdentity } from '@weft/bus';
+import { encodeProbe, ProbeType } from '@weft/forwarding';
 import { FakeClock } from '@weft/testkit';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { encodeProbe } from '../src/gateway/probe-port.ts';
 import { OwnershipTransport } from '../src/gateway/transport.ts';
 import { MemoryStore } from './memory-bus.ts';
 
@@ -74,7 +74,7 @@ describe('OwnershipTransport', () => {
     b.receive(datagrams[0]!.message);
     expect(heard).toEqual([]);
     expect(b.counters.refused).toBe(1);
-    b.receive(encodeProbe(1, [1]));
+    b.receive(encodeProbe({ type: ProbeType.REPLY, nonce: 1n, shards: [] }));
     b.receive(new Uint8Array([1, 2, 3]));
     expect(b.counters.refused).toBe(2);
   });

@@ -1,5 +1,6 @@
 import { type Bus, type Identity, openEnvelope, type Subscription, signEnvelope } from '@weft/bus';
 import type { Path } from '@weft/election';
+import { isProbe } from '@weft/forwarding';
 import { type OwnershipBody, type OwnershipMessage, ownershipMessageCodec, WeftError } from '@weft/model';
 import type { AgentClock, AgentLogger } from '../components.ts';
 import { messageOf } from '../errors.ts';
@@ -70,6 +71,7 @@ export class OwnershipTransport {
   receive(bytes: Uint8Array): void {
     let message: OwnershipMessage;
     try {
+      // Answers to probes come to the same socket; what they say the kernel has noted.
       if (isProbe(bytes)) return;
       const mark = markOf(bytes);
       if (this.#init.clock.now() - (this.#seen.get(mark) ?? Number.NEGATIVE_INFINITY) < COPY_MS) return;
@@ -164,11 +166,6 @@ export class OwnershipTransport {
     if (this.counters.refused < 10 || this.counters.refused % 1_000 === 0)
       this.#init.logger.warn({ reason, count: this.counters.refused }, 'ownership message refused');
   }
-}
-
-/** Answers to probes come to the same socket; what they say the kernel has noted. docs/gateway-contract.md section 9. */
-function isProbe(bytes: Uint8Array): boolean {
-  return bytes[0] === 0x57 && bytes[1] === 0x46 && bytes[2] === 0x50 && bytes[3] === 0x52;
 }
 
 /** The whole of a short message, since the end alone (a signature) could stand under other bytes. */
