@@ -138,9 +138,10 @@ describe('port mapping on several processors', () => {
         await race(kernel, [out, out, sweep]);
         checkHolders(kernel.kernel.maps);
         events.push(...kernel.kernel.takeEvents());
+        // First: a standby that was not told of something can't know it.
+        expect(kernel.kernel.maps.counters().eventsLost).toBe(0n);
         expectStandby(kernel, events);
       }
-      expect(kernel.kernel.maps.counters().eventsLost).toBe(0n);
       kernel.advance(301);
       for (const seconds of [0, 121, 1, 1]) {
         kernel.advance(seconds);

@@ -1,0 +1,64 @@
+import { BLOCKS_END, FIRST_BLOCK, NatState } from '@weft/forwarding';
+import { parseIp } from '@weft/packet';
+import type { NatSliceSetup } from '@weft/tables';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { NatSetupControl } from '../src/gateway/nat-control.ts';
+
+const key = { segment: 1, address: parseIp('203.0.113.16') };
+let store: NatState;
+let served: boolean;
+let control: NatSetupControl;
+
+beforeEach(() => {
+  store = new NatState();
+  served = false;
+  control = new NatSetupControl({ store, runSweep: () => {}, isServed: () => served });
+});
+
+function slice(first: number, end: number): NatSliceSetup {
+  const own = new Uint8Array(BLOCKS_END / 8);
+  for (let block = first; block < end; block++) own[block >> 3]! |= 1 << (block & 7);
+  return { table: 'nat_slice', key, value: { own } };
+}
+const blocks = (): number[] => store.get('free', key)!.blocks.map(({ block }) => block);
+const range = (first: number, end: number): number[] => Array.from({ length: end - first }, (_, index) => first + index);
+
+describe('NatSetupControl', () => {
+  it('makes the ring of an address from the member’s slice', () => {
+    control.apply([{ op: 'put', ...slice(FIRST_BLOCK, 100) }]);
+    expect(blocks()).toEqual(range(FIRST_BLOCK, 100));
+  });
+
+  it('leaves the ring alone when the same slice comes again: blocks have been granted from it since', () => {
+    control.apply([{ op: 'put', ...slice(16, 20) }]);
+    const { own } = store.get('free', key)!;
+    store.set('free', key, { own, blocks: [{ block: 19, freeAtS: 5 }] });
+    control.apply([{ op: 'put', ...slice(16, 20) }]);
+    expect(store.get('free', key)!.blocks).toEqual([{ block: 19, freeAtS: 5 }]);
+  });
+
+  it('changes a slice only while the address is not served here', () => {
+    control.apply([{ op: 'put', ...slice(16, 20) }]);
+    served = true;
+    control.apply([{ op: 'put', ...slice(18, 24) }]);
+    expect(blocks()).toEqual(range(16, 20));
+    served = false;
+    control.apply([]);
+    expect(blocks()).toEqual(range(18, 24));
+  });
+
+  it('sets and removes pools and quotas', () => {
+    const quota = { blocks: 10, blocksPerSource: 5, sessions: 100 };
+    control.apply([
+      { op: 'put', table: 'nat_pool', key: { pool: 3 }, value: { addresses: [key] } },
+      { op: 'put', table: 'gateway_quota', key: { networkId: 7 }, value: quota },
+    ]);
+    expect(store.get('pool', { pool: 3 })).toEqual({ addresses: [key] });
+    expect(store.get('quota', { networkId: 7 })).toEqual(quota);
+    control.apply([
+      { op: 'delete', table: 'nat_pool', key: { pool: 3 } },
+      { op: 'delete', table: 'gateway_quota', key: { networkId: 7 } },
+    ]);
+    expect([store.get('pool', { pool: 3 }), store.get('quota', { networkId: 7 })]).toEqual([undefined, undefined]);
+  });
+});
