@@ -9,6 +9,7 @@ import type { NetworkSession } from '../network-session.ts';
 import type { AgentParts, Role, RoleDevices, RoleStatus } from '../role.ts';
 import { type Announced, Announcer } from './announcer.ts';
 import { type ExternalDeviceState, readExternalDevices } from './external-devices.ts';
+import { NatFeed } from './nat-feed.ts';
 
 /** How often what is over is retired; docs/gateway-contract.md section 7. */
 const NAT_SWEEP_MS = 1_000;
@@ -28,6 +29,7 @@ export interface NatControl {
  */
 export class GatewayRole implements Role {
   readonly name = 'gateway' as const;
+  readonly feed: NatFeed;
   readonly #parts: AgentParts;
   readonly #nat: NatControl;
   readonly #view = new GatewayView();
@@ -45,6 +47,7 @@ export class GatewayRole implements Role {
   constructor(parts: AgentParts, nat: NatControl) {
     this.#parts = parts;
     this.#nat = nat;
+    this.feed = new NatFeed(parts.datapath.gateway);
     this.#announcer = new Announcer({
       clock: parts.clock,
       send: (device, frame) => this.#sendFrame(device, frame),
@@ -84,6 +87,7 @@ export class GatewayRole implements Role {
     if (now - this.#sweptMs >= NAT_SWEEP_MS) {
       this.#sweptMs = now;
       this.#nat.sweep();
+      this.feed.poll();
     }
     const seen = await readExternalDevices(this.#names).catch(() => this.#devices);
     if (now - this.#reviewedMs >= REVIEW_MS || markOf(seen) !== markOf(this.#devices)) await this.#review();
