@@ -26,6 +26,7 @@ export { ensureGuard, hasGuard, protectTenantDevice, removeGuard, TENANT_DEVICE_
 export { ensureTunnelDevice, removeTunnelDevice } from './host/tunnel-device.ts';
 export type { ProgramName } from './kernel/attachments.ts';
 export { ROW_CODECS, type RowCodec } from './kernel/codec.ts';
+export { decodeGatewayRow } from './kernel/gateway-codec.ts';
 export { createKernelDatapath, DEFAULT_OBJECT_FILE, KernelDatapath, type KernelDatapathOptions } from './kernel/kernel-datapath.ts';
 export { LAYOUT_VERSION, MAP_LAYOUT } from './kernel/layout.ts';
 export { findKernelEngine, type KernelEnginePlace, removeKernelEngine } from './kernel/leftover.ts';

@@ -4,3 +4,6 @@ export { instanceName, pinDirectory } from './instance-name.ts';
 export { Lab, type LabInit } from './lab.ts';
 export { type LabFile, LabFileError, type LabHostSpec, type LabSpec, type LabVmSpec, parseLabFile, type VmKind } from './lab-file.ts';
 export { LabVm, type LabVmNote } from './lab-vm.ts';
+export type { AcceptedOwner, OwnershipSample, OwnFence, ShardMove } from './ownership/history.ts';
+export { OwnershipWatcher } from './ownership/watcher.ts';
+export { cutPower, restorePower } from './power.ts';

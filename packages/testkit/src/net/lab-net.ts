@@ -101,6 +101,8 @@ export class LabNet {
   readonly controlNodes: readonly LabHost[];
   /** Cuts, loss and repair of the hosts' links. */
   readonly faults: SwitchFaults;
+  /** The same on the management switch, if the lab has one. */
+  readonly managementFaults: SwitchFaults | undefined;
   /** Working directory of the lab, removed with it. */
   readonly dir: string;
   readonly #workers: WorkerPool;
@@ -113,6 +115,7 @@ export class LabNet {
     hosts: readonly LabHost[];
     controlNodes: readonly LabHost[];
     faults: SwitchFaults;
+    managementFaults: SwitchFaults | undefined;
     dir: string;
   }) {
     this.name = init.registry.name;
@@ -122,6 +125,7 @@ export class LabNet {
     this.hosts = new Map(init.hosts.map((host) => [host.name, host]));
     this.controlNodes = init.controlNodes;
     this.faults = init.faults;
+    this.managementFaults = init.managementFaults;
     this.dir = init.dir;
     this.#workers = new WorkerPool(init.registry);
   }
@@ -239,13 +243,16 @@ async function labNetOf(registry: Registry, note: LabNetNote): Promise<LabNet> {
       return new LabHost({ ...plan, underlayMac: await macOf('underlay0', plan.netns), dir: hostDir, registry });
     }),
   );
+  const ports = new Map(all.map((plan) => [plan.name, plan.portName]));
+  const managed = all.some((plan) => plan.managementAddress !== undefined);
   return new LabNet({
     registry,
     mtu: note.mtu,
     mode: note.mode,
     hosts: hosts.slice(0, note.hosts.length),
     controlNodes: hosts.slice(note.hosts.length),
-    faults: new SwitchFaults(note.switchNetns, new Map(all.map((plan) => [plan.name, plan.portName])), note.hosts),
+    faults: new SwitchFaults(note.switchNetns, ports, note.hosts),
+    managementFaults: managed ? new SwitchFaults(`weft-${registry.name}-mgmt`, ports, all, 'mgmt0') : undefined,
     dir,
   });
 }
