@@ -23,6 +23,7 @@ beforeAll(async () => {
     expect((await lab.bind(host, n, `vm${n}`)).problems).toEqual([]);
     taps.push(await holdTap(lab.net.host(host), `vm${n}`));
   }
+  await lab.converged();
   ends = [
     { tap: taps[0]!, port: port(1) },
     { tap: taps[1]!, port: port(2) },

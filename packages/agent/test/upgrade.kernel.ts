@@ -29,6 +29,7 @@ beforeAll(async () => {
     expect((await lab.bind(host, i + 1, `vm${i + 1}`)).problems).toEqual([]);
     taps.set(host, await holdTap(lab.net.host(host), `vm${i + 1}`));
   }
+  await lab.converged();
 });
 afterAll(async () => {
   for (const tap of taps.values()) tap.close();
@@ -88,12 +89,12 @@ describe('an upgrade under load, one agent after the other', () => {
     try {
       await waitFor(() => flows.every(({ sink }) => sink.stats().matched > 100), { what: 'the first frames' });
       await work();
+      await waitFor(() => flows.every(({ generator }) => generator.sent > RATE), { what: 'a second of frames' });
     } finally {
       for (const { generator } of flows) generator.stop();
     }
     for (const flow of flows) {
-      const { sent, ...rest } = await endFlow(flow);
-      expect(sent).toBeGreaterThan(RATE);
+      const { sent: _, ...rest } = await endFlow(flow);
       expect([flow.name, rest]).toEqual([flow.name, { lost: 0, duplicates: 0 }]);
     }
   };
@@ -119,9 +120,7 @@ describe('an upgrade under load, one agent after the other', () => {
     });
     const before = HOSTS.map(counted);
     expect(before.every((count) => count! > 1_000)).toBe(true);
-    await whileTraffic(async () => {
-      await new Promise((resolve) => setTimeout(resolve, 1_100));
-    });
+    await whileTraffic(() => Promise.resolve());
     expect(HOSTS.map(counted)).toEqual(before);
   });
 

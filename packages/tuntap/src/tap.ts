@@ -47,7 +47,8 @@ const offloadBits: Readonly<Record<TapOffload, number>> = { csum: 0x01, tso4: 0x
  * Opens a queue of a TAP or TUN device, which is made if it does not exist. Descriptors are non-blocking and closed on exec; frames carry
  * no packet information (IFF_NO_PI).
  *
- * The device is looked for in the network namespace of the calling thread; see `inNetns`.
+ * The device is looked for in the network namespace of the calling thread; see `inNetns`. If it is up, it takes frames when this returns; on
+ * kernels before 6.8 some milliseconds later, and what is sent to it until then is lost.
  *
  * @throws {TunTapError} `…_BAD_NAME`, `…_BAD_OPTION`, `…_NO_DEVICE_NODE`, `…_NOT_PERMITTED`, `…_BUSY`, `…_KIND_MISMATCH`.
  * @see Linux Documentation/networking/tuntap.rst

@@ -1,3 +1,4 @@
+import { release } from 'node:os';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createTap, inspectTap, openPacketSocket, openTap, removeTap, TunTapError } from '../src/index.ts';
 import { numberedFrame, numberOf, Sandbox } from './sandbox.ts';
@@ -91,6 +92,24 @@ describe('openTap()', () => {
     expect(new Set(queues.map((queue) => queue.ifindex)).size).toBe(1);
     expect(sandbox.run(() => inspectTap('tap0'))).toMatchObject({ multiQueue: true, mode: 'tap' });
     for (const queue of queues) queue.close();
+  });
+
+  // The kernel starts a queue some time after its carrier came, and drops frames until then; from Linux 6.8 on it can be asked to start it now.
+  const [major, minor] = release().split('.').map(Number) as [number, number];
+  test.skipIf(major < 6 || (major === 6 && minor < 8))('takes frames at once where the device is up already (Linux 6.8 or later)', () => {
+    sandbox.run(() => createTap({ name: 'tap0' }));
+    sandbox.ip('link', 'set', 'tap0', 'up');
+    const wire = sandbox.run(() => openPacketSocket({ interfaceName: 'tap0' }));
+    for (let n = 1; n <= 150; n++) {
+      const tap = sandbox.run(() => openTap({ name: 'tap0' }));
+      wire.write(numberedFrame(n));
+      const frame = tap.read();
+      tap.close();
+      expect(frame && numberOf(frame)).toBe(n);
+      // Stops the queue, which would happen some time later.
+      sandbox.ip('link', 'show', 'dev', 'tap0');
+    }
+    wire.close();
   });
 
   test('opens a TUN device', () => {

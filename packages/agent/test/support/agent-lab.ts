@@ -148,6 +148,13 @@ export class AgentLab {
     return result.value.differences;
   }
 
+  /** Until no host has a difference, so that each knows where the others' ports are. */
+  async converged(): Promise<void> {
+    for (const host of this.agents.keys()) {
+      await waitFor(async () => (await this.differences(host)).length === 0, { what: `host ${host} to know all records` });
+    }
+  }
+
   async commit(bucket: BucketName, key: string, after: WeftRecord): Promise<void> {
     await commitRecord({
       bus: this.bus,

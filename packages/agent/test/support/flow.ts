@@ -42,15 +42,26 @@ export function startFlow(from: FlowEnd, to: FlowEnd, ratePerSecond: number): Fl
   return { name: `${from.port.name} to ${to.port.name}`, generator, sink };
 }
 
+export interface FlowResult {
+  readonly sent: number;
+  readonly lost: number;
+  readonly duplicates: number;
+  /** Where in the flow the lost frames are. Absent if none are, or all. */
+  readonly missing?: { readonly atStart: number; readonly between: number; readonly atEnd: number };
+}
+
 /** Waits for what is under way, and tells what never came. */
-export async function endFlow({ name, generator, sink }: Flow): Promise<{ sent: number; lost: number; duplicates: number }> {
+export async function endFlow({ name, generator, sink }: Flow): Promise<FlowResult> {
   generator.stop();
   const { sent, errors } = await generator.result();
   if (Object.keys(errors).length > 0) throw new Error(`Frames from ${name} were refused: ${JSON.stringify(errors)}`);
   await waitFor(() => sink.stats().matched >= sent, { what: `the last frame from ${name}`, deadlineMs: 5_000 }).catch(() => undefined);
   const { matched, sequence } = await sink.stop();
   const duplicates = sequence?.duplicates ?? 0;
-  return { sent, lost: sent - (matched - duplicates), duplicates };
+  const lost = sent - (matched - duplicates);
+  if (lost === 0 || !sequence || matched === 0) return { sent, lost, duplicates };
+  const { firstSequence: atStart, lost: between, highestSequence } = sequence;
+  return { sent, lost, duplicates, missing: { atStart, between, atEnd: sent - 1 - highestSequence } };
 }
 
 /** A UDP frame with a virtio-net header; without a UDP checksum, as the sequence number in it changes. */

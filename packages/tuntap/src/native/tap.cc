@@ -1,7 +1,9 @@
 // TAP and TUN devices: open, flags, offloads, persistence.
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -34,6 +36,19 @@ class ScopedFd {
 // 0 on failure, as if_nametoindex: the name may be gone already.
 unsigned IndexOf(const char* name) { return if_nametoindex(name); }
 
+// Opening a device that is up gives it a carrier, but the kernel starts its queue later, from a work queue: what is sent to it before then is
+// dropped. Asking for the link's state does that work at once (ethtool_op_get_link() calls linkwatch_sync_dev(), from Linux 6.8 on; on earlier
+// ones this changes nothing). Best effort: without it the device is open all the same.
+void StartQueue(const char* name) {
+  ScopedFd socket_fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (socket_fd.get() < 0) return;
+  struct ethtool_value state = {ETHTOOL_GLINK, 0};
+  struct ifreq request = {};
+  snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+  request.ifr_data = reinterpret_cast<char*>(&state);
+  ioctl(socket_fd.get(), SIOCETHTOOL, &request);
+}
+
 // openTun(name, flags, vnetHeaderBytes, offloads): { fd, name, ifindex }. vnetHeaderBytes 0 leaves the size alone.
 Napi::Value OpenTun(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -51,6 +66,8 @@ Napi::Value OpenTun(const Napi::CallbackInfo& info) {
   if (header_bytes != 0 && ioctl(fd.get(), TUNSETVNETHDRSZ, &header_bytes) < 0) throw ErrnoError(env, errno, "TUNSETVNETHDRSZ");
   // Offloads stay with a persistent device, so "none" is said too.
   if (ioctl(fd.get(), TUNSETOFFLOAD, static_cast<unsigned long>(offloads)) < 0) throw ErrnoError(env, errno, "TUNSETOFFLOAD");
+
+  StartQueue(request.ifr_name);
 
   Napi::Object result = Napi::Object::New(env);
   result.Set("name", Napi::String::New(env, request.ifr_name));
