@@ -38,6 +38,7 @@ export * from './plan-delete.ts';
 export * from './problems.ts';
 export * from './record-codecs.ts';
 export * from './records.ts';
+export * from './resource-names.ts';
 export * from './rules.ts';
 export { isFamily4, isOpenTo, lies, MAX_SHARDS } from './rules-gateway.ts';
 export * from './slices.ts';

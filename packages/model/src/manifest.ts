@@ -3,8 +3,8 @@ import type { Problem, Resource } from './commands.ts';
 import { WeftError, type WeftErrorCode } from './errors.ts';
 import { GATEWAY_KINDS, gatewayResource, type NodeReader, routeOf } from './manifest-gateway.ts';
 import { nearest } from './nearest.ts';
-import { nameOfResource } from './plan-apply.ts';
 import type { CustomerRoute, Placement } from './records.ts';
+import { nameOfResource } from './resource-names.ts';
 
 // Manifests: YAML (or JSON) documents, one a resource:
 //

@@ -2,7 +2,7 @@ import { withAddresses } from './assignment.ts';
 import type { DeleteRequest, Problem, ResourceChange, ResourceRef } from './commands.ts';
 import type { Assignment, ExternalAddress, Gateway, NetworkGateway } from './gateway-records.ts';
 import { GATEWAY_SUBNET_NAME, isGatewaySubnet } from './gateway-subnet.ts';
-import { wantedAddress } from './plan-connection.ts';
+import { wantedAddress } from './plan-external.ts';
 import { Problems, type ResourceProblems } from './problems.ts';
 import type { Port, Tenant, VirtualNetwork } from './records.ts';
 import { lies } from './rules-gateway.ts';

@@ -215,6 +215,26 @@ export class GatewayDrafts {
   }
 }
 
+/** Whether the pool is there is said as little as whom else it is open to. */
+export function poolFor(
+  { gateway }: GatewayDraft,
+  name: string,
+  tenant: string,
+  path: string,
+  problems: ResourceProblems,
+): GatewayPool | undefined {
+  const pool = gateway.pools.find((one) => one.name === name);
+  if (pool !== undefined && isOpenTo(pool.access, tenant)) return pool;
+  problems.add(
+    'WEFT_ERR_RULE_POOL',
+    path,
+    name,
+    `must be a pool of gateway ${gateway.name} that is open to tenant ${tenant}`,
+    'ask an admin',
+  );
+  return undefined;
+}
+
 function checkPoolUses(
   pool: GatewayPool,
   gateway: Gateway,
