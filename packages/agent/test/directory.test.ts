@@ -14,7 +14,7 @@ const assignment = (id: string, incarnation: number): Assignment => ({
   voters: { configId: 1, voters: [] },
   previousVoters: undefined,
   members: [],
-  shards: [{ id: 7, order: [] }],
+  shards: [{ id: 7, order: [], placement: 1 }],
   addresses: [],
 });
 

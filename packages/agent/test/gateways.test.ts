@@ -57,7 +57,7 @@ class World {
   }
 
   /** The assignment as a controller writes it: voters with the memories that their hosts have told. */
-  async assign(configId: number): Promise<void> {
+  async assign(configId: number, drained?: string): Promise<void> {
     const memory = (id: string): number =>
       this.machines
         .get(id)!
@@ -80,9 +80,12 @@ class World {
         member: index + 1,
         hostId,
         providerAddress: this.machines.get(hostId)!.pa,
-        drain: false,
+        drain: hostId === drained,
       })),
-      shards: SHARDS.map((id, index) => ({ id, order: index === 0 ? [1, 2] : [2, 1] })),
+      shards: SHARDS.map((id, index) => {
+        const first = drained === undefined ? index + 1 : drained === 'g1' ? 2 : 1;
+        return { id, order: [first, 3 - first], placement: drained !== undefined && first !== index + 1 ? 2 : 1 };
+      }),
       addresses: [],
     };
     await this.lab.commit('gateways', assignmentKey(GID), { kind: 'assignment', value });
@@ -345,7 +348,7 @@ describe('gateway groups, as machines', () => {
 
   it('move shards away by consent when a member is drained, with both addresses accepted meanwhile', async () => {
     const { owner, other } = world.pair();
-    owner.gateways!.driver(GID)!.step({ kind: 'drain' });
+    await world.assign(2, owner.id);
     await world.until(() => world.owners()[71] === other.id, 10_000, 'shard 71 on the other member');
     const row = world.machine('h1').shard.get(71)!;
     expect(row.previousAddress).toBe(owner.pa);

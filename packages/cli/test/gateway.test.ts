@@ -131,6 +131,22 @@ describe('weft gateway', () => {
     ]);
   });
 
+  it('move asks a controller to make a member the preferred owner of shards', async () => {
+    const world = made();
+    const answer = answering(world);
+    const asked = async (...words: string[]) =>
+      await run(['gateway', 'move', ...words], (target, command) =>
+        command.kind === 'gatewayStep' ? { kind: 'gatewayStep', value: { revision: 78 } } : answer(target, command),
+      );
+    const { sent, out } = await asked('edge', '17', '18', '--to', 'gw-b');
+    expect(out).toBe('shards 17, 18 of edge go to gw-b\n');
+    const gatewayId = world.gateways.get('edge')!.value.id;
+    const move = { kind: 'move', value: { shards: [17, 18], to: 'gw-b' } };
+    expect(sent.at(-1)).toEqual(['controller', { kind: 'gatewayStep', value: { gatewayId, assignmentRevision: 0, step: move } }]);
+    expect((await asked('edge', 'x', '--to', 'gw-b')).err).toContain('"x" is no shard');
+    expect((await asked('edge', '17')).err).toContain('--to');
+  });
+
   it('apply --force says so to the controller', async () => {
     const { sent } = await run(['apply', '-f', '-', '--force'], answering(made()), { stdin: example });
     expect(sent.map(([, command]) => command.kind === 'apply' && command.value.force)).toEqual([true]);

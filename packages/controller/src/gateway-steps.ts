@@ -3,6 +3,7 @@ import {
   type Assignment,
   assignmentKey,
   type GatewayStepRequest,
+  moveShards,
   recoverAssignment,
   refreshAssignment,
   settleSlices,
@@ -34,7 +35,9 @@ export async function takeGatewayStep(
   if (entry?.record?.kind !== 'assignment') throw stale(gatewayId, 'it does not exist');
   const assignment = entry.record.value;
   checkSigner(trust, request, assignment, author.key);
-  const anyRevision = assignmentRevision === 0 && step.kind === 'recover';
+  // The same request again, whose answer was lost.
+  if (entry.change.requestId === author.requestId) return entry.revision;
+  const anyRevision = assignmentRevision === 0 && (step.kind === 'recover' || step.kind === 'move');
   if (!anyRevision && entry.revision !== assignmentRevision)
     throw stale(gatewayId, `its revision is ${entry.revision}, the step rests on ${assignmentRevision}`);
   if (await records.isUnderWay(entry.change.requestId)) throw stale(gatewayId, 'a request is changing it');
@@ -64,7 +67,7 @@ async function putQuietly(records: Records, author: Author, entry: RecordEntry, 
 }
 
 function checkSigner(trust: TrustStore, { step }: GatewayStepRequest, assignment: Assignment, signer: string): void {
-  if (step.kind === 'recover') {
+  if (step.kind === 'recover' || step.kind === 'move') {
     const refusal = trust.mayAct(signer, '', 'write');
     if (refusal !== undefined) throw refusal;
     return;
@@ -89,6 +92,8 @@ function afterStep({ gatewayId, step }: GatewayStepRequest, assignment: Assignme
   switch (step.kind) {
     case 'recover':
       return recoverAssignment(assignment);
+    case 'move':
+      return moveShards(assignment, step.value.shards, step.value.to);
     case 'blocksReleased': {
       const member = assignment.members.find(({ hostId }) => hostId === host)?.member ?? 0;
       return settleSlices(assignment, member, step.value.blocks);

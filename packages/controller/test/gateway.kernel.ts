@@ -285,6 +285,26 @@ describe('steps of an assignment', () => {
     expect((await standing()).assignment.incarnation).toBe(done.assignment.incarnation + 1);
     await expectConsistent();
   });
+
+  it('move shards to a member by an admin, and an apply that changes nothing about members leaves them there', async () => {
+    const gatewayId = ids.gateway('edge');
+    const before = await standing();
+    const shard = before.assignment.shards.find(({ order }) => order[0] !== 1)!;
+    const move = (shards: number[], to: string) =>
+      ({ gatewayId, assignmentRevision: 0, step: { kind: 'move', value: { shards, to } } }) as const;
+    expect(codes(await step(weft.hosts.get('gw-a')!, move([shard.id], 'gw-a')))[0]).toMatch(/^WEFT_ERR_TRUST_/);
+    for (const wrong of [move([shard.id], 'gw-z'), move([4_000_000_000], 'gw-a'), move([], 'gw-a')])
+      expect(codes(await step(weft.admin, wrong))).toEqual(['WEFT_ERR_RULE_GATEWAY_MOVE']);
+    expect((await standing()).revision).toBe(before.revision);
+    expect((await step(weft.admin, move([shard.id], 'gw-a'))).problems).toEqual([]);
+    const moved = (await standing()).assignment.shards.find(({ id }) => id === shard.id)!;
+    expect(moved.order).toEqual([1, ...shard.order.filter((member) => member !== 1)]);
+    expect(moved.placement).toBe(shard.placement + 1);
+    const three = gateway('edge', ', {host: gw-c, externalInterface: eth1}').replace('witnesses: [gw-c]', 'witnesses: []');
+    expect((await weft.apply(three.replace('203.0.113.16/28', '203.0.113.16-203.0.113.40'))).problems).toEqual([]);
+    expect((await standing()).assignment.shards.find(({ id }) => id === shard.id)).toEqual(moved);
+    await expectConsistent();
+  });
 });
 
 describe('a controller that dies', () => {

@@ -2,14 +2,17 @@ import {
   OWNERSHIP_LIMITS,
   type OwnershipAnswer,
   type OwnershipCertificate,
+  type OwnershipConfig,
   type OwnershipConsent,
   type OwnershipRefusal,
   type OwnershipVote,
 } from '@weft/model';
+import { drainedMembers } from './config.ts';
 import type { Context } from './context.ts';
 import { NO_EPOCH } from './epoch.ts';
 import type { HeardEpochs } from './heard-epochs.ts';
 import type { Owner } from './owner.ts';
+import type { Placements } from './placement.ts';
 import { Round, voterIds } from './round.ts';
 import type { ShardView, ShardViews } from './shard-views.ts';
 import { Survey } from './survey.ts';
@@ -31,6 +34,8 @@ interface Attempt {
   readonly startedAt: number;
   nextSendAt: number;
   phase: 'asking' | 'writing' | 'voting';
+  /** Nobody who was asked has heard of an owner. */
+  isFirst: boolean;
   round: Round | undefined;
 }
 
@@ -39,9 +44,8 @@ export interface CandidateInit {
   readonly views: ShardViews;
   readonly heard: HeardEpochs;
   readonly owner: Owner;
+  readonly placements: Placements;
   readonly isMember: () => boolean;
-  /** True: this member takes nothing. */
-  readonly drained: () => boolean;
 }
 
 export class Candidate {
@@ -49,25 +53,26 @@ export class Candidate {
   readonly #views: ShardViews;
   readonly #heard: HeardEpochs;
   readonly #owner: Owner;
+  readonly #placements: Placements;
   readonly #isMember: () => boolean;
-  readonly #drained: () => boolean;
   readonly #startedAt: number;
   #attempt: Attempt | undefined;
 
-  constructor({ context, views, heard, owner, isMember, drained }: CandidateInit) {
+  constructor({ context, views, heard, owner, placements, isMember }: CandidateInit) {
     this.#context = context;
     this.#views = views;
     this.#heard = heard;
     this.#owner = owner;
+    this.#placements = placements;
     this.#isMember = isMember;
-    this.#drained = drained;
     this.#startedAt = context.now;
   }
 
   stand(now: number): void {
     const { newest } = this.#context.configs;
     if (newest === undefined || !this.#isMember()) return;
-    const idle = this.#attempt === undefined && this.#owner.carrier && !this.#drained();
+    const idle = this.#attempt === undefined && this.#owner.carrier;
+    const stands = idle && !this.#stepsBack(newest, now);
     const ready: number[] = [];
     for (const { shard, order } of newest.shards) {
       const view = this.#views.of(shard);
@@ -77,7 +82,7 @@ export class Candidate {
         continue;
       }
       view.wantedSince ??= now;
-      if (idle && now >= view.notBefore && now >= view.wantedSince + this.#rank(order, view, now) * this.#context.timing.staggerMs)
+      if (stands && now >= view.notBefore && now >= view.wantedSince + this.#rank(order, view, now) * this.#context.timing.staggerMs)
         ready.push(shard);
     }
     if (ready.length > 0) this.#start('takeover', this.#together(ready), undefined);
@@ -85,6 +90,14 @@ export class Candidate {
       const raise = this.#owner.raiseDue(now);
       if (raise !== undefined) this.#start('takeover', raise, undefined);
     }
+  }
+
+  /** A drained member takes what nobody else can, and nothing more. */
+  #stepsBack(config: OwnershipConfig, now: number): boolean {
+    const drained = drainedMembers(config);
+    return (
+      drained.has(this.#context.self) && config.members.some(({ id }) => !drained.has(id) && this.#context.observer.answering(id, now))
+    );
   }
 
   /** Those that have the same owner as the first: they are free together or not at all. */
@@ -115,14 +128,13 @@ export class Candidate {
 
   /** Another owner offers its shards. */
   offered(consent: OwnershipConsent): void {
-    if (this.#attempt === undefined && this.#owner.carrier && this.#isMember() && !this.#drained())
-      this.#start('handover', consent.shards, consent);
+    if (this.#attempt === undefined && this.#owner.carrier && this.#isMember()) this.#start('handover', consent.shards, consent);
   }
 
   #start(kind: Attempt['kind'], shards: readonly number[], consent: OwnershipConsent | undefined): void {
     const { now } = this.#context;
     const survey = new Survey(this.#context.nonce());
-    this.#attempt = { kind, shards, consent, survey, startedAt: now, nextSendAt: now, phase: 'asking', round: undefined };
+    this.#attempt = { kind, shards, consent, survey, startedAt: now, nextSendAt: now, phase: 'asking', isFirst: false, round: undefined };
     for (const shard of shards) if (this.#owner.termOf(shard) === undefined) this.#views.state(shard, 'asking');
     this.tick(now);
   }
@@ -169,6 +181,7 @@ export class Candidate {
       return;
     }
     attempt.phase = 'writing';
+    attempt.isFirst = attempt.kind === 'takeover' && attempt.survey.unowned;
     for (const shard of attempt.shards) if (this.#owner.termOf(shard) === undefined) this.#views.state(shard, 'voting');
     // Its own file first: after a restart it must not ask votes for this epoch as if it were a new one.
     const version = durable.change({ proposed: epoch });
@@ -231,9 +244,21 @@ export class Candidate {
     if (this.#context.now >= round.sentAt + forwardMs(this.#context.timing) || !this.#owner.carrier) this.#end(attempt);
     else {
       this.#attempt = undefined;
+      this.#arrive(attempt);
       this.#owner.granted(round);
     }
     return true;
+  }
+
+  /** What it owned before, or would have gone on owning, keeps its note: a placement that is not reached yet still counts. */
+  #arrive({ shards, isFirst }: Attempt): void {
+    const { self } = this.#context;
+    const before = (shard: number): string | undefined => this.#views.of(shard).certificate?.ballot.candidate;
+    const news = shards.filter((shard) => this.#owner.termOf(shard) === undefined && before(shard) !== self);
+    const first = isFirst ? news.filter((shard) => before(shard) === undefined) : [];
+    if (first.length > 0) this.#placements.arrived(first, 'first');
+    const taken = news.filter((shard) => !first.includes(shard));
+    if (taken.length > 0) this.#placements.arrived(taken, 'from-another');
   }
 
   /** @returns False if it is about another round. */

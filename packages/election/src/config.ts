@@ -72,6 +72,12 @@ export function configFaults(config: OwnershipConfig): readonly string[] {
   return faults;
 }
 
+/** Members whose shards are to go elsewhere. None if that would be all: then somebody has to serve. */
+export function drainedMembers({ members }: Pick<OwnershipConfig, 'members'>): ReadonlySet<string> {
+  const drained = members.filter(({ drain }) => drain);
+  return new Set(drained.length === members.length ? [] : drained.map(({ id }) => id));
+}
+
 /** True if no failure is survived by itself: fewer than three voters, or one member. */
 export function lacksFailover(config: OwnershipConfig): boolean {
   return config.voters.length < 3 || config.members.length < 2;

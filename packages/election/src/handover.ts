@@ -1,11 +1,17 @@
 import type { OwnershipBallot, OwnershipConsent } from '@weft/model';
 import { consentHolds } from './certificate.ts';
+import { drainedMembers } from './config.ts';
 import type { Context } from './context.ts';
 import type { Member } from './member.ts';
 import { consentStatement } from './statement.ts';
 
 /*
- * A planned move of shards, seen from the old owner:
+ * A planned move of shards. Two things ask for one:
+ *
+ *   no carrier, no member any more, drained    at once, to whoever answers first in the order
+ *   displaced (placement.ts)                   when this owner and the next one have been well for `placementMs`; to the first of the order, a few at a time
+ *
+ * Seen from the old owner:
  *
  *   sync     the standby gets the state                         until `synced`, `syncMs` at most; without a carrier it is not waited for
  *   offer    signed consent to the next owner, repeated         it holds a ballot of kind handover; voters see the consent and break the lease
@@ -18,6 +24,7 @@ import { consentStatement } from './statement.ts';
 interface Move {
   readonly shards: readonly number[];
   readonly to: string;
+  readonly isPlanned: boolean;
   readonly epoch: bigint;
   readonly startedAt: number;
   consent: OwnershipConsent | undefined;
@@ -27,32 +34,26 @@ interface Move {
 
 /** Nobody waits for the state when the old owner's external side is dead already. */
 const SYNC_WITHOUT_CARRIER_MS = 200;
+/** Shards of one move that nothing presses: what goes wrong with it concerns no more than these. */
+const PLACED_TOGETHER = 4;
 
 export class Handover {
   readonly #context: Context;
   readonly #member: Member;
+  readonly #damped: (shard: number) => boolean;
   #move: Move | undefined;
-  #drain: 'none' | 'all' | ReadonlySet<number> = 'none';
+  #movedAt = -Infinity;
   #forwarding: { readonly shard: number; readonly to: string; readonly until: number }[] = [];
-  /** Targets that did not take over, and until when they are left alone. */
-  readonly #failed = new Map<string, number>();
+  /** Targets that did not take over, until when they are left alone, and how long that is. */
+  readonly #failed = new Map<string, { readonly until: number; readonly waitMs: number }>();
+  /** Members that answer, and since when without a gap. */
+  readonly #answering = new Map<string, number>();
 
-  constructor(context: Context, member: Member) {
+  /** @param damped Whether voters would refuse another move of a shard, as far as this node's own knows. */
+  constructor(context: Context, member: Member, damped: (shard: number) => boolean) {
     this.#context = context;
     this.#member = member;
-  }
-
-  /** True: this member takes nothing. */
-  get drained(): boolean {
-    return this.#drain === 'all';
-  }
-
-  drain(shards: readonly number[] | undefined): void {
-    this.#drain = shards === undefined ? 'all' : new Set(shards);
-    this.#failed.clear();
-  }
-  undrain(): void {
-    this.#drain = 'none';
+    this.#damped = damped;
   }
 
   tick(now: number): void {
@@ -60,34 +61,73 @@ export class Handover {
       this.#context.put({ kind: 'handover', step: 'done', shards: [shard], to });
     }
     this.#forwarding = this.#forwarding.filter(({ until }) => now < until);
-    if (this.#move === undefined) this.#begin(now);
-    else this.#go(this.#move, now);
+    this.#watch(now);
+    if (this.#move !== undefined) this.#go(this.#move, now);
+    else if (!this.#leave(now)) this.#place(now);
   }
 
-  #begin(now: number): void {
-    if (this.#drain === 'none' && this.#member.owner.carrier && this.#member.isMember) return;
-    for (const { shards, epoch } of this.#member.owner.terms) {
-      const leaving = shards.filter((shard) => this.#leaves(shard));
-      const to = leaving.length === 0 ? undefined : this.#target(leaving[0]!, now);
+  #watch(now: number): void {
+    const { configs, observer, self } = this.#context;
+    for (const { id } of configs.newest?.members ?? []) {
+      if (id === self || !observer.answering(id, now)) this.#answering.delete(id);
+      else if (!this.#answering.has(id)) this.#answering.set(id, now);
+    }
+  }
+
+  /** Everything has to go, soon. @returns False: nothing has. */
+  #leave(now: number): boolean {
+    const { configs, self } = this.#context;
+    const { owner, isMember } = this.#member;
+    const drained: ReadonlySet<string> = configs.newest === undefined ? new Set() : drainedMembers(configs.newest);
+    if (owner.carrier && isMember && !drained.has(self)) return false;
+    const target = (shard: number): string | undefined => {
+      const order = configs.newest?.shards.find((known) => known.shard === shard)?.order ?? [];
+      const able = order.filter((id) => this.#answering.has(id) && !this.#isLeftAlone(id, now));
+      // One that is drained, too, serves better than nobody.
+      return able.find((id) => !drained.has(id)) ?? (owner.carrier ? undefined : able[0]);
+    };
+    for (const { shards, epoch } of owner.terms) {
+      const to = shards.map(target).find((one) => one !== undefined);
       if (to === undefined) continue;
-      const together = leaving.filter((shard) => this.#target(shard, now) === to);
-      this.#move = { shards: together, to, epoch, startedAt: now, consent: undefined, offeredAt: 0, nextSendAt: now };
-      this.#context.put({ kind: 'handover', step: 'sync', shards: together, to });
-      this.#member.moving(together, true);
+      this.#begin(
+        shards.filter((shard) => target(shard) === to),
+        { to, epoch, isPlanned: false },
+      );
+      break;
+    }
+    return true;
+  }
+
+  /** What the record has placed elsewhere goes there when nothing else is going on. */
+  #place(now: number): void {
+    const { placementMs, renewMs } = this.#context.timing;
+    if (now - this.#movedAt < renewMs) return;
+    const { owner, placements } = this.#member;
+    const steady = (id: string): boolean => now - (this.#answering.get(id) ?? now) >= placementMs && !this.#isLeftAlone(id, now);
+    for (const { shards, epoch, since } of owner.terms) {
+      placements.recall(shards);
+      if (now - since < placementMs) continue;
+      const target = (shard: number): string | undefined => {
+        const to = placements.displacedTo(shard);
+        return to !== undefined && steady(to) && !this.#damped(shard) ? to : undefined;
+      };
+      const to = shards.map(target).find((one) => one !== undefined);
+      if (to === undefined) continue;
+      const together = shards.filter((shard) => target(shard) === to).slice(0, PLACED_TOGETHER);
+      this.#begin(together, { to, epoch, isPlanned: true });
       return;
     }
   }
 
-  #leaves(shard: number): boolean {
-    return (
-      !this.#member.owner.carrier || !this.#member.isMember || this.#drain === 'all' || (this.#drain !== 'none' && this.#drain.has(shard))
-    );
+  #begin(shards: readonly number[], what: Pick<Move, 'to' | 'epoch' | 'isPlanned'>): void {
+    const { now } = this.#context;
+    this.#move = { shards, ...what, startedAt: now, consent: undefined, offeredAt: 0, nextSendAt: now };
+    this.#context.put({ kind: 'handover', step: 'sync', shards, to: what.to });
+    this.#member.moving(shards, true);
   }
 
-  #target(shard: number, now: number): string | undefined {
-    const { configs, self, observer } = this.#context;
-    const order = configs.newest?.shards.find((known) => known.shard === shard)?.order ?? [];
-    return order.find((id) => id !== self && observer.answering(id, now) && now >= (this.#failed.get(id) ?? -Infinity));
+  #isLeftAlone(id: string, now: number): boolean {
+    return now < (this.#failed.get(id)?.until ?? -Infinity);
   }
 
   #go(move: Move, now: number): void {
@@ -122,10 +162,14 @@ export class Handover {
 
   #cancel(move: Move, failed: boolean): void {
     this.#move = undefined;
+    this.#movedAt = this.#context.now;
     this.#context.put({ kind: 'handover', step: 'cancelled', shards: move.shards, to: move.to });
     this.#member.moving(move.shards, false);
     if (!failed) return;
-    this.#failed.set(move.to, this.#context.now + this.#context.timing.leaseMs);
+    const { leaseMs, handoverMs } = this.#context.timing;
+    // What presses is tried again soon; the rest ever more rarely, since each try costs an epoch.
+    const waitMs = move.isPlanned ? Math.min(2 * (this.#failed.get(move.to)?.waitMs ?? leaseMs / 2), handoverMs) : leaseMs;
+    this.#failed.set(move.to, { until: this.#context.now + waitMs, waitMs });
     this.#context.alarm(
       'handover-failed',
       move.to,
@@ -149,9 +193,13 @@ export class Handover {
     if (ballot.kind === 'handover' && ballot.consent?.from === self && !this.#forwarding.some((known) => known.shard === shard)) {
       this.#forwarding.push({ shard, to: ballot.candidate, until: now + timing.handoverMs });
       this.#context.put({ kind: 'handover', step: 'forward', shards: [shard], to: ballot.candidate });
+      this.#failed.delete(ballot.candidate);
       this.#context.alarm('handover-failed', ballot.candidate, false, () => '');
     }
     const move = this.#move;
-    if (move?.shards.includes(shard) === true && ballot.epoch > move.epoch) this.#move = undefined;
+    if (move?.shards.includes(shard) === true && ballot.epoch > move.epoch) {
+      this.#move = undefined;
+      this.#movedAt = now;
+    }
   }
 }

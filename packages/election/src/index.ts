@@ -39,7 +39,7 @@
  * @module
  */
 export { type CertificateFault, certificateFault } from './certificate.ts';
-export { acceptsConfig, type CountedVote, configFaults, hasQuorum, lacksFailover, planVoters, rosterOf } from './config.ts';
+export { acceptsConfig, type CountedVote, configFaults, drainedMembers, hasQuorum, lacksFailover, planVoters, rosterOf } from './config.ts';
 export type { Components } from './context.ts';
 export type { Durable, SliceNote } from './durable.ts';
 export { chooseEpoch, epochText, incarnationOf, makeEpoch, NO_EPOCH } from './epoch.ts';
@@ -50,4 +50,4 @@ export { type NodeInit, OwnershipNode } from './node.ts';
 export { Observer, type ProbeShard } from './observer.ts';
 export { type BallotRequest, judge, type Lease, type Promised, RULES, type Rules, type Verdict, type VoterView } from './rules.ts';
 export { consentStatement, type Signer, sliceStatement, type Verify, voteStatement } from './statement.ts';
-export { boundD, forwardMs, recoveryBoundMs, TIMING, type Timing } from './timing.ts';
+export { boundD, forwardMs, placementBoundMs, recoveryBoundMs, TIMING, type Timing } from './timing.ts';

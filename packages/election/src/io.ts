@@ -26,9 +26,6 @@ export type Input =
   | { readonly kind: 'hosts'; readonly hosts: readonly string[] }
   /** A grant as recorded in JetStream, read at start. */
   | { readonly kind: 'recorded'; readonly certificate: OwnershipCertificate }
-  /** `weft gateway drain`: move these shards away (undefined: all, and take none). */
-  | { readonly kind: 'drain'; readonly shards?: readonly number[] }
-  | { readonly kind: 'undrain' }
   /** The next owner has the state of these shards (answer to the hand-over step `sync`). */
   | { readonly kind: 'synced'; readonly shards: readonly number[] }
   /** Somebody else claims an external address by ARP or NA. Proves nothing. */

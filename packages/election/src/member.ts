@@ -7,6 +7,7 @@ import { Handover } from './handover.ts';
 import { HeardEpochs } from './heard-epochs.ts';
 import type { ShardState } from './io.ts';
 import { Owner } from './owner.ts';
+import { Placements } from './placement.ts';
 import { ShardViews } from './shard-views.ts';
 import { forwardMs } from './timing.ts';
 
@@ -14,6 +15,7 @@ import { forwardMs } from './timing.ts';
 export class Member {
   readonly owner: Owner;
   readonly handover: Handover;
+  readonly placements: Placements;
   readonly #context: Context;
   readonly #views: ShardViews;
   readonly #heard: HeardEpochs;
@@ -21,22 +23,26 @@ export class Member {
   readonly #startedAt: number;
   #unsettledSince: number | undefined;
 
-  /** @param rows What stands in the packet path's map: of an earlier process in this boot. */
-  constructor(context: Context, rows: readonly FenceRow[]) {
+  /**
+   * @param rows What stands in the packet path's map: of an earlier process in this boot.
+   * @param damped Whether a shard has moved so often that this node's voter refuses another move.
+   */
+  constructor(context: Context, rows: readonly FenceRow[], damped: (shard: number) => boolean) {
     this.#context = context;
     this.#startedAt = context.now;
     this.#views = new ShardViews(context);
     this.#heard = new HeardEpochs(context);
     for (const { epoch } of rows) this.#heard.certified(epoch);
     this.owner = new Owner(context, this.#views, rows);
-    this.handover = new Handover(context, this);
+    this.placements = new Placements(context);
+    this.handover = new Handover(context, this, damped);
     this.#candidate = new Candidate({
       context,
       views: this.#views,
       heard: this.#heard,
       owner: this.owner,
+      placements: this.placements,
       isMember: () => this.isMember,
-      drained: () => this.handover.drained,
     });
   }
 

@@ -47,13 +47,14 @@ export class OwnershipNode {
       promises: [],
       certificates: [],
       slices: [],
+      placements: [],
     };
     this.#context.durable = new DurableQueue(state, init.file !== undefined, (token, persisted) =>
       this.#context.put({ kind: 'persist', token, state: persisted }),
     );
     this.#lastTick = init.now;
     this.voter = new Voter(this.#context, init.bootId, init.file !== undefined);
-    this.member = new Member(this.#context, init.rows);
+    this.member = new Member(this.#context, init.rows, (shard) => this.voter.damped(shard));
     this.slices = new Slices(this.#context);
   }
 
@@ -66,6 +67,10 @@ export class OwnershipNode {
   }
   stateOf(shard: number): ShardState {
     return this.member.stateOf(shard);
+  }
+  /** Whom a shard that this member owns is to be handed over to because the record placed it there. Undefined: it stays. */
+  displacedTo(shard: number): string | undefined {
+    return this.member.owner.termOf(shard) === undefined ? undefined : this.member.placements.displacedTo(shard);
   }
   /** True: this member may grant a NAT block of `slice` to a network of `shard` now. */
   mayGrantBlock(shard: number, slice: number, now: number): boolean {
@@ -116,12 +121,6 @@ export class OwnershipNode {
         break;
       case 'recorded':
         this.#certificate(input.certificate.ballot.candidate, input.certificate);
-        break;
-      case 'drain':
-        this.member.handover.drain(input.shards);
-        break;
-      case 'undrain':
-        this.member.handover.undrain();
         break;
       case 'synced':
         this.member.handover.synced(input.shards);

@@ -11,6 +11,8 @@ import { forwardMs } from './timing.ts';
 /** One grant that this member holds: an epoch, the shards it still covers, and how long. */
 export interface Term {
   readonly epoch: bigint;
+  /** When it was granted, or taken up again after a start. */
+  readonly since: number;
   shards: readonly number[];
   config: number;
   deadline: number;
@@ -55,7 +57,7 @@ export class Owner {
       if (deadlineMs === 0) continue;
       const term = this.#terms.find((known) => known.epoch === epoch);
       if (term !== undefined) term.shards = [...term.shards, shard].sort((a, b) => a - b);
-      else this.#terms.push(newTerm(epoch, [shard], 0, deadlineMs, context.now));
+      else this.#terms.push(newTerm(epoch, context.now, [shard], 0, deadlineMs, context.now));
     }
   }
 
@@ -75,12 +77,20 @@ export class Owner {
     const { ballot, sentAt, config } = round;
     this.drop(ballot.shards);
     const { timing } = this.#context;
-    const term = newTerm(ballot.epoch, ballot.shards, config.config, sentAt + forwardMs(timing), sentAt + timing.renewMs);
+    const term = newTerm(
+      ballot.epoch,
+      this.#context.now,
+      ballot.shards,
+      config.config,
+      sentAt + forwardMs(timing),
+      sentAt + timing.renewMs,
+    );
     this.#terms.push(term);
     this.#open(term);
     this.#certify(term, round);
     for (const shard of ballot.shards) this.#views.state(shard, 'owner', ballot.epoch);
     this.#context.put({ kind: 'announce', shards: ballot.shards, epoch: ballot.epoch });
+    this.deliver(this.#context.now);
   }
 
   /** Shards that are another's now. */
@@ -274,6 +284,6 @@ export class Owner {
   }
 }
 
-function newTerm(epoch: bigint, shards: readonly number[], config: number, deadline: number, nextRenewAt: number): Term {
-  return { epoch, shards, config, deadline, rounds: [], nextRenewAt, delivery: undefined, raiseAt: undefined, following: undefined };
+function newTerm(epoch: bigint, since: number, shards: readonly number[], config: number, deadline: number, nextRenewAt: number): Term {
+  return { epoch, since, shards, config, deadline, rounds: [], nextRenewAt, delivery: undefined, raiseAt: undefined, following: undefined };
 }

@@ -23,6 +23,11 @@ export class Survey {
     return heard;
   }
 
+  /** True: nobody who answered knows of a grant of any of the shards. */
+  get unowned(): boolean {
+    return [...this.answers.values()].every(({ shards }) => shards.every(({ certified }) => certified === 0n));
+  }
+
   /**
    * The newest configuration in which enough voters would vote for these shards. An answer promises nothing; it keeps a ballot that can't win from making
    * voters refuse others.

@@ -42,6 +42,8 @@ export interface Timing {
   readonly handoverMs: number;
   /** Hand-over: the state must be with the new owner by then, else the move is called off. */
   readonly syncMs: number;
+  /** A shard that belongs elsewhere by the record waits until its owner has been one, and the next one has answered, for this long. */
+  readonly placementMs: number;
   /** Damping: this many moves of a shard in this time, then only a lease that has run out moves it. */
   readonly movesMax: number;
   readonly movesWindowMs: number;
@@ -64,6 +66,7 @@ export const TIMING: Timing = {
   askMs: 250,
   handoverMs: 30_000,
   syncMs: 10_000,
+  placementMs: 3_000,
   movesMax: 3,
   movesWindowMs: 60_000,
   unsettledAlarmMs: 10_000,
@@ -81,6 +84,14 @@ export function forwardMs(timing: Timing): number {
  */
 export function boundD(timing: Timing): number {
   return forwardMs(timing);
+}
+
+/**
+ * Within this a shard is where the record has placed it, once all is well: moves of the minute before may have used up what damping allows, one target may
+ * be left alone for `handoverMs`, then it has to be seen for a while, get the state, and take over; and again if one try fails.
+ */
+export function placementBoundMs(timing: Timing): number {
+  return timing.movesWindowMs + 2 * (timing.handoverMs + timing.placementMs + timing.syncMs + 3 * timing.attemptMs);
 }
 
 /** Within this an owner serves again once faults stop: a voter abstains for T, a lease lasts T, then silence, questions, votes and one more try. */

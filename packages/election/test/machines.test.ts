@@ -22,10 +22,19 @@ const config: OwnershipConfig = {
   incarnation: 1,
   voters: ['a', 'b', 'w'].map((id) => ({ id, key: `key-${id}`, instance: 7 })),
   previous: undefined,
-  members: ['a', 'b'].map((id, i) => ({ id, key: `key-${id}`, providerAddress: `192.0.2.${i + 1}` })),
-  shards: [{ shard: 1, order: ['a', 'b'] }],
+  members: ['a', 'b'].map((id, i) => ({ id, key: `key-${id}`, providerAddress: `192.0.2.${i + 1}`, drain: false })),
+  shards: [{ shard: 1, order: ['a', 'b'], placement: 1 }],
 };
-const file: Durable = { instance: 7, bootId: 'boot', accepted: 3, proposed: 0n, promises: [], certificates: [], slices: [] };
+const file: Durable = {
+  instance: 7,
+  bootId: 'boot',
+  accepted: 3,
+  proposed: 0n,
+  promises: [],
+  certificates: [],
+  slices: [],
+  placements: [],
+};
 
 function witness(part: Partial<Durable> = {}, bootId = 'boot', now = 0): OwnershipNode {
   const random = new Random(1);

@@ -1,3 +1,4 @@
+import { WeftError } from './errors.ts';
 import type { AssignedAddress, AssignedMember, AssignedShard, Assignment, Voter, Voters } from './gateway-records.ts';
 import type { Host } from './records.ts';
 import { planSlices } from './slices.ts';
@@ -42,7 +43,7 @@ export function planAssignment(before: Assignment | undefined, wanted: WantedAss
   const active = numbersOf(members.filter((one) => !one.drain));
   const gone = (before?.members ?? []).filter((one) => !members.some(({ member }) => member === one.member));
   const forced = before !== undefined && gone.some(({ member }) => !isEmptyMember(before, member));
-  const shards = planOrders(before?.shards ?? [], wanted.shards, numbersOf(members), active);
+  const shards = sameWork(before, wanted.shards, members) ?? planOrders(before?.shards ?? [], wanted.shards, numbersOf(members), active);
   return {
     gatewayId: wanted.gatewayId,
     gateway: wanted.gateway,
@@ -63,6 +64,38 @@ export function withAddresses(before: Assignment, add: readonly WantedAddress[],
   const known = new Set(kept.map(addressId));
   const added = add.filter((one) => !known.has(addressId(one))).map((one) => addressOf(undefined, one, one.shard, 0, members, active));
   return { ...before, addresses: sorted([...kept, ...added]) };
+}
+
+/**
+ * The same division with shards moved: `to` is the preferred owner of them, whoever it was, and takes them over from whoever has them. It lasts until members
+ * are added, drained or undrained, or shards are added: then shards are spread evenly again.
+ * @throws {WeftError} `WEFT_ERR_RULE_GATEWAY_MOVE` if there is no such shard or member, or the member is drained.
+ */
+export function moveShards(assignment: Assignment, shards: readonly number[], to: string): Assignment {
+  const refuse = (reason: string): WeftError =>
+    new WeftError('WEFT_ERR_RULE_GATEWAY_MOVE', `Cannot move shards of gateway ${assignment.gateway} to ${to}: ${reason}`, {
+      gateway: assignment.gateway,
+      to,
+    });
+  const target = assignment.members.find(({ hostId }) => hostId === to);
+  if (target === undefined) throw refuse(`its members are ${assignment.members.map(({ hostId }) => hostId).join(', ')}`);
+  if (target.drain) throw refuse(`it is drained: \`weft gateway undrain ${assignment.gateway} ${to}\` first`);
+  if (shards.length === 0) throw refuse('name one shard or more');
+  const unknown = shards.find((shard) => !assignment.shards.some(({ id }) => id === shard));
+  if (unknown !== undefined)
+    throw refuse(`there is no shard ${unknown}; its shards are ${assignment.shards.map(({ id }) => id).join(', ')}`);
+  return {
+    ...assignment,
+    shards: assignment.shards.map((shard) =>
+      shards.includes(shard.id)
+        ? {
+            ...shard,
+            order: [target.member, ...shard.order.filter((member) => member !== target.member)],
+            placement: shard.placement + 1,
+          }
+        : shard,
+    ),
+  };
 }
 
 /** True if nothing is the member's any more: no first place, no blocks. */
@@ -190,6 +223,19 @@ function sameVoters(a: readonly Voter[], b: readonly Voter[]): boolean {
   return a.length === b.length && a.every((voter, i) => same(voter, b[i]!));
 }
 
+/** The orders as they are, if there is nothing to divide anew: the same members work on the same shards. */
+function sameWork(
+  before: Assignment | undefined,
+  shards: readonly number[],
+  members: readonly AssignedMember[],
+): readonly AssignedShard[] | undefined {
+  const text = (ids: readonly number[], all: readonly AssignedMember[]): string =>
+    JSON.stringify([[...ids].sort((a, b) => a - b), all.map(({ member, drain }) => [member, drain])]);
+  if (before === undefined) return undefined;
+  const known = before.shards.map(({ id }) => id);
+  return text(known, before.members) === text(shards, members) ? before.shards : undefined;
+}
+
 /** Orders: first places within 1 of each other and with the fewest moves; second places alike as far as the first allow. */
 function planOrders(
   before: readonly AssignedShard[],
@@ -199,6 +245,7 @@ function planOrders(
 ): AssignedShard[] {
   const wanted = [...ids].sort((a, b) => a - b);
   const known = new Map(before.map((shard) => [shard.id, shard.order]));
+  const placements = new Map(before.map((shard) => [shard.id, shard.placement]));
   const owners = active.length > 0 ? active : members;
   const first = new Map<number, number>();
   for (const id of wanted) {
@@ -227,7 +274,9 @@ function planOrders(
     const rest = (known.get(id) ?? []).filter((one) => members.includes(one));
     const all = [...new Set([...head, ...rest, ...members])];
     const drained = (one: number): boolean => !owners.includes(one);
-    return { id, order: [...all.filter((one) => !drained(one)), ...all.filter(drained)] };
+    const order = [...all.filter((one) => !drained(one)), ...all.filter(drained)];
+    const isNew = known.get(id)?.[0] !== order[0];
+    return { id, order, placement: (placements.get(id) ?? 0) + (isNew ? 1 : 0) };
   });
 }
 

@@ -244,6 +244,10 @@ export const requestCodec: Message<C.Request> = message('Request', pb.Request, {
           ),
         }),
         recover: empty<Record<string, never>>('Recover', pb.GatewayStepRequest.Recover),
+        move: message<{ readonly shards: readonly number[]; readonly to: string }>('Move', pb.GatewayStepRequest.Move, {
+          shards: list(u32),
+          to: text,
+        }),
       }),
     }),
     unbindPort: message<C.UnbindPortRequest>('UnbindPortRequest', pb.UnbindPortRequest, { routingDomainId: text, portId: text }),

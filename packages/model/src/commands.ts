@@ -264,7 +264,7 @@ export type ListedValue =
 /** A step in the life of a gateway's assignment. */
 export interface GatewayStepRequest {
   readonly gatewayId: string;
-  /** The assignment's revision that the step rests on; refused when it is another by now. 0: any (recover only). */
+  /** The assignment's revision that the step rests on; refused when it is another by now. 0: any (recover and move only). */
   readonly assignmentRevision: number;
   readonly step: GatewayStep;
 }
@@ -274,7 +274,9 @@ export type GatewayStep =
   /** By the member that has them: it grants them no more. */
   | { readonly kind: 'blocksReleased'; readonly value: { readonly blocks: readonly ReleasedBlocks[] } }
   /** By an admin: all memory of promises is lost. */
-  | { readonly kind: 'recover'; readonly value: Record<string, never> };
+  | { readonly kind: 'recover'; readonly value: Record<string, never> }
+  /** By an admin: shards get another preferred owner, which takes them over by consent. `to`: host id of a member that is not drained. */
+  | { readonly kind: 'move'; readonly value: { readonly shards: readonly number[]; readonly to: string } };
 export interface GatewayStepResult {
   /** Of the assignment after it. */
   readonly revision: number;

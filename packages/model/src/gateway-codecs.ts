@@ -125,7 +125,7 @@ export const assignmentCodec: Message<G.Assignment> = message('Assignment', pb.A
   members: list(
     message<G.AssignedMember>('AssignedMember', pb.AssignedMember, { member: u32, hostId: text, providerAddress: text, drain: bool }),
   ),
-  shards: list(message<G.AssignedShard>('AssignedShard', pb.AssignedShard, { id: u32, order: list(u32) })),
+  shards: list(message<G.AssignedShard>('AssignedShard', pb.AssignedShard, { id: u32, order: list(u32), placement: u32 })),
   addresses: list(
     message<G.AssignedAddress>('AssignedAddress', pb.AssignedAddress, {
       segment: u32,

@@ -199,6 +199,8 @@ export interface AssignedShard {
   readonly id: number;
   /** Members: preferred owner, standby, others. */
   readonly order: readonly number[];
+  /** Rises whenever the first of the order is decided anew: an owner of an older one hands over to it (docs/ownership.md). */
+  readonly placement: number;
 }
 
 export interface AssignedAddress {

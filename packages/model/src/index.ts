@@ -7,6 +7,7 @@ export {
   addressId,
   chooseShard,
   isEmptyMember,
+  moveShards,
   planAssignment,
   recoverAssignment,
   refreshAssignment,

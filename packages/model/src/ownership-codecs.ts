@@ -170,8 +170,13 @@ const memberCodec: Message<O.OwnershipMember> = message('OwnershipMember', pb.Ow
   id: hostId,
   key: publicKey,
   providerAddress: address,
+  drain: bool,
 });
-const shardCodec: Message<O.OwnershipShard> = message('OwnershipShard', pb.OwnershipShard, { shard: shardId, order: list(hostId) });
+const shardCodec: Message<O.OwnershipShard> = message('OwnershipShard', pb.OwnershipShard, {
+  shard: shardId,
+  order: list(hostId),
+  placement: u32,
+});
 
 /** The part of a gateway group's record that ownership rests on. */
 export const ownershipConfigCodec: Message<O.OwnershipConfig> = message('OwnershipConfig', pb.OwnershipConfig, {
@@ -194,6 +199,10 @@ const sliceNoteCodec: Message<O.OwnershipSliceNote> = message('OwnershipSliceNot
   generation: u32,
   given: bool,
 });
+const placementNoteCodec: Message<O.OwnershipPlacementNote> = message('OwnershipPlacementNote', pb.OwnershipPlacementNote, {
+  shard: shardId,
+  placement: u32,
+});
 
 /** A node's own file. A file that can't be read is a lost one: say so, and start without. */
 export const ownershipFileCodec: Message<O.OwnershipFile> = message('OwnershipFile', pb.OwnershipFile, {
@@ -204,6 +213,7 @@ export const ownershipFileCodec: Message<O.OwnershipFile> = message('OwnershipFi
   promises: list(promiseCodec),
   certificates: list(ownershipCertificateCodec),
   slices: list(sliceNoteCodec),
+  placements: list(placementNoteCodec),
 });
 
 export const sliceConsentCodec: Message<O.SliceConsent> = message('SliceConsent', pb.SliceConsent, {

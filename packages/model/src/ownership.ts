@@ -41,12 +41,16 @@ export interface OwnershipMember {
   readonly id: string;
   readonly key: string;
   readonly providerAddress: string;
+  /** It hands over what it owns, and takes only what nobody else can. */
+  readonly drain: boolean;
 }
 
 export interface OwnershipShard {
   readonly shard: number;
   /** Members, the preferred one first. */
   readonly order: readonly string[];
+  /** Counts decisions who is first; only rises. */
+  readonly placement: number;
 }
 
 export interface OwnershipConfig {
@@ -177,12 +181,19 @@ export interface OwnershipFile {
   /** The highest certificate of each shard: for hosts that have booted, and for members that start. Nothing waits for these. */
   readonly certificates: readonly OwnershipCertificate[];
   readonly slices: readonly OwnershipSliceNote[];
+  readonly placements: readonly OwnershipPlacementNote[];
 }
 
 export interface OwnershipPromise {
   readonly shard: number;
   readonly epoch: bigint;
   readonly candidate: string;
+}
+
+/** With which placement of the record this member owns a shard, or did. 0: the shard had no owner before. */
+export interface OwnershipPlacementNote {
+  readonly shard: number;
+  readonly placement: number;
 }
 
 /** What a member knows of a slice by itself. `given`: it consented to give that generation away. */

@@ -49,7 +49,7 @@ const assignment: fc.Arbitrary<Assignment> = fc.record({
   voters,
   previousVoters: fc.option(voters, { nil: undefined }),
   members: fc.array(fc.record({ member: u32, hostId: name, providerAddress: name, drain: fc.boolean() }), { maxLength: 3 }),
-  shards: fc.array(fc.record({ id: u32, order: fc.array(u32, { maxLength: 4 }) }), { maxLength: 4 }),
+  shards: fc.array(fc.record({ id: u32, order: fc.array(u32, { maxLength: 4 }), placement: u32 }), { maxLength: 4 }),
   addresses: fc.array(
     fc.record({
       segment: u32,

@@ -99,8 +99,10 @@ const config: fc.Arbitrary<OwnershipConfig> = fc.record({
   incarnation: fc.integer({ min: 1, max: 0xffff_ffff }),
   voters,
   previous: fc.option(fc.record({ config: u32, voters }), { nil: undefined }),
-  members: fc.array(fc.record({ id, key: fc.constant('N'.padEnd(56, 'A')), providerAddress: address }), { maxLength: 4 }),
-  shards: fc.array(fc.record({ shard: u16, order: fc.array(id, { maxLength: 4 }) }), { maxLength: 4 }),
+  members: fc.array(fc.record({ id, key: fc.constant('N'.padEnd(56, 'A')), providerAddress: address, drain: fc.boolean() }), {
+    maxLength: 4,
+  }),
+  shards: fc.array(fc.record({ shard: u16, order: fc.array(id, { maxLength: 4 }), placement: u32 }), { maxLength: 4 }),
 });
 const file: fc.Arbitrary<OwnershipFile> = fc.record({
   instance: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
@@ -110,6 +112,7 @@ const file: fc.Arbitrary<OwnershipFile> = fc.record({
   promises: fc.array(fc.record({ shard: u16, epoch, candidate: id }), { maxLength: 4 }),
   certificates: fc.array(certificate, { maxLength: 2 }),
   slices: fc.array(fc.record({ slice: u32, generation: u32, given: fc.boolean() }), { maxLength: 4 }),
+  placements: fc.array(fc.record({ shard: u16, placement: u32 }), { maxLength: 4 }),
 });
 
 /** Every truncation, and every byte changed three ways: a value, or the named error. */

@@ -133,7 +133,7 @@ export function assignment(gatewayId: string, members: readonly number[]): Assig
     voters: { configId: 1, voters: [] },
     previousVoters: undefined,
     members: members.map((n) => ({ member: n + 1, hostId: all[n]!, providerAddress: PA[all[n]!] ?? '198.51.100.9', drain: false })),
-    shards: [{ id: 40, order: members.map((n) => n + 1) }],
+    shards: [{ id: 40, order: members.map((n) => n + 1), placement: 1 }],
     addresses: [],
   };
 }

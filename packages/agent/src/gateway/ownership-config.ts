@@ -8,9 +8,9 @@ import type { Assignment, OwnershipConfig } from '@weft/model';
 export function ownershipConfig(assignment: Assignment, keyOf: (hostId: string) => string | undefined): OwnershipConfig {
   const voters = assignment.voters.voters.map(({ hostId, publicKey, instance }) => ({ id: hostId, key: publicKey, instance }));
   const hostOf = new Map(assignment.members.map(({ member, hostId }) => [member, hostId]));
-  const members = assignment.members.flatMap(({ hostId, providerAddress }) => {
+  const members = assignment.members.flatMap(({ hostId, providerAddress, drain }) => {
     const key = voters.find(({ id }) => id === hostId)?.key ?? keyOf(hostId);
-    return key === undefined ? [] : [{ id: hostId, key, providerAddress }];
+    return key === undefined ? [] : [{ id: hostId, key, providerAddress, drain }];
   });
   const known = new Set(members.map(({ id }) => id));
   return {
@@ -26,8 +26,9 @@ export function ownershipConfig(assignment: Assignment, keyOf: (hostId: string) 
             voters: assignment.previousVoters.voters.map(({ hostId, publicKey, instance }) => ({ id: hostId, key: publicKey, instance })),
           },
     members,
-    shards: assignment.shards.map(({ id, order }) => ({
+    shards: assignment.shards.map(({ id, order, placement }) => ({
       shard: id,
+      placement,
       order: order.flatMap((member) => hostOf.get(member) ?? []).filter((host) => known.has(host)),
     })),
   };

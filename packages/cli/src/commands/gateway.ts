@@ -103,7 +103,7 @@ export function registerGateway(program: Command, deps: Deps): void {
     .command('gateway')
     .summary('gateways: how their work is divided, and taking members out of it')
     .description('Shows the assignment of gateways, and drains members. Gateways are made with "weft apply" (kind Gateway).')
-    .addHelpText('after', examples('weft gateway status', 'weft gateway drain edge gw-b'));
+    .addHelpText('after', examples('weft gateway status', 'weft gateway drain edge gw-b', 'weft gateway move edge 17 --to gw-b'));
 
   gateway
     .command('status')
@@ -139,6 +139,7 @@ export function registerGateway(program: Command, deps: Deps): void {
     });
 
   registerRecover(gateway, deps);
+  registerMove(gateway, deps);
 
   for (const [verb, drain] of [
     ['drain', true],
@@ -194,6 +195,33 @@ function registerRecover(gateway: Command, deps: Deps): void {
         const value = { gatewayId: found.id, assignmentRevision: 0, step: { kind: 'recover' as const, value: {} } };
         const { revision } = await ask(session, 'controller', { kind: 'gatewayStep', value }, 'gatewayStep');
         deps.io.out(`gateway ${name} begins anew: its assignment is at revision ${revision}\n`);
+      });
+    });
+}
+
+function registerMove(gateway: Command, deps: Deps): void {
+  gateway
+    .command('move')
+    .summary('move shards to another member')
+    .description(
+      'Makes a member the preferred owner of shards. It takes them over from whoever has them, without loss, once it has their state and has answered for some seconds; if it does not answer, the shards stay until it does. This is also how shards that a failure has moved are brought back. It lasts until members are added, drained or undrained.',
+    )
+    .argument('<gateway>', 'name of the gateway')
+    .argument('<shard...>', 'numbers of the shards, as "weft gateway status --json" lists them')
+    .requiredOption('--to <host>', 'host id of the member')
+    .addHelpText('after', examples('weft gateway move edge 17 18 --to gw-b'))
+    .action(async (name: string, words: string[], { to }: { to: string }, command: Command) => {
+      const shards = words.map(Number);
+      const wrong = words.find((_, i) => !Number.isInteger(shards[i]) || shards[i]! < 1);
+      if (wrong !== undefined) throw new CliError(CliErrorCode.Usage, `"${wrong}" is no shard: shards are numbers from 1`);
+      await withSession(deps, command, async (session) => {
+        const catalog = await readCatalog(session, ['Gateway']);
+        const found = catalog.gateways.find(({ value }) => value.name === name)?.value;
+        if (found === undefined) throw unknownGateway(catalog, name);
+        const value = { gatewayId: found.id, assignmentRevision: 0, step: { kind: 'move' as const, value: { shards, to } } };
+        await ask(session, 'controller', { kind: 'gatewayStep', value }, 'gatewayStep');
+        deps.io.out(`shard${shards.length > 1 ? 's' : ''} ${shards.join(', ')} of ${name} ${shards.length > 1 ? 'go' : 'goes'} to ${to}\n`);
+        deps.io.note(`follow it with: weft status`);
       });
     });
 }

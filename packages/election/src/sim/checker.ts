@@ -4,7 +4,14 @@ import type { ShardRow } from '../io.ts';
 
 /** A promise of docs/ownership.md that a schedule broke. */
 export class Violation extends Error {
-  readonly rule: 'epoch-granted-twice' | 'host-epoch-fell' | 'host-two-owners' | 'closed-later-than-d' | 'slice-held-twice' | 'no-owner';
+  readonly rule:
+    | 'epoch-granted-twice'
+    | 'host-epoch-fell'
+    | 'host-two-owners'
+    | 'closed-later-than-d'
+    | 'slice-held-twice'
+    | 'no-owner'
+    | 'not-placed';
   constructor(rule: Violation['rule'], message: string) {
     super(`${rule}: ${message}`);
     this.rule = rule;

@@ -145,14 +145,12 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     });
   },
   drain(world) {
-    const machine = someGateway(world);
-    world.trace(() => `FAULT ${machine.id} drained`);
-    machine.drained = true;
-    world.give(machine, { kind: 'drain' });
-    world.after(aWhile(world), () => {
-      machine.drained = false;
-      world.give(machine, { kind: 'undrain' });
-    });
+    const machine = world.random.pick(world.init.members);
+    world.drain(machine, true);
+    world.after(aWhile(world), () => world.drain(machine, false));
+  },
+  place(world) {
+    world.place(world.random.pick(world.init.shards), world.random.pick(world.init.members));
   },
   voters(world) {
     const { init, random, newestConfig } = world;
@@ -199,6 +197,7 @@ export function calmDown(world: World): void {
   world.cuts.clear();
   Object.assign(world.weather, { loss: 0, twice: 0, late: 0, lateMs: 0 });
   world.storeBlockedUntil = Math.min(world.storeBlockedUntil, world.now);
+  for (const { id, drain } of world.newestConfig.members) if (drain) world.drain(id, false);
   for (const machine of world.machines.values()) {
     machine.diskMs = 2;
     world.thaw(machine);
@@ -208,10 +207,6 @@ export function calmDown(world: World): void {
     if (!machine.carrier) {
       machine.carrier = true;
       world.give(machine, { kind: 'carrier', up: true });
-    }
-    if (machine.drained) {
-      machine.drained = false;
-      world.give(machine, { kind: 'undrain' });
     }
   }
 }

@@ -1,5 +1,5 @@
 import { RULES, type Rules } from '../rules.ts';
-import { recoveryBoundMs, TIMING, type Timing } from '../timing.ts';
+import { placementBoundMs, recoveryBoundMs, TIMING, type Timing } from '../timing.ts';
 import { Violation } from './checker.ts';
 import { calmDown, FAULTS } from './faults.ts';
 import { Random } from './random.ts';
@@ -23,6 +23,7 @@ export const SIM_TIMING: Timing = {
   askMs: 200,
   handoverMs: 4_000,
   syncMs: 1_500,
+  placementMs: 1_200,
   movesWindowMs: 12_000,
   unsettledAlarmMs: 4_000,
 };
@@ -103,6 +104,18 @@ function faultsThenCalm(world: World, random: Random): void {
   while (world.unhealthy() !== undefined) {
     if (world.now > bound)
       throw new Violation('no-owner', `${world.unhealthy()} ${(world.now - end).toFixed(0)} ms after the faults stopped`);
+    world.runUntil(world.now + 100);
+  }
+  world.check();
+  // What the record has placed elsewhere gets there; half of the time something else is placed now that all is well.
+  if (random.chance(0.5)) world.place(random.pick(world.init.shards), random.pick(world.init.members));
+  const start = world.now;
+  while (world.unhealthy() !== undefined || world.misplaced() !== undefined) {
+    if (world.now - start > placementBoundMs(timing))
+      throw new Violation(
+        'not-placed',
+        `${world.misplaced() ?? world.unhealthy()} ${(world.now - start).toFixed(0)} ms after all was well`,
+      );
     world.runUntil(world.now + 100);
   }
   world.check();

@@ -35,7 +35,6 @@ export interface Machine {
   writing: { readonly token: number; readonly state: Durable } | undefined;
   diskMs: number;
   carrier: boolean;
-  drained: boolean;
   readonly fence: Map<number, FenceRow>;
   readonly shards: Map<number, ShardRow>;
   /** Per shard: own clock when it was replaced, and by which epoch. */
@@ -169,7 +168,6 @@ export class World {
       writing: undefined,
       diskMs: 2,
       carrier: true,
-      drained: false,
       fence: new Map(),
       shards: new Map(),
       replaced: new Map(),
@@ -228,7 +226,6 @@ export class World {
     if (machine.node !== undefined) {
       this.step(machine, { kind: 'hosts', hosts: this.init.hosts });
       if (!machine.carrier) this.step(machine, { kind: 'carrier', up: false });
-      if (machine.drained) this.step(machine, { kind: 'drain' });
     }
     const process = machine.process;
     const { probeMs } = timing;
@@ -502,6 +499,15 @@ export class World {
     return undefined;
   }
 
+  /** Undefined: no owner has a shard that the record placed elsewhere since it took it over. */
+  misplaced(): string | undefined {
+    for (const shard of this.init.shards) {
+      const to = this.owner(shard)?.node?.displacedTo(shard);
+      if (to !== undefined) return `shard ${shard} is placed on ${to}, and ${this.owner(shard)!.id} keeps it`;
+    }
+    return undefined;
+  }
+
   // The store and the controller.
 
   #storeWrite(write: () => void): void {
@@ -530,9 +536,45 @@ export class World {
       incarnation,
       voters: voters.map((id) => this.voter(id)),
       previous,
-      members: members.map((id, i) => ({ id, key: `key-${id}`, providerAddress: `192.0.2.${i + 1}` })),
-      shards: shards.map((shard, i) => ({ shard, order: members.map((_, at) => members[(at + i) % members.length]!) })),
+      members:
+        this.configs.at(-1)?.members ??
+        members.map((id, i) => ({ id, key: `key-${id}`, providerAddress: `192.0.2.${i + 1}`, drain: false })),
+      shards:
+        this.configs.at(-1)?.shards ??
+        shards.map((shard, i) => ({ shard, order: members.map((_, at) => members[(at + i) % members.length]!), placement: 1 })),
     };
+  }
+
+  /** Commits another preferred owner of a shard, as an operator's move does. */
+  place(shard: number, first: string): void {
+    this.trace(() => `controller: shard ${shard} is placed on ${first}`);
+    this.#arrange(this.newestConfig.members, (entry) =>
+      entry.shard === shard ? [first, ...entry.order.filter((id) => id !== first)] : undefined,
+    );
+  }
+
+  /** Commits that a member is drained or not: it is the last in every order then, and gets its share back afterwards. */
+  drain(id: string, drain: boolean): void {
+    const members = this.newestConfig.members.map((member) => (member.id === id ? { ...member, drain } : member));
+    const isOut = (member: string): boolean => members.some((known) => known.id === member && known.drain);
+    this.trace(() => `controller: ${id} is ${drain ? 'drained' : 'active again'}`);
+    this.#arrange(members, ({ shard, order }) => {
+      const home = this.init.members[this.init.shards.indexOf(shard) % this.init.members.length]!;
+      const wanted = !drain && home === id ? [id, ...order.filter((one) => one !== id)] : order;
+      const next = [...wanted.filter((one) => !isOut(one)), ...wanted.filter(isOut)];
+      return next[0] === order[0] ? undefined : next;
+    });
+  }
+
+  #arrange(
+    members: OwnershipConfig['members'],
+    orderOf: (entry: OwnershipConfig['shards'][number]) => readonly string[] | undefined,
+  ): void {
+    const shards = this.newestConfig.shards.map((entry) => {
+      const order = orderOf(entry);
+      return order === undefined ? entry : { ...entry, order, placement: entry.placement + 1 };
+    });
+    this.configs.push({ ...this.newestConfig, members, shards });
   }
 
   /** Commits a new voter list, as the controller does: it names the last one that took effect. */
@@ -580,7 +622,9 @@ export class World {
     const newest = this.configs.length === 0 ? undefined : this.newestConfig;
     if (newest === undefined || machine.node?.config === newest) return;
     const oldest = newest.previous?.config ?? newest.config;
-    for (const config of this.configs) if (config.config >= oldest) this.give(machine, { kind: 'config', config });
+    for (const [id, config] of new Map(this.configs.map((config) => [config.config, config]))) {
+      if (id >= oldest) this.give(machine, { kind: 'config', config });
+    }
   }
 }
 
