@@ -1,11 +1,13 @@
 import type { BusState, HandlerResult, IncomingRequest } from '@weft/bus';
 import { TargetKind } from '@weft/forwarding';
-import type { Mapping, Problem, StatusResult, TrustStore } from '@weft/model';
+import type { GatewayStatusResult, Mapping, Problem, StatusResult, TrustStore } from '@weft/model';
 import { formatIp, formatMac } from '@weft/packet';
 import { compile, describeDifferences } from '@weft/tables';
 import type { AgentClock, AgentDatapath, HostAgentInit } from './components.ts';
 import type { Conditions } from './conditions.ts';
 import { AgentError, problemOf } from './errors.ts';
+import { gatewayStatus } from './gateway/gateway-status.ts';
+import type { Gateways } from './gateway/gateways.ts';
 import type { Networks } from './networks.ts';
 import type { Role } from './role.ts';
 import type { OwnPort } from './state-store.ts';
@@ -18,6 +20,7 @@ export interface CommandsComponents {
   readonly conditions: Conditions;
   readonly roles: readonly Role[];
   readonly networks: Networks;
+  readonly gateways: Gateways;
   readonly startedMs: number;
   readonly busState: () => BusState;
 }
@@ -66,10 +69,13 @@ export class Commands {
       case 'consistency':
         this.#mayRead(signer);
         return { kind: 'consistency', value: this.#consistency() };
+      case 'gatewayStatus':
+        this.#mayRead(signer);
+        return { kind: 'gatewayStatus', value: this.#gatewayStatus(command.value.gatewayId) };
       default:
         throw new AgentError(
           'WEFT_ERR_AGENT_COMMAND',
-          `Cannot carry out "${command.kind}" on host ${this.#on.init.hostId}: agents serve bind, prepare, unbind, status, drops, mappings and consistency; ask a controller`,
+          `Cannot carry out "${command.kind}" on host ${this.#on.init.hostId}: agents serve bind, prepare, unbind, status, drops, mappings, consistency and the gateway's status, gateways also what they map; ask a controller`,
           {
             value: command.kind,
           },
@@ -151,6 +157,12 @@ export class Commands {
       }
     }
     return mappings;
+  }
+
+  /** Of a machine that forwards for no gateway: whom it obeys, and votes for. */
+  #gatewayStatus(gatewayId: string): GatewayStatusResult {
+    const { init, clock, conditions, gateways } = this.#on;
+    return gatewayStatus({ hostId: init.hostId, nowMs: clock.now(), gateways, conditions }, gatewayId);
   }
 
   /** From zero = incremental = packet path. */

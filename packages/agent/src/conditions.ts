@@ -88,12 +88,19 @@ export class Conditions {
 
   /** Worst first. `sinceMs` is how long each has held. */
   list(): Condition[] {
+    return this.entries().map(({ subject: _, ...condition }) => condition);
+  }
+
+  /** The same with what each is about. */
+  entries(): (Condition & { readonly code: ConditionCode; readonly subject: string })[] {
     const now = this.#clock.now();
     const rank = { critical: 0, warning: 1, info: 2 };
     return [...this.#raised]
       .map(([key, { message, sinceMs, count }]) => {
-        const code = key.slice(0, key.indexOf(' ')) as ConditionCode;
-        return { code, severity: CONDITIONS[code], message, sinceMs: Math.max(0, Math.round(now - sinceMs)), count };
+        const space = key.indexOf(' ');
+        const code = key.slice(0, space) as ConditionCode;
+        const subject = key.slice(space + 1);
+        return { code, subject, severity: CONDITIONS[code], message, sinceMs: Math.max(0, Math.round(now - sinceMs)), count };
       })
       .sort((a, b) => rank[a.severity] - rank[b.severity] || a.code.localeCompare(b.code));
   }

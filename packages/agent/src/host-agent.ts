@@ -117,6 +117,7 @@ export class HostAgent {
       ...{ init, trust, datapath, clock, conditions },
       roles: this.#roles,
       networks: this.#networks,
+      gateways: this.#gateways,
       startedMs: this.#startedMs,
       busState: () => bus.state,
     });

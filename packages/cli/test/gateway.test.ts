@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { ListedValue } from '@weft/model';
+import type { GatewayMemberUse, GatewayShardStatus, GatewayStatusResult, ListedValue, Result } from '@weft/model';
 import { describe, expect, it } from 'vitest';
 import { GatewayMemory } from '../../model/test/gateway-world.ts';
 import { type Answerer, listed, run } from './support/harness.ts';
@@ -12,11 +12,46 @@ const made = (): GatewayMemory => {
   expect(world.apply(example).rules).toEqual([]);
   return world;
 };
+/** What a healthy machine says: gw-a owns the even shards, gw-b the others; each in the fifth ballot. */
+function statusOf(world: GatewayMemory, host: string): GatewayStatusResult {
+  const { id } = world.gateways.get('edge')!.value;
+  const isMember = host.startsWith('gw-');
+  const shards = [...world.assignments.values()][0]!.value.shards.map((one): GatewayShardStatus => {
+    const owner = one.id % 2 === 0 ? 'gw-a' : 'gw-b';
+    const [state, forwards] = [isMember ? (owner === host ? 'owner' : 'standby') : '', owner === host];
+    const lag = { standby: owner === 'gw-a' ? 'gw-b' : 'gw-a', lagMsP99: 12, lagMsLast: 3, backlog: 0, isProtected: true };
+    return {
+      shard: one.id,
+      owner,
+      epoch: (1n << 32n) | 5n,
+      sinceMs: 125_000,
+      state,
+      forwards,
+      networks: 1,
+      lag: forwards ? lag : undefined,
+    };
+  });
+  const use: GatewayMemberUse = {
+    blocksHeld: 3,
+    blocksFree: 4533,
+    mappings: 1234,
+    sessions: 2345,
+    interfaces: [{ name: 'bond0', isPresent: true, hasCarrier: true }],
+  };
+  const part = isMember ? 'member' : 'witness';
+  return {
+    hostId: host,
+    groups: [{ gatewayId: id, part, configId: 1, incarnation: 1, shards, use: isMember ? use : undefined }],
+    alarms: [],
+  };
+}
+
 function answering(world: GatewayMemory): Answerer {
-  return (_, command) => {
+  return (target, command) => {
     if (command.kind === 'apply') {
       return { kind: 'apply', value: { changes: [{ action: 'updated', resource: 'Gateway edge', revision: 9, fields: [] }] } };
     }
+    if (command.kind === 'gatewayStatus') return { kind: 'gatewayStatus', value: statusOf(world, target) };
     if (command.kind !== 'list') return undefined;
     const { kinds } = command.value;
     const records: ListedValue[] = [];
@@ -89,12 +124,70 @@ describe('weft gateway', () => {
     const { out } = await run(['gateway', 'status'], answer);
     expect(out).toMatch(/Gateway edge: 8 shards, 8 shared and 2 own external addresses, incarnation 1/);
     expect(out).toMatch(/Voters \(list 1\): gw-a \(has not answered yet\)/);
-    expect(out).toMatch(/gw-a +198\.51\.100\.1 +active +4 +4 +\d +\d+/);
+    // Owns 4, preferred owner of 4, standby of 4.
+    expect(out).toMatch(/gw-a +198\.51\.100\.1 +active +4 +4 +4 +\d +4,536 +4,533 +3 +1,234 +2,345 +bond0 up/);
     const [edge] = JSON.parse((await run(['gateway', 'status', 'edge', '--json'], answer)).out);
     expect(edge.members.map((one: { blocks: number }) => one.blocks)).toEqual([504 * 9, 504 * 9]);
     expect((await run(['gateway', 'status', 'edgy'], answer)).err).toContain('did you mean "edge"');
     const none = await run(['gateway', 'status'], () => ({ kind: 'list', value: { records: [] } }));
     expect([none.out, none.err]).toEqual(['', 'no gateways yet\n']);
+  });
+
+  it('status tells who owns each shard, since when, and how far its standby is behind', async () => {
+    const { out, code } = await run(['gateway', 'status', 'edge'], answering(made()));
+    expect(out).toMatch(/^ +4 +gw-a +1\.5 +2m5s +\d +gw-a owner, gw-b standby +gw-b +12ms +protected$/m);
+    expect(out).toMatch(/^ +5 +gw-b +1\.5 +2m5s +\d +gw-a standby, gw-b owner +gw-a +12ms +protected$/m);
+    expect(code).toBe(0);
+    const yaml = (await run(['gateway', 'status', 'edge', '-o', 'yaml'], answering(made()))).out;
+    expect(yaml).toMatch(/^ok: true$/m);
+    expect(yaml).toMatch(/^ {4}epoch: "1\.5"$/m);
+  });
+
+  it('status shows who is silent, who disagrees, who forwards beside the owner, and alarms; and fails', async () => {
+    const world = made();
+    const answer = answering(world);
+    const changed = (change: (target: string, value: GatewayStatusResult) => GatewayStatusResult | undefined): Answerer => {
+      return (target, command) => {
+        const result = answer(target, command) as Result;
+        if (result.kind !== 'gatewayStatus') return result;
+        const value = change(target, result.value);
+        return value === undefined
+          ? [{ code: 'WEFT_ERR_BUS_TIMEOUT', resource: '', path: '', value: '', rule: 'no time', hint: '' }]
+          : { ...result, value };
+      };
+    };
+    const shard = (value: GatewayStatusResult, id: number, more: Partial<GatewayShardStatus>): GatewayStatusResult => ({
+      ...value,
+      groups: value.groups.map((group) => ({
+        ...group,
+        shards: group.shards.map((one) => (one.shard === id ? { ...one, ...more } : one)),
+      })),
+    });
+    const status = async (change: Parameters<typeof changed>[0]) => {
+      const { out, code } = await run(['gateway', 'status'], changed(change));
+      expect(code).toBe(1);
+      return out;
+    };
+    const silent = await status((target, value) => (target === 'gw-a' ? undefined : value));
+    expect(silent).toMatch(/gw-a: no answer: .*no time/);
+    expect(silent).toMatch(/gw-a +198\.51\.100\.1 +no answer/);
+    expect(silent).toMatch(/^ +4 +gw-a \(no answer\) +1\.5/m);
+    const stale = await status((target, value) =>
+      target === 'host-w' ? shard(value, 4, { owner: 'gw-b', epoch: (1n << 32n) | 4n }) : value,
+    );
+    expect(stale).toContain("host-w: disagrees: it believes shard 4 to be gw-b's, epoch 1.4");
+    expect(stale).toMatch(/^ +4 +gw-a +1\.5/m);
+    const two = await status((target, value) => (target === 'gw-b' ? shard(value, 4, { forwards: true }) : value));
+    expect(two).toContain("gw-b: forwards for shard 4, too, which is gw-a's");
+    const closed = await status((target, value) => (target === 'gw-a' ? shard(value, 4, { forwards: false, state: 'asking' }) : value));
+    expect(closed).toMatch(/^ +4 +gw-a \(does not forward\) .*gw-a asking, gw-b standby/m);
+    const nobody = await status((_, value) => shard(value, 4, { owner: '', epoch: 0n, forwards: false, state: 'none' }));
+    expect(nobody).toMatch(/^ +4 +nobody +- +- +\d/m);
+    const alarm = { code: 'no-owner', severity: 'critical', message: 'nobody serves shard 4', sinceMs: 5_000, count: 2 };
+    const alarmed = await status((target, value) =>
+      target === 'gw-a' ? { ...value, alarms: [{ gatewayId: value.groups[0]!.gatewayId, ...alarm }] } : value,
+    );
+    expect(alarmed).toContain('gw-a: critical no-owner (2 times), 5s: nobody serves shard 4');
   });
 
   it('drain applies the gateway as it stands with that member drained, undrain the other way', async () => {

@@ -29,6 +29,7 @@ import {
   quotaCodec,
   segmentCodec,
 } from './gateway-codecs.ts';
+import { gatewayRequests, gatewayResults } from './gateway-command-codecs.ts';
 import {
   bindingCodec,
   deviceKindNumbers,
@@ -261,6 +262,7 @@ export const requestCodec: Message<C.Request> = message('Request', pb.Request, {
       deviceKind,
     }),
     consistency: empty<C.ConsistencyRequest>('ConsistencyRequest', pb.ConsistencyRequest),
+    ...gatewayRequests,
   }),
 });
 
@@ -294,5 +296,6 @@ export const responseCodec: Message<C.Response> = message('Response', pb.Respons
       rows: u32,
       differences: list(text),
     }),
+    ...gatewayResults,
   }),
 });

@@ -1,4 +1,13 @@
 import type {
+  GatewayStatusRequest,
+  GatewayStatusResult,
+  GatewayUseRequest,
+  GatewayUseResult,
+  NatFlowsResult,
+  NatMappingsResult,
+  NatQuery,
+} from './gateway-commands.ts';
+import type {
   Assignment,
   ConnectionMode,
   ExternalUse,
@@ -34,7 +43,11 @@ export type Command =
   | { readonly kind: 'drops'; readonly value: DropsRequest }
   | { readonly kind: 'mappings'; readonly value: MappingsRequest }
   | { readonly kind: 'preparePort'; readonly value: PreparePortRequest }
-  | { readonly kind: 'consistency'; readonly value: ConsistencyRequest };
+  | { readonly kind: 'consistency'; readonly value: ConsistencyRequest }
+  | { readonly kind: 'gatewayStatus'; readonly value: GatewayStatusRequest }
+  | { readonly kind: 'natMappings'; readonly value: NatQuery }
+  | { readonly kind: 'natFlows'; readonly value: NatQuery }
+  | { readonly kind: 'gatewayUse'; readonly value: GatewayUseRequest };
 export type CommandKind = Command['kind'];
 
 export interface Response {
@@ -52,7 +65,11 @@ export type Result =
   | { readonly kind: 'status'; readonly value: StatusResult }
   | { readonly kind: 'drops'; readonly value: DropsResult }
   | { readonly kind: 'mappings'; readonly value: MappingsResult }
-  | { readonly kind: 'consistency'; readonly value: ConsistencyResult };
+  | { readonly kind: 'consistency'; readonly value: ConsistencyResult }
+  | { readonly kind: 'gatewayStatus'; readonly value: GatewayStatusResult }
+  | { readonly kind: 'natMappings'; readonly value: NatMappingsResult }
+  | { readonly kind: 'natFlows'; readonly value: NatFlowsResult }
+  | { readonly kind: 'gatewayUse'; readonly value: GatewayUseResult };
 
 /** One reason for a refusal, as a person can act on it. */
 export interface Problem {

@@ -26,6 +26,7 @@ export * from './diff.ts';
 export * from './drop-reason.ts';
 export * from './errors.ts';
 export * from './gateway-codecs.ts';
+export * from './gateway-commands.ts';
 export * from './gateway-records.ts';
 export * from './gateway-subnet.ts';
 export * from './keys.ts';

@@ -1,4 +1,4 @@
-import type { Store } from '@weft/bus';
+import type { HandlerResult, IncomingRequest, Store } from '@weft/bus';
 import { isOpen } from '@weft/election';
 import type { GatewayTableEntry } from '@weft/forwarding';
 import { formatIp } from '@weft/packet';
@@ -9,6 +9,9 @@ import type { NetworkSession } from '../network-session.ts';
 import type { AgentParts, Role, RoleDevices, RoleStatus } from '../role.ts';
 import { type Announced, Announcer } from './announcer.ts';
 import { type ExternalDeviceState, readExternalDevices } from './external-devices.ts';
+import { GatewayReads } from './gateway-reads.ts';
+import type { ShardLag } from './gateway-status.ts';
+import { FlowMeter } from './gateway-use.ts';
 import { NatFeed } from './nat-feed.ts';
 
 /** How often what is over is retired; docs/gateway-contract.md section 7. */
@@ -30,6 +33,10 @@ export interface NatControl {
 export class GatewayRole implements Role {
   readonly name = 'gateway' as const;
   readonly feed: NatFeed;
+  /** How far the standbys of the shards that are owned here are behind, if they are told anything: the stream of state fills it in. */
+  stateLag?: () => readonly ShardLag[];
+  readonly #reads: GatewayReads;
+  readonly #meter = new FlowMeter();
   readonly #parts: AgentParts;
   readonly #nat: NatControl;
   readonly #view = new GatewayView();
@@ -40,6 +47,7 @@ export class GatewayRole implements Role {
   #reviewing: Promise<void> | undefined;
   #again = false;
   #stopped = false;
+  #endMeter: () => void = () => {};
   #sweptMs = 0;
   #reviewedMs = 0;
   #names: ReadonlySet<string> = new Set();
@@ -48,6 +56,16 @@ export class GatewayRole implements Role {
     this.#parts = parts;
     this.#nat = nat;
     this.feed = new NatFeed(parts.datapath.gateway);
+    this.#reads = new GatewayReads({
+      parts,
+      meter: this.#meter,
+      interfaces: () =>
+        [...this.#names].sort().map((name) => {
+          const device = this.#devices.get(name);
+          return { name, isPresent: device !== undefined, hasCarrier: device?.carrier === true };
+        }),
+      lags: () => this.stateLag?.() ?? [],
+    });
     this.#announcer = new Announcer({
       clock: parts.clock,
       send: (device, frame) => this.#sendFrame(device, frame),
@@ -56,11 +74,13 @@ export class GatewayRole implements Role {
   }
 
   async start(): Promise<void> {
+    this.#endMeter = this.feed.listen(this.#meter);
     this.#reviewSoon();
   }
 
   async stop({ purge }: { readonly purge: boolean }): Promise<void> {
     this.#stopped = true;
+    this.#endMeter();
     this.#announcer.stop();
     await this.#reviewing;
     if (purge) for (const ifindex of this.#parts.datapath.gateway.externalDevices()) this.#parts.datapath.gateway.detachExternal(ifindex);
@@ -109,8 +129,8 @@ export class GatewayRole implements Role {
     return {};
   }
 
-  handle(): undefined {
-    return undefined;
+  handle(incoming: Pick<IncomingRequest, 'request' | 'signer'>): Promise<Pick<HandlerResult, 'result'>> | undefined {
+    return this.#reads.handle(incoming);
   }
 
   #reviewSoon(): void {

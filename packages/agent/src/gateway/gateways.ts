@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Bus, type Identity, type Store, verifySignature } from '@weft/bus';
 import { type Alarm, type FenceRow, type Output, RULES, type ShardRow, TIMING } from '@weft/election';
-import type { OwnershipCertificate, OwnershipConfig, OwnershipMemory, TrustStore } from '@weft/model';
+import type { GatewayPart, OwnershipCertificate, OwnershipConfig, OwnershipMemory, TrustStore } from '@weft/model';
 import type { AgentClock, AgentLogger } from '../components.ts';
 import type { Conditions } from '../conditions.ts';
 import { ControlSocket, type ControlSocketInit } from './control-socket.ts';
@@ -13,6 +13,7 @@ import { ownershipConfig } from './ownership-config.ts';
 import { OwnershipDriver } from './ownership-driver.ts';
 import { readOwnershipFile } from './ownership-file.ts';
 import { KernelProbes, type ProbeReply } from './probe-port.ts';
+import { ShardStates, type ShardView } from './shard-states.ts';
 import { SyncedFile } from './synced-file.ts';
 import { OwnershipTransport } from './transport.ts';
 
@@ -77,14 +78,12 @@ interface RunningGroup {
   hosts: HostShards | undefined;
 }
 
-/** State of a shard as this machine sees it, for status. */
-export interface ShardStatus {
-  readonly gatewayId: string;
-  readonly shard: number;
-  /** Of the member's state machine; `none` on a host that is no member. */
-  readonly state: string;
-  readonly owner: string;
-  readonly epoch: bigint;
+/** What this machine is in a group that concerns it. */
+export interface InvolvedGroup {
+  readonly id: string;
+  readonly part: GatewayPart;
+  readonly config: OwnershipConfig;
+  readonly shards: readonly ShardView[];
 }
 
 export class Gateways {
@@ -92,7 +91,7 @@ export class Gateways {
   readonly #init: GatewaysInit;
   readonly #transport: OwnershipTransport;
   readonly #groups = new Map<string, RunningGroup>();
-  readonly #states = new Map<string, ShardStatus>();
+  readonly #states: ShardStates;
   readonly #memories = new Map<string, number>();
   #socket: Pick<ControlSocket, 'send' | 'close'> | undefined;
   #socketTimer: unknown;
@@ -101,6 +100,7 @@ export class Gateways {
 
   constructor(init: GatewaysInit) {
     this.#init = init;
+    this.#states = new ShardStates(() => init.clock.now());
     this.directory = new GatewayDirectory({
       ...init,
       file: init.storage.file('gateways.bin'),
@@ -161,8 +161,16 @@ export class Gateways {
       .sort((a, b) => (a.gatewayId < b.gatewayId ? -1 : 1));
   }
 
-  status(): readonly ShardStatus[] {
-    return [...this.#states.values()];
+  /** Every group that concerns this machine, for those who ask. */
+  involved(): readonly InvolvedGroup[] {
+    const self = this.#init.hostId;
+    const [rows, fences] = [this.#init.tables.shardRows(), this.#init.tables.fenceRows()];
+    return [...this.#groups].map(([id, { config }]) => {
+      const isMember = config.members.some((member) => member.id === self);
+      const isVoter = [...config.voters, ...(config.previous?.voters ?? [])].some((voter) => voter.id === self);
+      const shards = config.shards.map(({ shard }) => shard);
+      return { id, part: isMember ? 'member' : isVoter ? 'witness' : 'host', config, shards: this.#states.views(id, shards, rows, fences) };
+    });
   }
 
   driver(gatewayId: string): OwnershipDriver | undefined {
@@ -240,14 +248,7 @@ export class Gateways {
       rows: tables.shardRows(),
       write: (row) => {
         tables.writeShard(row);
-        const known = this.#states.get(`${group} ${row.shard}`);
-        this.#states.set(`${group} ${row.shard}`, {
-          gatewayId: group,
-          shard: row.shard,
-          state: known?.state ?? 'none',
-          owner: row.owner,
-          epoch: row.epoch,
-        });
+        this.#states.obeyed(row);
         this.#init.onChange();
       },
       needConfig: () => void this.directory.refresh(),
@@ -317,7 +318,7 @@ export class Gateways {
   #onState(group: string, output: Output & { kind: 'state' }): void {
     const { shard, state, epoch, owner } = output;
     this.#init.logger.info({ gateway: group, shard, state, owner, epoch: String(epoch) }, 'ownership');
-    this.#states.set(`${group} ${shard}`, { gatewayId: group, shard, state, owner, epoch });
+    this.#states.entered(group, shard, state);
     this.#init.onChange();
   }
 

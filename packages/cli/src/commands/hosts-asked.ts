@@ -5,9 +5,14 @@ import { ask, type ResultOf, type Session } from '../core/session.ts';
 import { readCatalog } from '../resources/catalog.ts';
 
 /** What one host answered, or why it did not. */
-export type HostAnswer<T> =
-  | { readonly host: Host; readonly ok: true; readonly result: T }
-  | { readonly host: Host; readonly ok: false; readonly error: string };
+export type HostAnswer<T, H extends Asked = Host> =
+  | { readonly host: H; readonly ok: true; readonly result: T }
+  | { readonly host: H; readonly ok: false; readonly error: string };
+
+/** Who is asked: a host, of which only the id has to be known. */
+export interface Asked {
+  readonly id: string;
+}
 
 /** A host that is asked in a round has less time than one that is asked alone: the dead ones should not hold up the table. */
 const ROUND_TIMEOUT_MS = 3_000;
@@ -22,15 +27,15 @@ export async function listHosts(session: Session, named: string | undefined): Pr
 }
 
 /** Asks hosts at once; none that fails keeps the others' answers away. */
-export async function askHosts<K extends Result['kind']>(
+export async function askHosts<K extends Result['kind'], H extends Asked = Host>(
   session: Session,
-  hosts: readonly Host[],
+  hosts: readonly H[],
   command: Command,
   kind: K,
   timeoutMs: number = ROUND_TIMEOUT_MS,
-): Promise<HostAnswer<ResultOf<K>>[]> {
+): Promise<HostAnswer<ResultOf<K>, H>[]> {
   return Promise.all(
-    hosts.map(async (host): Promise<HostAnswer<ResultOf<K>>> => {
+    hosts.map(async (host): Promise<HostAnswer<ResultOf<K>, H>> => {
       try {
         return { host, ok: true, result: await ask(session, host.id, command, kind, { timeoutMs }) };
       } catch (error) {

@@ -53,3 +53,8 @@ export function parseSince(text: string, nowMs: number): number | undefined {
   const time = Date.parse(text);
   return Number.isNaN(time) ? undefined : time;
 }
+
+/** An epoch as people read it: incarnation and ballot, `1.17`. */
+export function formatEpoch(epoch: bigint): string {
+  return `${epoch >> 32n}.${epoch & 0xffff_ffffn}`;
+}

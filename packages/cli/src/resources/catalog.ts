@@ -71,14 +71,21 @@ export function portName(port: Pick<Port, 'tenant' | 'network' | 'name'>): strin
   return `${port.tenant}/${port.network}/${port.name}`;
 }
 
-/** Asks a controller for records of the kinds given. */
+/** Asks a controller for records of the kinds given, page by page. */
 export async function readCatalog(
   session: Session,
   kinds: readonly string[],
   filter: { readonly tenant?: string | undefined; readonly network?: string | undefined; readonly name?: string | undefined } = {},
 ): Promise<Catalog> {
   const value: ListRequest = { kinds, tenant: filter.tenant ?? '', network: filter.network ?? '', name: filter.name ?? '' };
-  return catalogOf((await ask(session, 'controller', { kind: 'list', value }, 'list')).records);
+  const records: ListedRecord[] = [];
+  let after: string | undefined;
+  do {
+    const page = await ask(session, 'controller', { kind: 'list', value: after === undefined ? value : { ...value, after } }, 'list');
+    records.push(...page.records);
+    after = page.next;
+  } while (after !== undefined);
+  return catalogOf(records);
 }
 
 /** The standing binding of a port; undefined when nobody has it. */

@@ -1,0 +1,70 @@
+import type { GatewayAlarm, GatewayMemberUse, GatewayStateLag, GatewayStatusResult } from '@weft/model';
+import type { ConditionCode, Conditions } from '../conditions.ts';
+import type { Gateways } from './gateways.ts';
+
+/** How far the standby of a shard is behind, as the stream of state knows it. */
+export interface ShardLag extends GatewayStateLag {
+  readonly shard: number;
+}
+
+export interface GatewayStatusParts {
+  readonly hostId: string;
+  readonly nowMs: number;
+  readonly gateways: Pick<Gateways, 'involved' | 'directory'>;
+  readonly conditions: Pick<Conditions, 'entries'>;
+  /** Of the groups of which this machine is a member. Undefined: it has no such role. */
+  readonly use?: (gatewayId: string) => GatewayMemberUse | undefined;
+  readonly lags?: readonly ShardLag[];
+}
+
+const CODES: ReadonlySet<ConditionCode> = new Set<ConditionCode>([
+  'GATEWAYS_NOT_READ',
+  'GATEWAY_OWNERSHIP',
+  'GATEWAY_TABLES',
+  'EXTERNAL_DEVICE',
+  'CONTROL_PORT',
+]);
+/** `<group> <alarm code> …`: what the subjects of ownership's conditions are. */
+const OWNERSHIP_SUBJECT = /^([0-9a-f-]{36}) (\S+)/;
+
+/** What this machine knows of gateway groups. @param gatewayId Only this one; empty: all. */
+export function gatewayStatus(parts: GatewayStatusParts, gatewayId: string): GatewayStatusResult {
+  const { hostId, nowMs, gateways, use, lags = [] } = parts;
+  const groups = gateways
+    .involved()
+    .filter(({ id }) => gatewayId === '' || id === gatewayId)
+    .map(({ id, part, config, shards }) => ({
+      gatewayId: id,
+      part,
+      configId: config.config,
+      incarnation: config.incarnation,
+      shards: shards.map(({ sinceMs, ...view }) => ({
+        ...view,
+        sinceMs: Math.max(0, Math.round(nowMs - sinceMs)),
+        networks: gateways.directory.networksOf(view.shard).length,
+        lag: lagOf(lags, view.shard),
+      })),
+      use: part === 'member' ? use?.(id) : undefined,
+    }));
+  return {
+    hostId,
+    groups,
+    alarms: alarms(parts.conditions).filter((one) => [one.gatewayId, gatewayId].includes('') || one.gatewayId === gatewayId),
+  };
+}
+
+function lagOf(lags: readonly ShardLag[], shard: number): GatewayStateLag | undefined {
+  const found = lags.find((one) => one.shard === shard);
+  if (found === undefined) return undefined;
+  const { shard: _, ...lag } = found;
+  return lag;
+}
+
+/** Conditions that have to do with gateways; those of ownership by its own codes, which docs/ownership.md explains. */
+function alarms(conditions: Pick<Conditions, 'entries'>): GatewayAlarm[] {
+  return conditions.entries().flatMap(({ code, subject, severity, message, sinceMs, count }) => {
+    if (!CODES.has(code)) return [];
+    const [, group, alarm] = OWNERSHIP_SUBJECT.exec(subject) ?? [];
+    return [{ gatewayId: group ?? '', code: alarm ?? code, severity, message, sinceMs, count }];
+  });
+}

@@ -1,0 +1,148 @@
+import type {
+  Assignment,
+  GatewayAlarm,
+  GatewayMemberUse,
+  GatewayPart,
+  GatewayShardStatus,
+  GatewayStateLag,
+  GatewayStatusResult,
+} from '@weft/model';
+import { isEmptyMember } from '@weft/model';
+import type { Asked, HostAnswer } from './hosts-asked.ts';
+
+// Out of what each machine says of a gateway: who owns what, and whether they agree. Everybody is believed for himself only.
+
+export type GatewayAnswer = HostAnswer<GatewayStatusResult, Asked>;
+
+export interface MemberRow {
+  readonly host: string;
+  readonly providerAddress: string;
+  readonly answered: boolean;
+  readonly state: 'active' | 'draining' | 'drained';
+  /** Shards it forwards for now. */
+  readonly owns: number;
+  /** Shards it is first, and second, in line for. */
+  readonly preferred: number;
+  readonly standby: number;
+  /** Of the shards it is preferred owner of. */
+  readonly networks: number;
+  /** Blocks it grants from, is to give up, and is to get. */
+  readonly blocks: number;
+  readonly leaving: number;
+  readonly coming: number;
+  /** What it says of itself. Undefined: it did not answer, or is no gateway (yet). */
+  readonly use: GatewayMemberUse | undefined;
+}
+
+export interface ShardSummary {
+  readonly shard: number;
+  /** Whom the highest epoch belongs to; empty: nobody knows one. */
+  readonly owner: string;
+  readonly epoch: bigint;
+  /** For how long at least, ms. */
+  readonly sinceMs: number;
+  /** Undefined: the owner did not answer. */
+  readonly forwards: boolean | undefined;
+  readonly networks: number;
+  readonly members: readonly { readonly host: string; readonly state: string }[];
+  readonly lag: GatewayStateLag | undefined;
+  /** Who believes something else. */
+  readonly disagree: readonly { readonly host: string; readonly owner: string; readonly epoch: bigint }[];
+  /** Members that forward besides the owner: a fault, unless a move is under way. */
+  readonly alsoForward: readonly string[];
+}
+
+export interface GatewaySummary {
+  readonly members: readonly MemberRow[];
+  readonly shards: readonly ShardSummary[];
+  readonly alarms: readonly (GatewayAlarm & { readonly host: string })[];
+  readonly silent: readonly { readonly host: string; readonly error: string }[];
+  /** Nothing here needs a person. */
+  readonly ok: boolean;
+}
+
+interface Report extends GatewayShardStatus {
+  readonly host: string;
+  readonly part: GatewayPart;
+}
+
+/** @param loads Networks by shard, as configured. */
+export function summarize(assignment: Assignment, loads: ReadonlyMap<number, number>, answers: readonly GatewayAnswer[]): GatewaySummary {
+  const { gatewayId } = assignment;
+  const groups = new Map(
+    answers.flatMap((answer) => {
+      const group = answer.ok ? answer.result.groups.find((one) => one.gatewayId === gatewayId) : undefined;
+      return group === undefined ? [] : [[answer.host.id, group] as const];
+    }),
+  );
+  const reports = [...groups].flatMap(([host, { part, shards }]) => shards.map((shard): Report => ({ ...shard, host, part })));
+  const shards = assignment.shards.map(({ id }) =>
+    shardSummary(
+      id,
+      reports.filter(({ shard }) => shard === id),
+      loads.get(id) ?? 0,
+    ),
+  );
+  const silent = answers.flatMap((answer) => (answer.ok ? [] : [{ host: answer.host.id, error: answer.error }]));
+  const alarms = answers.flatMap((answer) =>
+    answer.ok
+      ? answer.result.alarms
+          .filter((alarm) => alarm.gatewayId === '' || alarm.gatewayId === gatewayId)
+          .map((alarm) => ({ host: answer.host.id, ...alarm }))
+      : [],
+  );
+  const members = assignment.members.map((member): MemberRow => {
+    const group = groups.get(member.hostId);
+    return {
+      ...memberShare(assignment, member.member, loads),
+      host: member.hostId,
+      providerAddress: member.providerAddress,
+      answered: answers.some((answer) => answer.ok && answer.host.id === member.hostId),
+      state: !member.drain ? 'active' : isEmptyMember(assignment, member.member) ? 'drained' : 'draining',
+      owns: group?.shards.filter(({ forwards }) => forwards).length ?? 0,
+      use: group?.use,
+    };
+  });
+  const ok =
+    silent.length === 0 &&
+    shards.every((shard) => shard.forwards === true && shard.disagree.length === 0 && shard.alsoForward.length === 0) &&
+    alarms.every(({ severity }) => severity !== 'critical');
+  return { members, shards, alarms, silent, ok };
+}
+
+/** What the assignment gives a member. */
+function memberShare(assignment: Assignment, member: number, loads: ReadonlyMap<number, number>) {
+  const count = (choose: (slice: { readonly member: number; readonly movingTo: number }) => boolean): number =>
+    assignment.addresses.flatMap(({ slices }) => slices.filter(choose)).reduce((sum, slice) => sum + slice.count, 0);
+  const preferred = assignment.shards.filter(({ order }) => order[0] === member);
+  return {
+    preferred: preferred.length,
+    standby: assignment.shards.filter(({ order }) => order[1] === member).length,
+    networks: preferred.reduce((sum, { id }) => sum + (loads.get(id) ?? 0), 0),
+    blocks: count((slice) => slice.member === member && slice.movingTo === 0),
+    leaving: count((slice) => slice.member === member && slice.movingTo !== 0),
+    coming: count((slice) => slice.movingTo === member),
+  };
+}
+
+function shardSummary(shard: number, reports: readonly Report[], networks: number): ShardSummary {
+  const known = reports.filter(({ owner }) => owner !== '');
+  const top = known.reduce<Report | undefined>((best, one) => (best === undefined || one.epoch > best.epoch ? one : best), undefined);
+  const [owner, epoch] = [top?.owner ?? '', top?.epoch ?? 0n];
+  const agreeing = known.filter((one) => one.owner === owner && one.epoch === epoch);
+  const own = reports.find(({ host }) => host === owner);
+  const members = reports.filter(({ part }) => part === 'member');
+  return {
+    shard,
+    owner,
+    epoch,
+    sinceMs: agreeing.reduce((most, { sinceMs }) => Math.max(most, sinceMs), 0),
+    forwards: owner === '' ? false : own?.forwards,
+    networks,
+    members: members.map(({ host, state, forwards }) => ({ host, state: state !== '' ? state : forwards ? 'owner' : 'none' })),
+    // Who has booted, or has no network of the shard, may know nobody: that is no other opinion.
+    disagree: known.filter((one) => !agreeing.includes(one)).map(({ host, owner: whom, epoch: of }) => ({ host, owner: whom, epoch: of })),
+    alsoForward: members.filter(({ host, forwards }) => forwards && host !== owner).map(({ host }) => host),
+    lag: own?.lag,
+  };
+}
