@@ -43,7 +43,15 @@ describe('gatewayStatus', () => {
   const group = (id: string, part: InvolvedGroup['part']): InvolvedGroup => ({
     id,
     part,
-    config: { group: id, config: 3, incarnation: 2, voters: [], previous: undefined, members: [], shards: [{ shard: 1, order: [] }] },
+    config: {
+      group: id,
+      config: 3,
+      incarnation: 2,
+      voters: [],
+      previous: undefined,
+      members: [],
+      shards: [{ shard: 1, order: [], placement: 0 }],
+    },
     shards: [{ shard: 1, state: 'owner', owner: 'g1', epoch: 9n, sinceMs: 4_000, forwards: true }],
   });
   const parts = {
