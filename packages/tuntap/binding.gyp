@@ -15,6 +15,7 @@
         "src/native/sink.cc",
         "src/native/tap.cc",
         "src/native/tcp_probe.cc",
+        "src/native/udp_echo.cc",
         "../../scripts/native/uv_poll.cc"
       ],
       "include_dirs": ["../../scripts/native", "<!(node -p \"require('node-addon-api').include_dir\")"],

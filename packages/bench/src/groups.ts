@@ -4,6 +4,10 @@ import { portMoveFigures } from './control/port-move.ts';
 import { userEngineFigures } from './control/user-engine.ts';
 import type { BenchContext } from './core/context.ts';
 import type { Figure } from './core/figure.ts';
+import { gatewayConnectFigures } from './gateway/connect-figures.ts';
+import { gatewayMappingFigures } from './gateway/mapping-figures.ts';
+import { gatewayPathFigures } from './gateway/path-figures.ts';
+import { gatewayPortsFigures } from './gateway/ports-figures.ts';
 import { scaleFigures } from './path/scale-figures.ts';
 import { sameHostFigures, tapFigures } from './path/tap-figures.ts';
 import { vmFigures } from './path/vm-figures.ts';
@@ -24,5 +28,17 @@ export const groups: readonly Group[] = [
   { ids: ['bind-fanout'], what: 'a port bound until 19 other hosts forward to it', measure: bindFanoutFigures },
   { ids: ['port-move'], what: 'a port moved between hosts under 1,000 frames a second', measure: portMoveFigures },
   { ids: ['agent-kill'], what: 'agents killed and started again under load', measure: agentKillFigures },
+  {
+    ids: ['gateway-nat-', 'gateway-alone-'],
+    what: 'through a gateway with NAT: frames a second, beside what the kernel has',
+    measure: gatewayPathFigures,
+  },
+  { ids: ['gateway-connect'], what: 'new connections through a gateway with NAT', measure: gatewayConnectFigures },
+  {
+    ids: ['gateway-ports-'],
+    what: '84,000 short connections to one destination, and what a port costs when they run out',
+    measure: gatewayPortsFigures,
+  },
+  { ids: ['gateway-mappings'], what: '1,000,000 mappings: frames a second, and memory', measure: gatewayMappingFigures },
   { ids: ['user-engine'], what: 'the user-space engine, beside the one of Open vSwitch', measure: userEngineFigures },
 ];

@@ -34,3 +34,4 @@ export { type CreateTapOptions, createTap, inspectTap, removeTap, type TapInfo }
 export { type SequenceStats, type Sink, type SinkOptions, type SinkStats, startSink } from './sink.ts';
 export { openTap, type TapDevice, type TapOffload, type TapOptions } from './tap.ts';
 export { startTcpEcho, startTcpProbe, type TcpProbeOptions, type TcpProbeResult } from './tcp-probe.ts';
+export { startUdpEcho } from './udp-echo.ts';

@@ -23,9 +23,20 @@ export interface Native {
   readonly Generator: new (options: NativeGeneratorOptions, onDone: (result: unknown) => void) => { stop(): void; sent(): number };
   readonly TcpEcho: new (options: { address: string; port: number; cpu: number }, onDone: () => void) => { stop(): void };
   readonly TcpProbe: new (
-    options: { address: string; port: number; cpu: number; durationNs: number; connectEach: boolean },
+    options: {
+      address: string;
+      port: number;
+      source: string;
+      cpu: number;
+      durationNs: number;
+      connectEach: boolean;
+      orderly: boolean;
+      ratePerSecond: number;
+      count: number;
+    },
     onDone: (result: unknown) => void,
   ) => { stop(): void };
+  readonly UdpEcho: new (options: { address: string; port: number; cpu: number }, onDone: (echoed: unknown) => void) => { stop(): void };
   readonly Sink: new (options: NativeSinkOptions, onDone: (stats: unknown) => void) => { stop(): void; stats(): unknown };
 }
 

@@ -1,4 +1,4 @@
-import { guard } from './errors.ts';
+import { guard, TunTapError } from './errors.ts';
 import { native } from './native.ts';
 
 /** Options of {@link startTcpProbe}. */
@@ -6,9 +6,18 @@ export interface TcpProbeOptions {
   /** IPv4 address and port of a {@link startTcpEcho}. */
   readonly address: string;
   readonly port: number;
-  readonly durationMs: number;
-  /** `round-trip`: one byte there and back on one connection. `connect`: connect, one byte there and back, reset. */
+  /** Default: until `count` is reached. */
+  readonly durationMs?: number;
+  /** `round-trip`: one byte there and back on one connection. `connect`: connect, one byte there and back, close. */
   readonly mode: 'round-trip' | 'connect';
+  /** Close as applications do, which leaves a TIME_WAIT for each connection, instead of by a reset. Default false. */
+  readonly orderly?: boolean;
+  /** IPv4 address to connect from. Default: the system's choice. */
+  readonly source?: string;
+  /** Transactions begun a second, evenly spaced; those that are late follow at once. Default: one after the other. */
+  readonly ratePerSecond?: number;
+  /** Transactions in all. Default: until the time is over. */
+  readonly count?: number;
   /** The CPU that the thread is pinned to. Default: any. */
   readonly cpu?: number;
 }
@@ -49,6 +58,8 @@ export function startTcpEcho(options: { readonly address: string; readonly port:
 
 /** Measures TCP transactions from a native thread that runs in the network namespace of the caller (see `inNetns`). */
 export function startTcpProbe(options: TcpProbeOptions): { result(): Promise<TcpProbeResult>; stop(): void } {
+  if (options.durationMs === undefined && options.count === undefined)
+    throw new TunTapError('WEFT_ERR_TUNTAP_BAD_OPTION', 'Cannot start a TCP probe without end: give durationMs or count');
   let finish: (result: TcpProbeResult) => void;
   const result = new Promise<TcpProbeResult>((resolve) => {
     finish = resolve;
@@ -58,8 +69,12 @@ export function startTcpProbe(options: TcpProbeOptions): { result(): Promise<Tcp
       {
         address: options.address,
         port: options.port,
+        source: options.source ?? '',
         cpu: options.cpu ?? -1,
-        durationNs: options.durationMs * 1e6,
+        durationNs: options.durationMs === undefined ? Number.MAX_VALUE : options.durationMs * 1e6,
+        orderly: options.orderly ?? false,
+        ratePerSecond: options.ratePerSecond ?? -1,
+        count: options.count ?? -1,
         connectEach: options.mode === 'connect',
       },
       (done) => finish(done as TcpProbeResult),

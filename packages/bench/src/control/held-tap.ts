@@ -1,7 +1,6 @@
-import { buildUdpFrame } from '@weft/packet';
 import type { LabHost } from '@weft/testkit';
 import { inNetns, openTap, type TapDevice } from '@weft/tuntap';
-import { VNET_HEADER_BYTES } from '../path/frames.ts';
+import { udpFrame, VNET_HEADER_BYTES } from '../path/frames.ts';
 import type { LabPort } from './control-lab.ts';
 
 /** Where a generator writes its sequence number, from the Ethernet header on: the UDP payload. */
@@ -15,7 +14,7 @@ export function holdTap(host: LabHost, name: string): TapDevice {
 
 /** A UDP frame with a virtio-net header, with room for a sequence number; without a UDP checksum, as the number changes. */
 export function sequenceFrame(from: LabPort, to: LabPort, sourcePort: number): Uint8Array {
-  const frame = buildUdpFrame(
+  return udpFrame(
     {
       sourceMac: from.mac,
       destinationMac: to.mac,
@@ -26,10 +25,6 @@ export function sequenceFrame(from: LabPort, to: LabPort, sourcePort: number): U
     },
     new Uint8Array(64),
   );
-  frame.fill(0, 40, 42);
-  const whole = new Uint8Array(VNET_HEADER_BYTES + frame.length);
-  whole.set(frame, VNET_HEADER_BYTES);
-  return whole;
 }
 
 /** When each numbered frame came, over any number of TAPs. */

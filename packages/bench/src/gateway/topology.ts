@@ -1,64 +1,84 @@
-import { createLabNet, ipBatch, ipJson, type LabHost, type LabNet, macOf, type OffloadMode, run } from '@weft/testkit';
+import {
+  createLabNet,
+  createVmNetns,
+  ipBatch,
+  ipJson,
+  type LabHost,
+  type LabNet,
+  macOf,
+  run,
+  setSysctls,
+  type VmNetns,
+} from '@weft/testkit';
 import { inNetns, startGenerator, type TapDevice } from '@weft/tuntap';
 import { VNET_HEADER_BYTES } from '../path/frames.ts';
-import { openTapAt, UNDERLAY_MTU_BYTES } from '../path/topology.ts';
+import { TENANT_MTU_BYTES, UNDERLAY_MTU_BYTES } from '../path/topology.ts';
 
 /*
- *   generator ─ TAP ─ host ═══ underlay veth ═══ gateway ─── external veth ─── sink         through a tunnel
+ *   generator or VM ─ host ═══ underlay veth ═══ gateway ─── external veth ─── server or sink         through a tunnel
  *
- *                       generator ─ TAP ─ gateway ─── external veth ─── sink                NAT alone
+ *                               generator ─ TAP ─ gateway ─── external veth ─── sink                 NAT alone
  *
- * The sink counts what its device receives and drops it there, so that no receiver's cost is in the figure.
+ * A sink counts what its device receives and drops it there, so that no receiver's cost is in the figure. A server has a TCP stack.
  */
 
-/** The gateway's own address on the external side, the next hop, and where the flow goes. */
-export const EXTERNAL = { gateway: '203.0.113.2', nextHop: '203.0.113.1', nat: '203.0.113.16', server: '198.18.0.10' } as const;
-/** The VM, and the address that the kernel's gateway has in its subnet. */
-export const INSIDE = { mac: '02:00:00:00:00:0a', address: '10.0.0.10', gateway: '10.0.0.1' } as const;
+/** The gateway's own address on the external side, the next hop, and where the flows go. */
+export const EXTERNAL = { gateway: '203.0.113.2', nextHop: '203.0.113.1', server: '198.18.0.10' } as const;
+/** The address that a gateway has in every subnet. */
+export const SUBNET_GATEWAY = '10.0.0.1';
 
-/** One variant, set up. */
+/** A VM's NIC. */
+export interface InsideVm {
+  readonly mac: string;
+  readonly address: string;
+}
+
+/** VM number `index`, 0 to 99. */
+export function insideVm(index: number): InsideVm {
+  return { mac: `02:00:00:00:01:${index.toString(16).padStart(2, '0')}`, address: `10.0.0.${10 + index}` };
+}
+
+/** `count` external addresses of NAT, 64 at most. */
+export function externalAddresses(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `203.0.113.${16 + index}`);
+}
+
+/** Two hosts and an external wire. Nothing joins them yet. */
 export interface GatewayPath {
   readonly id: string;
   readonly net: LabNet;
-  /** Where the VM's TAP is: the gateway itself for NAT alone. */
   readonly host: LabHost;
   readonly gateway: LabHost;
-  readonly tap: TapDevice;
-  /** MAC addresses of the two ends of the external wire. */
+  /** Namespace beyond the external wire. */
+  readonly outside: string;
+  /** MAC addresses of the two ends of that wire. */
   readonly externalMac: string;
   readonly nextHopMac: string;
 }
 
 /** Name of the gateway's external device. */
 export const EXTERNAL_DEVICE = 'ext0';
+const COUNTER = 'untranslated';
 
-/**
- * Two hosts on one underlay veth, a TAP at the first (at the second for NAT alone), and an external wire at the second. Nothing joins them yet.
- *
- * @param mode Of the underlay and of the external wire alike.
- */
-export async function createGatewayPath(id: string, name: string, mode: OffloadMode, alone: boolean): Promise<GatewayPath> {
-  const net = await createLabNet({
-    name,
-    hosts: [{ name: 'a' }, { name: 'g' }],
-    mtu: UNDERLAY_MTU_BYTES,
-    mode,
-    direct: true,
-  });
-  const [a, gateway] = [net.host('a'), net.host('g')];
-  const sink = `weft-${name}-sink`;
-  net.registry.record({ kind: 'netns', name: sink });
+/** @param end What is beyond the external wire: something that counts frames, or a server with a TCP stack. */
+export async function createGatewayPath(id: string, name: string, end: 'sink' | 'server'): Promise<GatewayPath> {
+  const net = await createLabNet({ name, hosts: [{ name: 'a' }, { name: 'g' }], mtu: UNDERLAY_MTU_BYTES, direct: true });
+  const [host, gateway] = [net.host('a'), net.host('g')];
+  const outside = `weft-${name}-out`;
+  net.registry.record({ kind: 'netns', name: outside });
   const size = ['mtu', String(UNDERLAY_MTU_BYTES)];
   await ipBatch([
-    ['netns', 'add', sink],
-    ['link', 'add', EXTERNAL_DEVICE, ...size, 'netns', gateway.netns, 'type', 'veth', 'peer', 'name', 'eth0', ...size, 'netns', sink],
+    ['netns', 'add', outside],
+    ['link', 'add', EXTERNAL_DEVICE, ...size, 'netns', gateway.netns, 'type', 'veth', 'peer', 'name', 'eth0', ...size, 'netns', outside],
   ]);
   await ipBatch(
     [
       ['address', 'add', `${EXTERNAL.nextHop}/24`, 'dev', 'eth0'],
       ['link', 'set', 'eth0', 'up'],
+      ['link', 'set', 'lo', 'up'],
+      ['address', 'add', `${EXTERNAL.server}/32`, 'dev', 'lo'],
     ],
-    sink,
+    outside,
   );
   await ipBatch(
     [
@@ -68,15 +88,45 @@ export async function createGatewayPath(id: string, name: string, mode: OffloadM
     ],
     gateway.netns,
   );
-  const nextHopMac = await macOf('eth0', sink);
+  const nextHopMac = await macOf('eth0', outside);
   const externalMac = await macOf(EXTERNAL_DEVICE, gateway.netns);
-  // No ARP in the figures, and nothing above the device that counts.
+  // No ARP in the figures, whatever address is translated to.
   await ipBatch([['neigh', 'replace', EXTERNAL.nextHop, 'lladdr', nextHopMac, 'dev', EXTERNAL_DEVICE, 'nud', 'permanent']], gateway.netns);
-  await ipBatch([['neigh', 'replace', EXTERNAL.gateway, 'lladdr', externalMac, 'dev', 'eth0', 'nud', 'permanent']], sink);
-  const chain = 'table netdev sink { chain in { type filter hook ingress device "eth0" priority 0; ether type ip drop\n}\n}\n';
-  await run('nft', ['-f', '-'], { netns: sink, input: chain });
-  const host = alone ? gateway : a;
-  return { id, net, host, gateway, tap: await openTapAt(host, 'tap0'), externalMac, nextHopMac };
+  await ipBatch(
+    [EXTERNAL.gateway, ...externalAddresses(64)].map((address) => [
+      ...['neigh', 'replace', address, 'lladdr', externalMac, 'dev', 'eth0', 'nud', 'permanent'],
+    ]),
+    outside,
+  );
+  if (end === 'sink') {
+    const rules = `ip saddr 10.0.0.0/8 counter name ${COUNTER} drop; ether type ip drop`;
+    const chain = `chain in { type filter hook ingress device "eth0" priority 0; ${rules}\n}`;
+    await run('nft', ['-f', '-'], { netns: outside, input: `table netdev sink { counter ${COUNTER} {\n}\n${chain}\n}\n` });
+  } else {
+    // One connection after the other to one port: the listener's queue and orphans are not what is measured.
+    await setSysctls(outside, { 'net.core.somaxconn': 4096, 'net.ipv4.tcp_max_syn_backlog': 8192 });
+  }
+  return { id, net, host, gateway, outside, externalMac, nextHopMac };
+}
+
+/** A VM that is a namespace, with a veth pair to the host; `also` are further addresses of it. */
+export async function createInsideVm(path: GatewayPath, index: number, also: readonly string[] = []): Promise<VmNetns> {
+  const vm = insideVm(index);
+  return await createVmNetns({
+    name: `vm-${index}`,
+    netns: `${path.host.netns}-vm${index}`,
+    hostNetns: path.host.netns,
+    hostDevice: vmDevice(index),
+    mac: vm.mac,
+    addresses: [`${vm.address}/16`, ...also.map((address) => `${address}/16`)],
+    gateways: [SUBNET_GATEWAY],
+    mtu: TENANT_MTU_BYTES,
+    registry: path.net.registry,
+  });
+}
+
+export function vmDevice(index: number): string {
+  return `vm${index}`;
 }
 
 /** What a run through a gateway showed. */
@@ -93,14 +143,19 @@ interface LinkCounts {
 }
 
 async function received(path: GatewayPath): Promise<LinkCounts> {
-  const links = await ipJson<{ stats64: { rx: LinkCounts } }>(['-s', 'link', 'show', 'dev', 'eth0'], `weft-${path.net.name}-sink`);
+  const links = await ipJson<{ stats64: { rx: LinkCounts } }>(['-s', 'link', 'show', 'dev', 'eth0'], path.outside);
   return links[0]!.stats64.rx;
 }
 
 /** @throws {Error} When nothing comes out: a gateway that carries nothing has no figure. */
-export async function measureGateway(path: GatewayPath, frames: readonly Uint8Array[], durationMs: number): Promise<GatewayRun> {
+export async function measureGateway(
+  path: GatewayPath,
+  tap: TapDevice,
+  frames: readonly Uint8Array[],
+  durationMs: number,
+): Promise<GatewayRun> {
   const before = await received(path);
-  const generator = startGenerator({ fd: path.tap.fd, frames, durationMs, cpu: 0, vnetHeaderBytes: VNET_HEADER_BYTES });
+  const generator = startGenerator({ fd: tap.fd, frames, durationMs, cpu: 0, vnetHeaderBytes: VNET_HEADER_BYTES });
   const sent = await generator.result();
   let after = await received(path);
   for (let quiet = 0; quiet < 2; ) {
@@ -115,6 +170,19 @@ export async function measureGateway(path: GatewayPath, frames: readonly Uint8Ar
     throw new Error(`${path.id}: ${packets} frames came out of the gateway, ${sent.sent} were sent, errors ${JSON.stringify(sent.errors)}`);
   const seconds = sent.elapsedNs / 1e9;
   return { framesPerSecond: packets / seconds, gigabitsPerSecond: (bytes * 8) / seconds / 1e9, meanFrame: bytes / packets };
+}
+
+/** Sends each frame once: what begins a flow. */
+export async function sendOnce(tap: TapDevice, frames: readonly Uint8Array[]): Promise<void> {
+  await startGenerator({ fd: tap.fd, frames, count: frames.length, vnetHeaderBytes: VNET_HEADER_BYTES }).result();
+}
+
+/** @throws {Error} When frames came out with an inside source: who translates nothing is fast. */
+export async function checkTranslated(path: GatewayPath): Promise<void> {
+  const { stdout } = await run('nft', ['-j', 'list', 'counter', 'netdev', 'sink', COUNTER], { netns: path.outside });
+  const { nftables } = JSON.parse(stdout) as { nftables: { counter?: { packets: number } }[] };
+  const packets = nftables.find((one) => one.counter !== undefined)?.counter?.packets;
+  if (packets !== 0) throw new Error(`${path.id}: ${packets} frames came out of the gateway untranslated`);
 }
 
 /** Runs in the gateway's network namespace. */

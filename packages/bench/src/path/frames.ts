@@ -1,4 +1,4 @@
-import { internetChecksum, parseIp, parseMac, pseudoHeaderSum4 } from '@weft/packet';
+import { buildUdpFrame, internetChecksum, parseIp, parseMac, pseudoHeaderSum4 } from '@weft/packet';
 
 /** Bytes of the virtio-net header in front of each frame. */
 export const VNET_HEADER_BYTES = 10;
@@ -11,6 +11,8 @@ export interface FrameInit {
   readonly destination: string;
   readonly sourcePort: number;
   readonly destinationPort: number;
+  /** TCP flags; default ACK. */
+  readonly flags?: number;
 }
 
 /**
@@ -51,7 +53,7 @@ export function tcpFrames(init: FrameInit, ipBytes: number, mtuBytes: number, co
     view.setUint32(tcp + 4, (index * (ipBytes - 40)) >>> 0);
     view.setUint32(tcp + 8, 1);
     view.setUint8(tcp + 12, 5 << 4);
-    view.setUint8(tcp + 13, 0x10);
+    view.setUint8(tcp + 13, init.flags ?? 0x10);
     view.setUint16(tcp + 14, 65_535);
     // What a device that finishes the checksum finds there: the folded pseudo header.
     let sum = pseudoHeaderSum4(frame, ip + 12, frame, ip + 16, 6, ipBytes - 20);
@@ -59,4 +61,13 @@ export function tcpFrames(init: FrameInit, ipBytes: number, mtuBytes: number, co
     view.setUint16(tcp + 16, sum);
     return frame;
   });
+}
+
+/** The smallest UDP frame, with a virtio-net header and no checksum. */
+export function udpFrame(init: Omit<FrameInit, 'flags'>, payload: Uint8Array = new Uint8Array(18)): Uint8Array {
+  const frame = buildUdpFrame(init, payload);
+  frame.fill(0, 40, 42);
+  const whole = new Uint8Array(VNET_HEADER_BYTES + frame.length);
+  whole.set(frame, VNET_HEADER_BYTES);
+  return whole;
 }

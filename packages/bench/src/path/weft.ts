@@ -1,4 +1,4 @@
-import { createKernelDatapath, type KernelDatapath, protectTenantDevice } from '@weft/datapath';
+import { createKernelDatapath, type KernelDatapath, type KernelDatapathOptions, protectTenantDevice } from '@weft/datapath';
 import { PortFlag, RouteKind, SpeakerFlag, type TableChange, TargetFlag, TargetKind } from '@weft/forwarding';
 import { parseIp, parseMac, parsePrefix } from '@weft/packet';
 import { ipJson, type LabHost } from '@weft/testkit';
@@ -13,25 +13,38 @@ const nothing = new Uint8Array(16);
 export interface BenchHost {
   readonly host: LabHost;
   readonly datapath: KernelDatapath;
-  attach(device: string, kind: 'tap' | 'veth', vm: { readonly mac: string }): Promise<number>;
+  attach(device: string, kind: 'tap' | 'veth', vm: { readonly mac: string }, network?: VmNetwork): Promise<number>;
 }
 
+/** Where a VM is: its network, and its subnet in it. */
+export interface VmNetwork {
+  readonly networkId: number;
+  readonly vsid: number;
+}
+
+/** The network of all figures that need one only. */
+export const ONE_NETWORK: VmNetwork = { networkId: NETWORK_ID, vsid: VSID };
+
 /** Starts the kernel engine in a host's namespace; it is destroyed when the host's lab is closed. */
-export function startKernelEngine(host: LabHost, context: BenchContext, maxEntries: Record<string, number> = {}): BenchHost {
+export function startKernelEngine(
+  host: LabHost,
+  context: BenchContext,
+  sizes: Pick<KernelDatapathOptions, 'natSessions' | 'maxEntries'> = {},
+): BenchHost {
   const path = `/run/netns/${host.netns}`;
   const datapath = inNetns(path, () =>
     createKernelDatapath({
       instance: host.netns.replace(/^weft-/, '').slice(0, 32),
       pa: parseIp(host.address),
       underlayInterface: host.underlayDevice,
-      maxEntries,
+      ...sizes,
     }),
   );
   context.beforeClose(host.netns, () => inNetns(path, () => datapath.destroy()));
   return {
     host,
     datapath,
-    attach: async (device, kind, vm) => {
+    attach: async (device, kind, vm, { networkId, vsid } = ONE_NETWORK) => {
       const [link] = await ipJson<{ ifindex: number }>(['link', 'show', 'dev', device], host.netns);
       const ifindex = link!.ifindex;
       inNetns(path, () => {
@@ -44,8 +57,8 @@ export function startKernelEngine(host: LabHost, context: BenchContext, maxEntri
           table: 'port',
           key: { ifindex },
           value: {
-            networkId: NETWORK_ID,
-            vsid: VSID,
+            networkId,
+            vsid,
             mtuBytes: TENANT_MTU_BYTES,
             flags: PortFlag.READY | (kind === 'veth' ? PortFlag.VETH : 0),
             mac: parseMac(vm.mac),
@@ -58,20 +71,20 @@ export function startKernelEngine(host: LabHost, context: BenchContext, maxEntri
 }
 
 /** Rows that every host of the network has: the subnet and its route. */
-export function networkRows(): TableChange[] {
+export function networkRows({ networkId, vsid }: VmNetwork = ONE_NETWORK): TableChange[] {
   const prefix = parsePrefix('10.0.0.0/16');
   return [
     {
       op: 'put',
       table: 'subnet',
-      key: { vsid: VSID },
-      value: { networkId: NETWORK_ID, flags: 0, gateway4: parseIp('10.0.0.1'), gateway6: nothing },
+      key: { vsid },
+      value: { networkId, flags: 0, gateway4: parseIp('10.0.0.1'), gateway6: nothing },
     },
     {
       op: 'put',
       table: 'route',
-      key: { networkId: NETWORK_ID, prefix: prefix.address, prefixLength: prefix.length },
-      value: { kind: RouteKind.ON_LINK, vsid: VSID, nextHop: nothing },
+      key: { networkId, prefix: prefix.address, prefixLength: prefix.length },
+      value: { kind: RouteKind.ON_LINK, vsid, nextHop: nothing },
     },
   ];
 }
@@ -80,13 +93,14 @@ export function networkRows(): TableChange[] {
 export function vmRows(
   vm: { readonly mac: string; readonly address: string },
   at: { readonly ifindex: number; readonly veth: boolean; readonly pa: string } | { readonly pa: string },
+  { networkId, vsid }: VmNetwork = ONE_NETWORK,
 ): TableChange[] {
   const local = 'ifindex' in at;
   const value = {
     mac: parseMac(vm.mac),
     kind: local ? TargetKind.LOCAL : TargetKind.PEER,
     flags: local && at.veth ? TargetFlag.VETH : 0,
-    vsid: VSID,
+    vsid,
     ifindexOrShard: local ? at.ifindex : 0,
     pa: parseIp(at.pa),
     prevPa: nothing,
@@ -94,15 +108,15 @@ export function vmRows(
     generation: 1n,
   };
   return [
-    { op: 'put', table: 'lookup', key: { networkId: NETWORK_ID, ca: parseIp(vm.address) }, value },
-    { op: 'put', table: 'l2', key: { vsid: VSID, mac: parseMac(vm.mac) }, value },
+    { op: 'put', table: 'lookup', key: { networkId, ca: parseIp(vm.address) }, value },
+    { op: 'put', table: 'l2', key: { vsid, mac: parseMac(vm.mac) }, value },
     ...(local
       ? []
       : [
           {
             op: 'put' as const,
             table: 'speaker' as const,
-            key: { pa: parseIp(at.pa), networkId: NETWORK_ID },
+            key: { pa: parseIp(at.pa), networkId },
             value: SpeakerFlag.HOST,
           },
         ]),

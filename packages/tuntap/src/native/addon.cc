@@ -12,6 +12,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   weft::RegisterGenerator(env, exports);
   weft::RegisterSink(env, exports);
   weft::RegisterTcpProbe(env, exports);
+  weft::RegisterUdpEcho(env, exports);
   return exports;
 }
 

@@ -14,6 +14,7 @@ void RegisterNetns(Napi::Env env, Napi::Object exports);
 void RegisterGenerator(Napi::Env env, Napi::Object exports);
 void RegisterSink(Napi::Env env, Napi::Object exports);
 void RegisterTcpProbe(Napi::Env env, Napi::Object exports);
+void RegisterUdpEcho(Napi::Env env, Napi::Object exports);
 
 // A frame of 64 KiB of GSO payload, its headers and a virtio-net header fit; without BIG TCP the kernel hands out nothing larger.
 constexpr size_t kMaxFrameBytes = 66 * 1024;

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <time.h>
 
 #include <map>
 #include <vector>
@@ -15,8 +14,6 @@
 
 namespace weft {
 namespace {
-
-constexpr uint64_t kSpinBelowNs = 60000;  // sleeping costs about this much on a busy machine
 
 class Generator : public Napi::ObjectWrap<Generator>, public LoadThread {
  public:
@@ -83,18 +80,6 @@ class Generator : public Napi::ObjectWrap<Generator>, public LoadThread {
       const int error = errno;
       errors_[error]++;
       return error != EBADFD && error != EBADF && error != ENODEV && error != ENXIO;
-    }
-  }
-
-  uint64_t WaitUntil(uint64_t due) {
-    for (;;) {
-      const uint64_t now = MonotonicNs();
-      if (now >= due || stopping()) return now;
-      if (due - now <= kSpinBelowNs) continue;
-      // In slices, so that a stop is seen.
-      const uint64_t sleep_ns = due - now - kSpinBelowNs;
-      const struct timespec nap = {0, static_cast<long>(sleep_ns < 50000000 ? sleep_ns : 50000000)};
-      clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, nullptr);
     }
   }
 

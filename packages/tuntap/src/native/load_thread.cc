@@ -13,6 +13,10 @@
 
 namespace weft {
 
+namespace {
+constexpr uint64_t kSpinBelowNs = 60000;  // sleeping costs about this much on a busy machine
+}  // namespace
+
 uint64_t MonotonicNs() {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -61,6 +65,18 @@ void LoadThread::RequestStop() {
 bool LoadThread::Wait(short events, int timeout_ms) {
   struct pollfd polled[2] = {{fd_, events, 0}, {wake_fd_, POLLIN, 0}};
   return poll(polled, 2, timeout_ms) > 0 && polled[0].revents != 0;
+}
+
+uint64_t LoadThread::WaitUntil(uint64_t due) {
+  for (;;) {
+    const uint64_t now = MonotonicNs();
+    if (now >= due || stopping()) return now;
+    if (due - now <= kSpinBelowNs) continue;
+    // In slices, so that a stop is seen.
+    const uint64_t sleep_ns = due - now - kSpinBelowNs;
+    const struct timespec nap = {0, static_cast<long>(sleep_ns < 50000000 ? sleep_ns : 50000000)};
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, nullptr);
+  }
 }
 
 void* LoadThread::Main(void* argument) {

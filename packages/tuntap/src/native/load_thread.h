@@ -31,6 +31,8 @@ class LoadThread {
   bool stopping() const { return stop_.load(std::memory_order_relaxed); }
   // Sleeps until `fd()` has one of `events`, a stop is asked or `timeout_ms` ran out. True if `fd()` has an event.
   bool Wait(short events, int timeout_ms);
+  // Sleeps, and at last spins, until a time of the monotonic clock or a stop. Returns the time.
+  uint64_t WaitUntil(uint64_t due);
   int fd() const { return fd_; }
 
  private:

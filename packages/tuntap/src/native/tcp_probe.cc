@@ -1,4 +1,4 @@
-// TCP request and response between two native threads: round trips on one connection, or connect, request, response, reset. Threads start in the
+// TCP request and response between two native threads: round trips on one connection, or connect, request, response, close. Threads start in the
 // network namespace of the thread that makes them, so a probe made inside inNetns() runs in that namespace.
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <map>
+#include <string>
 #include <vector>
 
 #include "addon.h"
@@ -98,11 +99,19 @@ class TcpProbe : public Napi::ObjectWrap<TcpProbe>, public LoadThread {
  public:
   static Napi::Function Define(Napi::Env env) { return DefineClass(env, "TcpProbe", {InstanceMethod<&TcpProbe::Stop>("stop")}); }
 
-  // new TcpProbe({ address, port, cpu, durationNs, connectEach }, onDone)
+  // new TcpProbe({ address, port, source, cpu, durationNs, connectEach, orderly, ratePerSecond, count }, onDone); a negative number means "none".
   explicit TcpProbe(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TcpProbe>(info) {
     Napi::Object options = info[0].As<Napi::Object>();
     address_ = Address(options);
+    const std::string source = options.Get("source").As<Napi::String>().Utf8Value();
+    if (!source.empty()) {
+      source_.sin_family = AF_INET;
+      inet_pton(AF_INET, source.c_str(), &source_.sin_addr);
+    }
     duration_ns_ = options.Get("durationNs").As<Napi::Number>().DoubleValue();
+    rate_ = options.Get("ratePerSecond").As<Napi::Number>().DoubleValue();
+    count_ = options.Get("count").As<Napi::Number>().DoubleValue();
+    orderly_ = options.Get("orderly").As<Napi::Boolean>().Value();
     connect_each_ = options.Get("connectEach").As<Napi::Boolean>().Value();
     const int spare = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (spare < 0) throw ErrnoError(info.Env(), errno, "socket");
@@ -120,13 +129,19 @@ class TcpProbe : public Napi::ObjectWrap<TcpProbe>, public LoadThread {
   void Run() override {
     const uint64_t start = MonotonicNs();
     int connection = connect_each_ ? -1 : Connect();
-    for (uint64_t before = start; !stopping() && static_cast<double>(before - start) < duration_ns_;) {
+    uint64_t before = start;
+    for (uint64_t turn = 0; !stopping() && (count_ < 0 || static_cast<double>(turn) < count_); turn++) {
+      if (rate_ > 0) before = WaitUntil(start + static_cast<uint64_t>(static_cast<double>(turn) * 1e9 / rate_));
+      if (stopping() || static_cast<double>(before - start) >= duration_ns_) break;
       if (connect_each_) connection = Connect();
       const bool done = connection >= 0 && Exchange(connection);
+      const int error = errno;
       if (connect_each_ && connection >= 0) {
-        // A reset, so that a million connections leave no TIME_WAIT behind.
-        const struct linger now = {1, 0};
-        setsockopt(connection, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        if (!orderly_) {
+          // A reset, so that a million connections leave no TIME_WAIT behind.
+          const struct linger now = {1, 0};
+          setsockopt(connection, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        }
         close(connection);
         connection = -1;
       }
@@ -135,7 +150,7 @@ class TcpProbe : public Napi::ObjectWrap<TcpProbe>, public LoadThread {
         histogram_.Add(after - before);
       } else {
         failed_++;
-        errors_[errno]++;
+        errors_[error]++;
         if (!connect_each_) break;
       }
       before = after;
@@ -151,7 +166,17 @@ class TcpProbe : public Napi::ObjectWrap<TcpProbe>, public LoadThread {
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
     NoDelay(fd);
+    if (source_.sin_family != 0) {
+      // The port is chosen when the destination is known: else each address has its ports for one connection at a time only.
+      const int one = 1;
+      setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+      if (bind(fd, reinterpret_cast<const struct sockaddr*>(&source_), sizeof(source_)) < 0) return Abandon(fd);
+    }
     if (connect(fd, reinterpret_cast<const struct sockaddr*>(&address_), sizeof(address_)) == 0) return fd;
+    return Abandon(fd);
+  }
+
+  static int Abandon(int fd) {
     const int error = errno;
     close(fd);
     errno = error;
@@ -187,7 +212,11 @@ class TcpProbe : public Napi::ObjectWrap<TcpProbe>, public LoadThread {
   }
 
   struct sockaddr_in address_ = {};
+  struct sockaddr_in source_ = {};
   double duration_ns_ = 0;
+  double rate_ = -1;
+  double count_ = -1;
+  bool orderly_ = false;
   bool connect_each_ = false;
   Histogram histogram_;
   uint64_t failed_ = 0;
