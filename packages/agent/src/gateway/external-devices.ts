@@ -26,8 +26,13 @@ export interface ExternalDeviceState extends ExternalDevice {
 export async function readExternalDevices(names: ReadonlySet<string>): Promise<Map<string, ExternalDeviceState>> {
   if (names.size === 0) return new Map();
   const { stdout } = await execute('ip', ['-json', 'address', 'show'], { timeout: 10_000, maxBuffer: 64 * 1024 * 1024 });
+  return parseExternalDevices(stdout, names);
+}
+
+/** @param text What `ip -json address show` says. */
+export function parseExternalDevices(text: string, names: ReadonlySet<string>): Map<string, ExternalDeviceState> {
   const found = new Map<string, ExternalDeviceState>();
-  for (const link of JSON.parse(stdout) as AddressJson[]) {
+  for (const link of JSON.parse(text) as AddressJson[]) {
     // A veth's name is followed by its peer's.
     const name = link.ifname.split('@')[0]!;
     if (!names.has(name) || link.address === undefined) continue;

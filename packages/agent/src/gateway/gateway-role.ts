@@ -1,6 +1,7 @@
 import type { HandlerResult, IncomingRequest, Store } from '@weft/bus';
 import { isOpen } from '@weft/election';
 import type { GatewayTableEntry } from '@weft/forwarding';
+import type { Gateway } from '@weft/model';
 import { formatIp } from '@weft/packet';
 import { diffGateway, type GatewayFacts, GatewayView, type NatSetupChange } from '@weft/tables';
 import { openPacketSocket } from '@weft/tuntap';
@@ -26,6 +27,26 @@ export interface NatControl {
   sweep(): void;
 }
 
+/** The physical segments, as this machine has them. */
+export interface ExternalWires {
+  /** Devices of these names that are there. */
+  read(names: ReadonlySet<string>): Promise<Map<string, ExternalDeviceState>>;
+  /** Puts a frame on a device's wire. */
+  send(device: string, frame: Uint8Array): void;
+}
+
+const wires: ExternalWires = {
+  read: readExternalDevices,
+  send: (device, frame) => {
+    const socket = openPacketSocket({ interfaceName: device });
+    try {
+      socket.write(frame);
+    } finally {
+      socket.close();
+    }
+  },
+};
+
 /**
  * The role of a machine that forwards between virtual networks and the outside: follows the networks of its groups' shards, keeps the gateway's tables,
  * attaches external devices, and announces the external addresses of the shards it owns. Who owns what is decided by `Gateways`.
@@ -39,6 +60,7 @@ export class GatewayRole implements Role {
   readonly #meter = new FlowMeter();
   readonly #parts: AgentParts;
   readonly #nat: NatControl;
+  readonly #wires: ExternalWires;
   readonly #view = new GatewayView();
   readonly #announcer: Announcer;
   #devices = new Map<string, ExternalDeviceState>();
@@ -52,9 +74,10 @@ export class GatewayRole implements Role {
   #reviewedMs = 0;
   #names: ReadonlySet<string> = new Set();
 
-  constructor(parts: AgentParts, nat: NatControl) {
+  constructor(parts: AgentParts, nat: NatControl, use: ExternalWires = wires) {
     this.#parts = parts;
     this.#nat = nat;
+    this.#wires = use;
     this.feed = new NatFeed(parts.datapath.gateway);
     this.#reads = new GatewayReads({
       parts,
@@ -68,7 +91,7 @@ export class GatewayRole implements Role {
     });
     this.#announcer = new Announcer({
       clock: parts.clock,
-      send: (device, frame) => this.#sendFrame(device, frame),
+      send: (device, frame) => use.send(device, frame),
       onError: (device, error) => parts.logger.warn({ device, reason: messageOf(error) }, 'external addresses not announced'),
     });
   }
@@ -109,7 +132,7 @@ export class GatewayRole implements Role {
       this.#nat.sweep();
       this.feed.poll();
     }
-    const seen = await readExternalDevices(this.#names).catch(() => this.#devices);
+    const seen = await this.#wires.read(this.#names).catch(() => this.#devices);
     if (now - this.#reviewedMs >= REVIEW_MS || markOf(seen) !== markOf(this.#devices)) await this.#review();
   }
 
@@ -169,14 +192,10 @@ export class GatewayRole implements Role {
       gateway === undefined || assignment === undefined ? [] : [{ gateway, assignment }],
     );
     this.#follow(new Set(groups.flatMap(({ assignment }) => assignment.shards.flatMap(({ id }) => gateways.directory.networksOf(id)))));
-    const names = new Set(
-      groups.flatMap(({ gateway }) =>
-        gateway.members.flatMap((member) => (member.host === init.hostId ? member.interfaces.map((one) => one.interface) : [])),
-      ),
-    );
+    const names = new Set(groups.flatMap(({ gateway }) => interfacesOf(gateway, init.hostId)));
     this.#names = names;
     this.#reviewedMs = this.#parts.clock.now();
-    this.#devices = await readExternalDevices(names);
+    this.#devices = await this.#wires.read(names);
     for (const name of names) {
       if (this.#devices.has(name)) conditions.clear('EXTERNAL_DEVICE', name);
       else conditions.raise('EXTERNAL_DEVICE', `There is no interface ${name}, which a gateway names for this host`, name);
@@ -204,8 +223,10 @@ export class GatewayRole implements Role {
       attached.delete(ifindex);
     }
     if (complete) for (const ifindex of attached) datapath.gateway.detachExternal(ifindex);
-    for (const { id } of gateways.memberships()) {
-      gateways.driver(id)?.step({ kind: 'carrier', up: [...this.#devices.values()].every(({ carrier }) => carrier) });
+    for (const { gateway } of groups) {
+      // A device that is gone has no carrier.
+      const up = interfacesOf(gateway, init.hostId).every((name) => this.#devices.get(name)?.carrier === true);
+      gateways.driver(gateway.id)?.step({ kind: 'carrier', up });
     }
     this.#announce();
   }
@@ -249,15 +270,11 @@ export class GatewayRole implements Role {
       this.#announcer.announce(shard, what);
     }
   }
+}
 
-  #sendFrame(device: string, frame: Uint8Array): void {
-    const socket = openPacketSocket({ interfaceName: device });
-    try {
-      socket.write(frame);
-    } finally {
-      socket.close();
-    }
-  }
+/** Names of the devices by which a host reaches the segments of a gateway. */
+function interfacesOf(gateway: Gateway, hostId: string): string[] {
+  return gateway.members.flatMap(({ host, interfaces }) => (host === hostId ? interfaces.map((one) => one.interface) : []));
 }
 
 /** What of the devices matters, as text. */

@@ -17,15 +17,17 @@ export interface MapShape {
   readonly value: readonly Field[];
 }
 
-const NETWORK_PREFIX: readonly Field[] = [
+/** The key of a longest-prefix map: a number, and a prefix under it. */
+const prefixOf = (number: string): readonly Field[] => [
   ['prefixLength', 'prefix', 0],
-  ['networkId', 'be32', 4],
+  [number, 'be32', 4],
   ['prefix', 'address', 8],
 ];
-const SEGMENT_PREFIX: readonly Field[] = [
-  ['prefixLength', 'prefix', 0],
-  ['segment', 'be32', 4],
-  ['prefix', 'address', 8],
+const NETWORK_PREFIX = prefixOf('networkId');
+const SEGMENT_PREFIX = prefixOf('segment');
+const SEGMENT_ADDRESS: readonly Field[] = [
+  ['segment', 'u32', 0],
+  ['address', 'address', 4],
 ];
 
 export const GATEWAY_MAPS: Readonly<Record<GatewayTableName, MapShape>> = {
@@ -97,10 +99,7 @@ export const GATEWAY_MAPS: Readonly<Record<GatewayTableName, MapShape>> = {
     map: 'map_external_address',
     keyBytes: 20,
     valueBytes: 32,
-    key: [
-      ['segment', 'u32', 0],
-      ['address', 'address', 4],
-    ],
+    key: SEGMENT_ADDRESS,
     value: [
       ['shard', 'u32', 0],
       ['kind', 'u32', 4],
@@ -122,12 +121,7 @@ export const GATEWAY_MAPS: Readonly<Record<GatewayTableName, MapShape>> = {
     map: 'map_port_forward',
     keyBytes: 24,
     valueBytes: 24,
-    key: [
-      ['segment', 'u32', 0],
-      ['address', 'address', 4],
-      ['port', 'be16', 20],
-      ['protocol', 'u8', 22],
-    ],
+    key: [...SEGMENT_ADDRESS, ['port', 'be16', 20], ['protocol', 'u8', 22]],
     value: [
       ['networkId', 'u32', 0],
       ['port', 'be16', 4],

@@ -1,0 +1,247 @@
+import type { FenceRow } from '@weft/election';
+import { type GatewayTableChange, type GatewayTableEntry, MemoryGatewayTables } from '@weft/forwarding';
+import type { Assignment, Gateway, VirtualNetwork } from '@weft/model';
+import { parseIp } from '@weft/packet';
+import type { NatSetupChange } from '@weft/tables';
+import { FakeClock } from '@weft/testkit';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { doc, GATEWAY, GatewayMemory, nat, tenant } from '../../model/test/gateway-world.ts';
+import { Conditions } from '../src/conditions.ts';
+import type { ExternalDeviceState } from '../src/gateway/external-devices.ts';
+import { GatewayRole } from '../src/gateway/gateway-role.ts';
+import type { AgentParts } from '../src/role.ts';
+
+// Member gw-a of a gateway with the interfaces eth1 and eth1.210, and what its role makes of records, devices and fences: rows, attached devices, frames.
+
+const OWN = '203.0.113.20';
+
+class Machine {
+  readonly clock = new FakeClock(1_000);
+  readonly world = new GatewayMemory();
+  readonly tables = new MemoryGatewayTables();
+  readonly attached = new Set<number>();
+  readonly devices = new Map<string, ExternalDeviceState>();
+  readonly sent: { device: string; frame: Uint8Array }[] = [];
+  readonly nat: NatSetupChange[] = [];
+  readonly carriers: boolean[] = [];
+  readonly conditions: Conditions;
+  readonly joined = new Set<string>();
+  readonly role: GatewayRole;
+  /** Networks whose records have all been read. */
+  complete = true;
+  fences: FenceRow[] = [];
+  fault: Error | undefined;
+  changes = 0;
+
+  constructor() {
+    const made = this.world.apply(
+      `${GATEWAY}---${tenant('coke')}${nat('coke/net/out')}${doc('ExternalAddress', 'coke/net/own', `pool: public, address: ${OWN}, use: snat`)}`,
+    );
+    expect(made.codes).toEqual([]);
+    this.plug('eth1', 11);
+    this.plug('eth1.210', 12);
+    const logger = { debug() {}, info() {}, warn() {}, error() {} };
+    const clock = {
+      now: () => this.clock.now(),
+      unixMs: () => 0,
+      setTimeout: (callback: () => void, ms: number) => this.clock.setTimeout(callback, ms),
+      clearTimeout: (handle: unknown) => this.clock.clearTimeout(handle),
+    };
+    this.conditions = new Conditions(clock, logger);
+    const parts = {
+      init: { hostId: 'gw-a', underlayMtu: 1_500 },
+      clock,
+      logger,
+      conditions: this.conditions,
+      trust: { hosts: () => [...this.world.hosts.values()] },
+      onChange: () => this.changes++,
+      networks: {
+        get: (rdid: string) => (this.joined.has(rdid) ? this.#session(rdid) : undefined),
+        join: (rdid: string) => this.joined.add(rdid),
+      },
+      gateways: {
+        memberships: () =>
+          this.gateway === undefined ? [] : [{ id: this.gateway.id, gateway: this.gateway, assignment: this.assignment }],
+        directory: {
+          networksOf: (shard: number) => [...this.#networks()].flatMap((one) => (one.gateway?.shard === shard ? [one.id] : [])),
+        },
+        driver: () => ({ step: ({ up }: { up: boolean }) => this.carriers.push(up) }),
+        fences: () => this.fences,
+      },
+      datapath: {
+        gateway: {
+          entries: () => [...this.tables.entries()],
+          apply: (changes: readonly GatewayTableChange[]) => {
+            if (this.fault !== undefined) throw this.fault;
+            this.tables.apply(changes);
+          },
+          externalDevices: () => [...this.attached],
+          attachExternal: ({ ifindex }: { ifindex: number }) => this.attached.add(ifindex),
+          detachExternal: (ifindex: number) => this.attached.delete(ifindex),
+        },
+      },
+    };
+    this.role = new GatewayRole(
+      parts as unknown as AgentParts,
+      { apply: (changes) => void this.nat.push(...changes), sweep: () => {} },
+      {
+        read: async (names) => new Map([...this.devices].filter(([name]) => names.has(name))),
+        send: (device, frame) => void this.sent.push({ device, frame }),
+      },
+    );
+  }
+
+  get gateway(): Gateway | undefined {
+    return this.world.gateways.get('edge')?.value;
+  }
+  get assignment(): Assignment {
+    return this.world.assignments.get(this.gateway!.id)!.value;
+  }
+  get network(): VirtualNetwork {
+    return this.world.network('coke/net');
+  }
+  get shard(): number {
+    return this.network.gateway!.shard;
+  }
+
+  plug(name: string, ifindex: number, change: Partial<ExternalDeviceState> = {}): void {
+    const mac = Uint8Array.of(2, 0, 0, 0, 0, ifindex);
+    const none = new Uint8Array(16);
+    this.devices.set(name, { name, ifindex, mac, mtuBytes: 1_500, address4: none, address6: none, carrier: true, ...change });
+  }
+
+  /** Records, or who owns what, have changed. */
+  async review(): Promise<void> {
+    this.role.onGateways();
+    await this.role.onStore(undefined as never);
+  }
+
+  /** What was sent since the last call, as `device source`. */
+  heard(): Set<string> {
+    return new Set(this.sent.splice(0).map(({ device, frame }) => `${device} ${[...frame.subarray(6, 12)].join(':')}`));
+  }
+
+  rows(table: GatewayTableEntry['table']): GatewayTableEntry[] {
+    return [...this.tables.entries()].filter((row) => row.table === table);
+  }
+
+  *#networks(): IterableIterator<VirtualNetwork> {
+    for (const { value } of this.world.networks.values()) yield value;
+  }
+  #session(rdid: string) {
+    const network = [...this.#networks()].find(({ id }) => id === rdid);
+    return { rdid, view: { network }, complete: this.complete, claimedVsids: new Set(network?.subnets.map(({ vsid }) => vsid)) };
+  }
+}
+
+let machine: Machine;
+beforeEach(() => {
+  machine = new Machine();
+});
+
+describe('GatewayRole', () => {
+  it('follows the networks of its shards, writes their rows and takes up the devices that the gateway names', async () => {
+    await machine.review();
+    expect([...machine.joined]).toEqual([machine.network.id]);
+    expect(machine.role.uses(machine.network.id)).toBe(true);
+    expect(machine.tables.gatewayNetwork(machine.network.networkId)).toMatchObject({ shard: machine.shard, mtuBytes: 1_450 });
+    expect([...machine.attached].sort()).toEqual([11, 12]);
+    expect(machine.nat.some(({ table }) => table === 'nat_pool')).toBe(true);
+    machine.world.apply(tenant('pepsi') + nat('pepsi/net/out'));
+    await machine.review();
+    expect(machine.joined.size).toBe(2);
+    expect(machine.rows('gateway_network')).toHaveLength(2);
+  });
+
+  it('leaves what the last run wrote until all its networks are read, and rows of ownership always', async () => {
+    const value = { segment: 9, mtuBytes: 1_500, mac: Uint8Array.of(2, 0, 0, 0, 0, 9) };
+    const fence = { epoch: 1n, deadlineBootNs: 5n, handoverUntilBootNs: 0n, handoverPa: parseIp('::'), handoverMac: new Uint8Array(6) };
+    machine.tables.apply([
+      { op: 'put', table: 'external', key: { ifindex: 99 }, value },
+      { op: 'put', table: 'gateway_shard', key: { shard: machine.shard }, value: fence },
+    ]);
+    machine.attached.add(99);
+    machine.complete = false;
+    await machine.review();
+    expect(machine.tables.external(99)).toBeDefined();
+    expect([...machine.attached].sort()).toEqual([11, 12, 99]);
+    machine.complete = true;
+    await machine.review();
+    expect(machine.tables.external(99)).toBeUndefined();
+    expect([...machine.attached].sort()).toEqual([11, 12]);
+    expect(machine.rows('gateway_shard')).toHaveLength(1);
+  });
+
+  it('names a device that is missing, goes without it, and takes it up when it comes', async () => {
+    machine.devices.delete('eth1.210');
+    await machine.review();
+    const missing = () => machine.conditions.list().filter(({ code }) => code === 'EXTERNAL_DEVICE');
+    expect(missing().map(({ message }) => message)).toEqual([expect.stringContaining('eth1.210')]);
+    expect(machine.rows('segment')).toHaveLength(1);
+    machine.plug('eth1.210', 14);
+    await machine.role.poll();
+    expect(missing()).toEqual([]);
+    expect([...machine.attached].sort()).toEqual([11, 14]);
+    // Made anew, as by a driver that was loaded again.
+    machine.plug('eth1.210', 15);
+    await machine.role.poll();
+    expect([...machine.attached].sort()).toEqual([11, 15]);
+  });
+
+  it('tells ownership of the carrier: down when a device lost it, or is not there', async () => {
+    await machine.review();
+    expect(machine.carriers.at(-1)).toBe(true);
+    machine.plug('eth1', 11, { carrier: false });
+    await machine.role.poll();
+    expect(machine.carriers.at(-1)).toBe(false);
+    machine.plug('eth1', 11);
+    await machine.role.poll();
+    expect(machine.carriers.at(-1)).toBe(true);
+    machine.devices.delete('eth1');
+    await machine.role.poll();
+    expect(machine.carriers.at(-1)).toBe(false);
+  });
+
+  it('announces the addresses of shards that are open here, anew with each epoch, and no others', async () => {
+    await machine.review();
+    expect(machine.heard()).toEqual(new Set());
+    const open = { epoch: 4n, deadlineMs: 60_000, handoverUntilMs: 0, handoverTo: '' };
+    machine.fences = machine.assignment.shards.map(({ id }) => ({ ...open, shard: id, deadlineMs: id === machine.shard ? 60_000 : 0 }));
+    await machine.review();
+    const served = machine.assignment.addresses.filter(({ shard }) => shard === machine.shard);
+    expect(served.map(({ address }) => address)).toContain(OWN);
+    // Two frames for an IPv4 address, one for another.
+    const frames = served.reduce((sum, { address }) => sum + (address.includes(':') ? 1 : 2), 0);
+    expect(machine.sent).toHaveLength(frames);
+    expect(machine.heard()).toEqual(new Set(['eth1 2:0:0:0:0:11']));
+    await machine.review();
+    expect(machine.sent).toEqual([]);
+    machine.fences = machine.fences.map((row) => ({ ...row, epoch: 5n }));
+    await machine.review();
+    expect(machine.sent).toHaveLength(frames);
+    machine.fences = machine.fences.map((row) => ({ ...row, deadlineMs: 0 }));
+    await machine.review();
+    machine.sent.splice(0);
+    machine.clock.advance(600_000);
+    expect(machine.sent).toEqual([]);
+  });
+
+  it('says so when the packet path refuses its rows, and writes them when it can', async () => {
+    machine.fault = new Error('No space left on device');
+    await machine.review();
+    expect(machine.conditions.list().map(({ code }) => code)).toEqual(['GATEWAY_TABLES']);
+    machine.fault = undefined;
+    machine.clock.advance(30_000);
+    await machine.role.poll();
+    expect(machine.conditions.list()).toEqual([]);
+    expect(machine.rows('gateway_network')).toHaveLength(1);
+  });
+
+  it('leaves rows and devices when it stops, but for a purge', async () => {
+    await machine.review();
+    await machine.role.stop({ purge: false });
+    expect([machine.attached.size, machine.rows('gateway_network').length]).toEqual([2, 1]);
+    await machine.role.stop({ purge: true });
+    expect(machine.attached.size).toBe(0);
+  });
+});
