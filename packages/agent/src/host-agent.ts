@@ -318,6 +318,7 @@ export class HostAgent {
       this.#lastTrustMs = now;
       await this.#trustFeed.refresh();
     }
+    this.#gateways.poll();
     this.#tables.poll();
     this.#memory.poll();
   }

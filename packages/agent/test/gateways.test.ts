@@ -27,6 +27,8 @@ class Machine {
   readonly shard = new Map<number, ShardRow>();
   readonly fence = new Map<number, FenceRow>();
   readonly replies = new Map<string, ProbeReply>();
+  /** Provider addresses whose probes it answers. */
+  peers: ReadonlySet<string> = new Set();
   powered = true;
   bus: MemoryBus | undefined;
   gateways: Gateways | undefined;
@@ -91,9 +93,10 @@ class World {
     await this.lab.commit('gateways', assignmentKey(GID), { kind: 'assignment', value });
   }
 
-  async start(machine: Machine): Promise<void> {
+  async start(machine: Machine, options: { readonly connected?: boolean } = {}): Promise<void> {
     const { lab } = this;
     const bus = lab.store.connect(machine.id);
+    bus.setConnected(options.connected !== false);
     const trust = new TrustStore([lab.admin.publicKey]);
     const clock = {
       now: () => lab.clock.now(),
@@ -129,7 +132,9 @@ class World {
         fenceRows: () => [...machine.fence.values()],
         writeFence: (row) => machine.fence.set(row.shard, row),
         probeReplies: () => [...machine.replies.values()],
-        setProbePeers: () => {},
+        setProbePeers: (addresses) => {
+          machine.peers = new Set(addresses);
+        },
       },
       used: () => new Set(machine.id === 'h1' ? [GID] : []),
       onChange: () => {},
@@ -146,8 +151,8 @@ class World {
       },
     });
     machine.gateways = gateways;
-    await this.#feedTrust(bus, trust);
     await gateways.start();
+    await this.#feedTrust(bus, trust);
     if (bus.state.state === 'connected') await gateways.connected(await bus.open());
     await this.lab.settle(0);
   }
@@ -176,7 +181,7 @@ class World {
     if (to === undefined || !from.powered || !to.powered || this.cut.has(`${from.id} ${to.id}`)) return;
     const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
     if (view.byteLength >= 16 && view.getUint32(0) === PROBE) {
-      if (this.cut.has(`${to.id} ${from.id}`)) return;
+      if (this.cut.has(`${to.id} ${from.id}`) || !to.peers.has(from.pa)) return;
       const now = this.lab.clock.now();
       const shards = Array.from({ length: view.getUint8(6) }, (_, index) => view.getUint32(16 + 16 * index)).map((shard) => ({
         shard,
@@ -316,6 +321,24 @@ describe('gateway groups, as machines', () => {
     await world.lab.settle(60_000);
     expect(SHARDS.map((shard) => world.machine('h1').shard.get(shard)!.epoch)).toEqual(epochs);
     for (const shard of SHARDS) expect(world.open(shard)).toEqual([world.owners()[shard]]);
+  });
+
+  it.each([
+    { nats: 'there', connected: true },
+    { nats: 'gone', connected: false },
+  ])('still have a witness that hears them, and whom they hear, after a restart with NATS $nats', async ({ connected }) => {
+    const { owner, other } = world.pair();
+    if (!connected) for (const machine of world.machines.values()) machine.bus!.setConnected(false);
+    for (const machine of [owner, other]) {
+      world.kill(machine);
+      await world.lab.settle(1_000);
+      await world.start(machine, { connected });
+      await world.lab.settle(1_000);
+    }
+    expect([...owner.peers].sort()).toEqual(['g1', 'g2', 'w1'].map((id) => world.machine(id).pa));
+    world.powerOff(owner);
+    await world.until(() => world.owners()[71] === other.id, 5_000, 'shard 71 on the other member');
+    expect(world.open(71)).toEqual([other.id]);
   });
 
   it('fail over with NATS gone at the same moment', async () => {

@@ -9,6 +9,7 @@ import type { Conditions } from '../conditions.ts';
 import { ControlSocket, type ControlSocketInit } from './control-socket.ts';
 import { GatewayDirectory, type GatewayGroup } from './directory.ts';
 import { HostShards } from './host-shards.ts';
+import { KnownHosts } from './known-hosts.ts';
 import { ownershipConfig } from './ownership-config.ts';
 import { OwnershipDriver } from './ownership-driver.ts';
 import { readOwnershipFile } from './ownership-file.ts';
@@ -89,6 +90,7 @@ export interface InvolvedGroup {
 export class Gateways {
   readonly directory: GatewayDirectory;
   readonly #init: GatewaysInit;
+  readonly #hosts: KnownHosts;
   readonly #transport: OwnershipTransport;
   readonly #groups = new Map<string, RunningGroup>();
   readonly #states: ShardStates;
@@ -101,6 +103,7 @@ export class Gateways {
   constructor(init: GatewaysInit) {
     this.#init = init;
     this.#states = new ShardStates(() => init.clock.now());
+    this.#hosts = new KnownHosts(init.trust, init.storage.file('hosts.bin'), init.logger);
     this.directory = new GatewayDirectory({
       ...init,
       file: init.storage.file('gateways.bin'),
@@ -119,6 +122,7 @@ export class Gateways {
 
   async start(): Promise<void> {
     await this.#recallMemories();
+    await this.#hosts.start();
     await this.directory.start();
     this.review();
   }
@@ -138,7 +142,13 @@ export class Gateways {
 
   async connected(store: Store): Promise<void> {
     this.directory.setStore(store);
+    this.poll();
     await this.directory.refresh();
+  }
+
+  /** Where hosts are may have changed, a witness's address among it: no record of a group says so. */
+  poll(): void {
+    if (this.#hosts.look()) this.review();
   }
 
   /** Groups, networks or trust have changed: starts and stops what follows from it. */
@@ -196,7 +206,7 @@ export class Gateways {
     const peers = new Set<string>();
     for (const [id, { assignment }] of this.directory.groups) {
       if (assignment === undefined) continue;
-      const config = ownershipConfig(assignment, (host) => this.#init.trust.host(host)?.publicKey);
+      const config = ownershipConfig(assignment, (host) => this.#hosts.get(host)?.publicKey);
       const isNode = [...config.members, ...config.voters].some((node) => node.id === self);
       if (!isNode && !used.has(id)) continue;
       let group = this.#groups.get(id);
@@ -234,7 +244,7 @@ export class Gateways {
 
   /** Whom certificates go to by datagram: every host there is; few have no network of the group, and one datagram is cheap. */
   #hostsOf(): readonly string[] {
-    return this.#init.trust.hosts().flatMap(({ id }) => (id === this.#init.hostId ? [] : [id]));
+    return [...this.#hosts.all()].flatMap(({ id }) => (id === this.#init.hostId ? [] : [id]));
   }
 
   #startHosts(group: string): HostShards {
@@ -384,13 +394,13 @@ export class Gateways {
       const member = config.members.find(({ id }) => id === hostId);
       if (member !== undefined) return member.providerAddress;
     }
-    return this.#init.trust.host(hostId)?.providerAddress;
+    return this.#hosts.get(hostId)?.providerAddress;
   }
 
   #keyOf(group: string, hostId: string): string | undefined {
     const config = this.#groups.get(group)?.config;
     const node = [...(config?.voters ?? []), ...(config?.members ?? [])].find(({ id }) => id === hostId);
-    return node?.key ?? this.#init.trust.host(hostId)?.publicKey;
+    return node?.key ?? this.#hosts.get(hostId)?.publicKey;
   }
 
   #random53(): number {
