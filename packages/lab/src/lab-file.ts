@@ -30,6 +30,12 @@ export interface LabExternalSpec {
   readonly members: readonly string[];
   /** Addresses of servers behind the router. Empty: the test kit's. */
   readonly servers: readonly string[];
+  /** The segment's IPv4 /24, as its first three bytes. Default: the test kit's, 203.0.113. */
+  readonly prefix?: string;
+  /** The segment's IPv6 /64, as the text before its `::`. Default: the test kit's, 2001:db8:ffff. */
+  readonly prefix6?: string;
+  /** The router's routes to what lies behind the gateways. */
+  readonly routes: readonly { readonly prefix: string; readonly via: string }[];
 }
 
 /** What a lab file asks for, besides the resources. */
@@ -72,7 +78,8 @@ const KEYS: Readonly<Record<string, readonly string[]>> = {
   'spec.underlay': ['mtu', 'segmentationOffload', 'managementNetwork'],
   'spec.nats': ['servers'],
   'spec.hosts[]': ['name', 'address', 'engine', 'roles'],
-  'spec.externalNetworks[]': ['name', 'members', 'servers'],
+  'spec.externalNetworks[]': ['name', 'members', 'servers', 'prefix', 'prefix6', 'routes'],
+  'spec.externalNetworks[].routes[]': ['prefix', 'via'],
   'spec.vms[]': ['name', 'host', 'port', 'kind'],
 };
 
@@ -167,7 +174,21 @@ function readSpec(document: Raw, fault: Fault): LabSpec {
     for (const server of servers) if (isIP(server) === 0) fault([...at, 'servers'], `"${server}": must be an IPv4 or IPv6 address`);
     const name = labelled(network['name'], [...at, 'name'], fault);
     if (name.length > 11) fault([...at, 'name'], `"${name}": must be at most 11 long, as the hosts' device is ext-NAME`);
-    return { name, members, servers };
+    const [, prefix] = /^(\d+\.\d+\.\d+)\.0\/24$/.exec(String(network['prefix'] ?? '')) ?? [];
+    if (network['prefix'] !== undefined && (prefix === undefined || isIP(`${prefix}.0`) !== 4))
+      fault([...at, 'prefix'], `${JSON.stringify(network['prefix'])}: must be an IPv4 prefix of 24 bits`);
+    const [, prefix6] = /^([0-9a-f:]+)::\/64$/.exec(String(network['prefix6'] ?? '')) ?? [];
+    if (network['prefix6'] !== undefined && (prefix6 === undefined || isIP(`${prefix6}::`) !== 6))
+      fault([...at, 'prefix6'], `${JSON.stringify(network['prefix6'])}: must be an IPv6 prefix of 64 bits that ends in "::/64"`);
+    const routes = list(network['routes']).map((route, number) => {
+      const [destination, via] = [String(route['prefix'] ?? ''), String(route['via'] ?? '')];
+      const family = isIP(via);
+      const place = [...at, 'routes', number];
+      if (family === 0 || isIP(destination.split('/')[0]!) !== family || !/\/\d+$/.test(destination))
+        fault(place, `"${destination}" via "${via}": must be a prefix and an address of the same family`);
+      return { prefix: destination, via };
+    });
+    return { name, members, servers, routes, ...(prefix === undefined ? {} : { prefix }), ...(prefix6 === undefined ? {} : { prefix6 }) };
   });
   if (new Set(externalNetworks.map(({ name }) => name)).size !== externalNetworks.length)
     fault(['spec', 'externalNetworks'], 'the name of an external network is used twice');

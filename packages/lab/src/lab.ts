@@ -125,10 +125,10 @@ export class Lab {
       if (init.keep) net.registry.keep();
       for (const host of net.hosts.values()) net.registry.record({ kind: 'pins', path: pinDirectory(name, host.name) });
       const externalNetworks = new Map<string, ExternalNetwork>();
-      for (const { name: network, members, servers } of spec.externalNetworks) {
-        say(`an external network, ${network}`);
-        const init = { name: network, members: members.map((member) => net.host(member)), ...(servers.length === 0 ? {} : { servers }) };
-        externalNetworks.set(network, await createExternalNetwork(net.registry, init));
+      for (const { members, servers, ...place } of spec.externalNetworks) {
+        say(`an external network, ${place.name}`);
+        const init = { ...place, members: members.map((member) => net.host(member)), ...(servers.length === 0 ? {} : { servers }) };
+        externalNetworks.set(place.name, await createExternalNetwork(net.registry, init));
       }
       const plane = await startControlPlane(net, spec, init.keep, say);
       const client = new LabClient(plane.bus, plane.admin);

@@ -27,7 +27,18 @@ describe('a lab file', () => {
       'lab.yaml',
       file(['  externalNetworks: [{ name: internet, members: [g1, g2], servers: [198.18.0.10] }]']),
     );
-    expect(spec.externalNetworks).toEqual([{ name: 'internet', members: ['g1', 'g2'], servers: ['198.18.0.10'] }]);
+    expect(spec.externalNetworks).toEqual([{ name: 'internet', members: ['g1', 'g2'], servers: ['198.18.0.10'], routes: [] }]);
+    const place = "prefix: 192.168.210.0/24, prefix6: '2001:db8:d2::/64', routes: [{ prefix: 10.9.0.0/24, via: 192.168.210.16 }]";
+    expect(parseLabFile('lab.yaml', file([`  externalNetworks: [{ name: site, members: [g1], ${place} }]`])).spec.externalNetworks).toEqual([
+      {
+        name: 'site',
+        members: ['g1'],
+        servers: [],
+        prefix: '192.168.210',
+        prefix6: '2001:db8:d2',
+        routes: [{ prefix: '10.9.0.0/24', via: '192.168.210.16' }],
+      },
+    ]);
     expect(parseLabFile('lab.yaml', file([])).spec.externalNetworks).toEqual([]);
   });
 
@@ -43,6 +54,17 @@ describe('a lab file', () => {
       'a server without an address',
       ['  externalNetworks:', '    - { name: net, servers: [web] }'],
       '"web": must be an IPv4 or IPv6 address',
+    ],
+    ['a segment of another size', ['  externalNetworks:', '    - { name: net, prefix: 10.0.0.0/16 }'], 'must be an IPv4 prefix of 24 bits'],
+    [
+      'an IPv6 segment of another size',
+      ['  externalNetworks:', "    - { name: net, prefix6: '2001:db8::/48' }"],
+      'must be an IPv6 prefix of 64 bits',
+    ],
+    [
+      'a route that mixes families',
+      ['  externalNetworks:', "    - { name: net, routes: [{ prefix: '2001:db8::/48', via: 203.0.113.16 }] }"],
+      'a prefix and an address of the same family',
     ],
     ['members that are no list', ['  externalNetworks:', '    - { name: net, members: g1 }'], 'must be a list of texts'],
     ['an unknown key', ['  externalNetworks:', '    - { name: net, routers: [] }'], 'unknown key "routers"'],

@@ -27,6 +27,8 @@ export interface ExternalNetworkInit {
   readonly members: readonly { readonly name: string; readonly netns: string }[];
   /** Addresses of servers behind the router, IPv4 and IPv6. Default 198.18.0.10 (RFC 2544) and 2001:db8:fffe::10. */
   readonly servers?: readonly string[];
+  /** The router's routes to what lies behind the gateways: a prefix, and the external address that it is sent to. */
+  readonly routes?: readonly { readonly prefix: string; readonly via: string }[];
   /** Default 1500. */
   readonly mtu?: number;
   /** False: the members get no addresses of their own, and no routes. Default true: the address above, and the router for `servers`. */
@@ -76,6 +78,8 @@ export class ExternalNetwork {
 }
 
 const deviceOf = (name: string): string => `ext-${name}`;
+/** What a kernel asks for IPv6 neighbours from when it forwards. Namespaces of a lab make none by themselves. */
+const linkLocal = (number: number): string => `fe80::${number.toString(16)}/64`;
 const portOf = (index: number): string => `port${index}`;
 const noteKey = (name: string): string => `testkit.external-network.${name}`;
 
@@ -133,8 +137,10 @@ async function build(registry: Registry, init: ExternalNetworkInit, note: Extern
     [
       ['address', 'add', `${network.nextHops.v4}/24`, 'brd', '+', 'dev', 'eth0'],
       ['address', 'add', `${network.nextHops.v6}/64`, 'dev', 'eth0', 'nodad'],
+      ['address', 'add', linkLocal(1), 'dev', 'eth0', 'nodad'],
       ['link', 'set', 'eth0', 'up'],
       ...network.servers.map((server) => ['address', 'add', `${server}/${server.includes(':') ? 128 : 32}`, 'dev', 'lo']),
+      ...(init.routes ?? []).map(({ prefix, via }) => ['route', 'add', prefix, 'via', via]),
     ],
     note.routerNetns,
   );
@@ -148,6 +154,7 @@ async function build(registry: Registry, init: ExternalNetworkInit, note: Extern
               ['address', 'add', `${network.address(index + 2, 6)}/64`, 'dev', network.device, 'nodad'],
             ]
           : []),
+        ['address', 'add', linkLocal(index + 2), 'dev', network.device, 'nodad'],
         ['link', 'set', network.device, 'up'],
         ...(own
           ? network.servers.map((server) => [
