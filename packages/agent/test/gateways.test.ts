@@ -348,6 +348,16 @@ describe('gateway groups, as machines', () => {
     expect(await world.until(() => world.owners()[71] === other.id, 5_000, 'shard 71 on the other member')).toBeLessThan(500);
   });
 
+  it("tell a member's own host side, that has just booted, with its own voice when another is missing", async () => {
+    const { owner, other } = world.pair();
+    world.powerOff(world.machine('w1'));
+    world.kill(other);
+    other.shard.clear();
+    await world.start(other);
+    await world.until(() => other.shard.get(71)?.owner === owner.id, 10_000, 'the owner of shard 71 known');
+    expect(other.shard.get(71)?.providerAddress).toBe(owner.pa);
+  });
+
   it('leave an owner that only its standby can not hear', async () => {
     const { owner } = world.pair();
     world.cut.add('g1 g2').add('g2 g1');

@@ -1,4 +1,4 @@
-import type { OwnershipBody, OwnershipConfig } from '@weft/model';
+import type { OwnershipAnswer, OwnershipAsk, OwnershipBody, OwnershipConfig } from '@weft/model';
 import { configFaults, lacksFailover } from './config.ts';
 import { type Components, Context } from './context.ts';
 import { type Durable, DurableQueue } from './durable.ts';
@@ -76,6 +76,12 @@ export class OwnershipNode {
   mayGrantBlock(shard: number, slice: number, now: number): boolean {
     this.#context.now = now;
     return this.member.owner.live(shard) && this.slices.usable(slice);
+  }
+
+  /** What this voter says to the host side of its own machine, which asks it as it asks the others. */
+  answerOwn(ask: OwnershipAsk, now: number): OwnershipAnswer | undefined {
+    this.#context.now = now;
+    return this.voter.answerTo(this.#context.self, ask);
   }
 
   step(input: Input, now: number): readonly Output[] {

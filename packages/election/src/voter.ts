@@ -1,4 +1,4 @@
-import type { OwnershipAsk, OwnershipBallot, OwnershipCertificate, OwnershipRelease } from '@weft/model';
+import type { OwnershipAnswer, OwnershipAsk, OwnershipBallot, OwnershipCertificate, OwnershipRelease } from '@weft/model';
 import { consentHolds } from './certificate.ts';
 import type { Context } from './context.ts';
 import { NO_EPOCH } from './epoch.ts';
@@ -158,30 +158,34 @@ export class Voter implements VoterView {
 
   ask(from: string, ask: OwnershipAsk): void {
     const context = this.#context;
-    const config = context.configs.newest;
-    if (config === undefined) return;
-    context.send(from, {
-      kind: 'answer',
-      value: {
-        nonce: ask.nonce,
-        knownConfig: config.config,
-        acceptedConfig: this.accepted,
-        instance: this.instance,
-        abstaining: this.abstaining,
-        shards: ask.shards.map((shard) => ({
-          shard,
-          promised: this.promised(shard)?.epoch ?? NO_EPOCH,
-          holder: this.lease(shard)?.candidate ?? '',
-          remainingMs: remaining(this, shard),
-          certified: this.#certificates.get(shard)?.ballot.epoch ?? NO_EPOCH,
-          refusal: ask.candidacy ? leaseRefusal(this, shard, { candidate: from, kind: ask.kind, consent: ask.consent }) : undefined,
-        })),
-      },
-    });
+    const value = this.answerTo(from, ask);
+    if (value === undefined) return;
+    context.send(from, { kind: 'answer', value });
     if (from === this.self) return;
     for (const certificate of new Set(ask.shards.flatMap((shard) => this.#certificates.get(shard) ?? []))) {
       if (certificate.ballot.candidate !== from) context.send(from, { kind: 'certificate', value: certificate });
     }
+  }
+
+  /** What this voter would answer now; undefined without a configuration. */
+  answerTo(from: string, ask: OwnershipAsk): OwnershipAnswer | undefined {
+    const config = this.#context.configs.newest;
+    if (config === undefined) return undefined;
+    return {
+      nonce: ask.nonce,
+      knownConfig: config.config,
+      acceptedConfig: this.accepted,
+      instance: this.instance,
+      abstaining: this.abstaining,
+      shards: ask.shards.map((shard) => ({
+        shard,
+        promised: this.promised(shard)?.epoch ?? NO_EPOCH,
+        holder: this.lease(shard)?.candidate ?? '',
+        remainingMs: remaining(this, shard),
+        certified: this.#certificates.get(shard)?.ballot.epoch ?? NO_EPOCH,
+        refusal: ask.candidacy ? leaseRefusal(this, shard, { candidate: from, kind: ask.kind, consent: ask.consent }) : undefined,
+      })),
+    };
   }
 
   release(from: string, release: OwnershipRelease): void {

@@ -261,6 +261,7 @@ export class Gateways {
         this.#states.obeyed(row);
         this.#init.onChange();
       },
+      askOwn: (ask) => this.#groups.get(group)?.driver?.answerOwn(ask),
       needConfig: () => void this.directory.refresh(),
       alarm: (alarm) => this.#alarm(group, alarm),
     });

@@ -1,6 +1,6 @@
 import type { Subscription } from '@weft/bus';
 import { type Alarm, type HostComponents, type HostInput, OwnershipHost, type ShardRow } from '@weft/election';
-import type { OwnershipCertificate, OwnershipConfig } from '@weft/model';
+import type { OwnershipAnswer, OwnershipAsk, OwnershipCertificate, OwnershipConfig } from '@weft/model';
 import type { AgentClock } from '../components.ts';
 import type { OwnershipTransport } from './transport.ts';
 
@@ -17,6 +17,8 @@ export interface HostShardsInit {
   readonly rows: readonly ShardRow[];
   /** Writes a row of `shard`, before it returns. */
   readonly write: (row: ShardRow) => void;
+  /** Asks the voter on this very machine, if there is one: a message to oneself is sent by nobody. */
+  readonly askOwn: (ask: OwnershipAsk) => OwnershipAnswer | undefined;
   readonly needConfig: (config: number) => void;
   readonly alarm: (alarm: Alarm) => void;
 }
@@ -57,6 +59,12 @@ export class HostShards {
     this.#step({ kind: 'message', message: { group, from: hostId, to: '', body: { kind: 'certificate', value: certificate } } });
   }
 
+  #hear(answer: OwnershipAnswer | undefined): void {
+    const { group, hostId } = this.#init;
+    if (answer !== undefined)
+      this.#step({ kind: 'message', message: { group, from: hostId, to: hostId, body: { kind: 'answer', value: answer } } });
+  }
+
   #tick(): void {
     if (this.#stopped) return;
     this.#timer = this.#init.clock.setTimeout(() => this.#tick(), ASK_MS);
@@ -73,6 +81,7 @@ export class HostShards {
           break;
         case 'send':
           if (output.to !== hostId) transport.send(group, output.to, output.paths, output.body);
+          else if (output.body.kind === 'ask') this.#hear(this.#init.askOwn(output.body.value));
           break;
         case 'need-config':
           this.#init.needConfig(output.config);

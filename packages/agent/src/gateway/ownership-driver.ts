@@ -9,7 +9,14 @@ import {
   type ProbeShard,
   type SliceRecord,
 } from '@weft/election';
-import { type OwnershipCertificate, type OwnershipConfig, ownershipFileCodec, type SliceConsent } from '@weft/model';
+import {
+  type OwnershipAnswer,
+  type OwnershipAsk,
+  type OwnershipCertificate,
+  type OwnershipConfig,
+  ownershipFileCodec,
+  type SliceConsent,
+} from '@weft/model';
 import type { AgentClock, AgentLogger } from '../components.ts';
 import { messageOf } from '../errors.ts';
 import { readOwnershipFile } from './ownership-file.ts';
@@ -102,6 +109,11 @@ export class OwnershipDriver {
     this.#shards = config.shards.map(({ shard }) => shard);
     this.#init.transport.setNodes(config.group, new Set([...config.members, ...config.voters].map(({ id }) => id)));
     this.step({ kind: 'config', config });
+  }
+
+  /** What this machine's own voter says to its host side. */
+  answerOwn(ask: OwnershipAsk): OwnershipAnswer | undefined {
+    return this.#stopped ? undefined : this.node.answerOwn(ask, this.#init.clock.now());
   }
 
   setSlices(slices: readonly SliceRecord[]): void {
