@@ -29,16 +29,18 @@ describe('a lab file', () => {
     );
     expect(spec.externalNetworks).toEqual([{ name: 'internet', members: ['g1', 'g2'], servers: ['198.18.0.10'], routes: [] }]);
     const place = "prefix: 192.168.210.0/24, prefix6: '2001:db8:d2::/64', routes: [{ prefix: 10.9.0.0/24, via: 192.168.210.16 }]";
-    expect(parseLabFile('lab.yaml', file([`  externalNetworks: [{ name: site, members: [g1], ${place} }]`])).spec.externalNetworks).toEqual([
-      {
-        name: 'site',
-        members: ['g1'],
-        servers: [],
-        prefix: '192.168.210',
-        prefix6: '2001:db8:d2',
-        routes: [{ prefix: '10.9.0.0/24', via: '192.168.210.16' }],
-      },
-    ]);
+    expect(parseLabFile('lab.yaml', file([`  externalNetworks: [{ name: site, members: [g1], ${place} }]`])).spec.externalNetworks).toEqual(
+      [
+        {
+          name: 'site',
+          members: ['g1'],
+          servers: [],
+          prefix: '192.168.210',
+          prefix6: '2001:db8:d2',
+          routes: [{ prefix: '10.9.0.0/24', via: '192.168.210.16' }],
+        },
+      ],
+    );
     expect(parseLabFile('lab.yaml', file([])).spec.externalNetworks).toEqual([]);
   });
 

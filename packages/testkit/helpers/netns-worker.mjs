@@ -13,6 +13,7 @@ import { bodyChunks } from './body.mjs';
 
 const servers = new Map();
 const streams = new Map();
+const sockets = new Map();
 let nextHandle = 1;
 
 const send = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
@@ -37,9 +38,9 @@ const listen = (server, options) =>
 
 const operations = {
   /** Connects and returns the first line that the other side says. */
-  tcpGreeting({ host, port, timeoutMs }) {
+  tcpGreeting({ host, port, localPort, timeoutMs }) {
     return new Promise((resolve, reject) => {
-      const socket = net.connect({ host, port });
+      const socket = net.connect({ host, port, localPort });
       let text = '';
       const finish = (act) => {
         clearTimeout(timer);
@@ -205,6 +206,72 @@ const operations = {
       socket.close();
     }
     return { sent: count };
+  },
+
+  /** A UDP socket that stays. It keeps what it hears, and the errors that ICMP tells it of while it is connected; with `echo`, sends all back. */
+  async udpOpen({ host, port, connect, echo }) {
+    const handle = nextHandle++;
+    const socket = dgram.createSocket((host ?? connect?.host ?? '').includes(':') ? 'udp6' : 'udp4');
+    const entry = { socket, heard: [], waiting: [] };
+    const tell = (event) => {
+      const next = entry.waiting.shift();
+      if (next === undefined) entry.heard.push(event);
+      else next(event);
+    };
+    socket.on('message', (data, { address, port: from }) => {
+      if (echo) socket.send(data, from, address);
+      else tell({ address, port: from, payload: data.toString('base64') });
+    });
+    socket.on('error', (error) => tell({ error: error.code }));
+    await new Promise((resolve, reject) => {
+      socket.once('error', reject);
+      socket.bind(port, host, resolve);
+    });
+    if (connect !== undefined) await new Promise((resolve) => socket.connect(connect.port, connect.host, resolve));
+    sockets.set(handle, entry);
+    return { handle, port: socket.address().port };
+  },
+
+  /** What the kernel refuses at once (too big for what it knows of the path, an error that came in before) is an answer, too. */
+  udpWrite({ handle, host, port, payload }) {
+    const { socket } = sockets.get(handle);
+    const data = Buffer.from(payload, 'base64');
+    return new Promise((resolve) => {
+      const done = (error) => resolve(error ? { error: error.code } : {});
+      if (host === undefined) socket.send(data, done);
+      else socket.send(data, port, host, done);
+    });
+  },
+
+  /** The next datagram or error; null if none comes in time. */
+  udpRead({ handle, timeoutMs }) {
+    const { heard, waiting } = sockets.get(handle);
+    if (heard.length > 0) return heard.shift();
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        waiting.splice(waiting.indexOf(got), 1);
+        resolve(null);
+      }, timeoutMs);
+      const got = (event) => {
+        clearTimeout(timer);
+        resolve(event);
+      };
+      waiting.push(got);
+    });
+  },
+
+  udpClose({ handle }) {
+    sockets.get(handle)?.socket.close();
+    sockets.delete(handle);
+    return {};
+  },
+
+  /** Tells each client, in a line, from which address and port it came. */
+  tcpMirrorServe({ host, port }) {
+    return listen(
+      net.createServer((socket) => socket.end(`${socket.remoteAddress} ${socket.remotePort}\n`)),
+      { host, port },
+    );
   },
 
   /** Listens on a Unix socket, which any namespace can reach, and joins each connection with one to a TCP address in this namespace. */

@@ -29,6 +29,7 @@ export * from './probes/ping.ts';
 export * from './probes/ping-stream.ts';
 export * from './probes/sequence-record.ts';
 export * from './probes/tcp-stream.ts';
+export * from './probes/udp-socket.ts';
 export * from './qemu/control-channel.ts';
 export * from './qemu/cpio.ts';
 export * from './qemu/guest-kernel.ts';

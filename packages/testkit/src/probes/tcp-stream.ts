@@ -10,6 +10,26 @@ export async function tcpEchoServe(worker: NetnsWorker, init: { readonly host?: 
   return { port, close: () => worker.request<void>('close', { handle }) };
 }
 
+/** Tells each client, in the worker's namespace, from which address and port it came: `tcpMirror` asks. */
+export async function tcpMirrorServe(worker: NetnsWorker, init: { readonly host?: string; readonly port: number }): Promise<Served> {
+  const { handle, port } = await worker.request<{ handle: number; port: number }>('tcpMirrorServe', { host: '::', ...init });
+  return { port, close: () => worker.request<void>('close', { handle }) };
+}
+
+/**
+ * Connects to a server of `tcpMirrorServe` and asks who it sees.
+ *
+ * @throws {WorkerError} When there is no connection; `socketCode` says why.
+ */
+export async function tcpMirror(
+  worker: NetnsWorker,
+  init: { readonly host: string; readonly port: number; readonly localPort?: number; readonly timeoutMs?: number },
+): Promise<{ readonly address: string; readonly port: number }> {
+  const { greeting } = await worker.request<{ greeting: string }>('tcpGreeting', { timeoutMs: 3_000, ...init });
+  const [address, port] = greeting.split(' ');
+  return { address: address!.replace('::ffff:', ''), port: Number(port) };
+}
+
 export interface TcpStreamInit {
   /** Of an echo server. */
   readonly host: string;
