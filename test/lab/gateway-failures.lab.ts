@@ -1,0 +1,257 @@
+import { createIdentity, loadIdentity, signEnvelope } from '@weft/bus';
+import { boundD, makeEpoch, TIMING } from '@weft/election';
+import { cutPower, restorePower } from '@weft/lab';
+import { ownershipMessageCodec } from '@weft/model';
+import { startCapture, waitFor } from '@weft/testkit';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { GrantRecorder, lateAnswer, putOnWire } from './gateway-forgeries.ts';
+import { GatewayLab, TAKEOVER_MS, type Tenant } from './gateway-support.ts';
+import { endLab } from './support.ts';
+
+// Two gateways and a witness, and what may befall them. Probes of both tenants run through all of it; the watcher reads every host's shard map and every
+// member's fences meanwhile. Each case brings the lab back.
+
+let group: GatewayLab;
+let grants: GrantRecorder;
+beforeAll(async () => {
+  group = await GatewayLab.start(['g1', 'g2'], 'w');
+  grants = new GrantRecorder(group);
+});
+afterAll(async () => {
+  await grants?.stop();
+  await group?.stop();
+  await endLab(group?.lab);
+});
+afterEach(async ({ task }) => {
+  if (task.result?.state === 'fail') console.error(group.story());
+  await group.watcher.untilAtRest();
+  expect(group.watcher.faults).toEqual([]);
+});
+
+const other = (host: string): string => group.gateways.find((name) => name !== host)!;
+
+/** Moves since the last case: none, or as many as the case has made. */
+const movesDuring = async (work: () => Promise<void>): Promise<number> => {
+  const before = group.watcher.moves.length;
+  await work();
+  return group.watcher.moves.length - before;
+};
+
+async function nothingLost(): Promise<void> {
+  for (const [tenant, { lost, sent }] of await group.window()) {
+    expect(lost, `${tenant} of ${sent}`).toBe(0);
+    expect(sent).toBeGreaterThan(100);
+  }
+}
+
+/** The tenants of who failed waited no longer than `boundMs`; the others for nothing. */
+async function onlyTheseWaited(tenants: readonly Tenant[], boundMs: number): Promise<void> {
+  for (const [tenant, { lost, longestGapMs }] of await group.window()) {
+    if (tenants.includes(tenant)) expect(longestGapMs, tenant).toBeLessThan(boundMs);
+    else expect(lost, tenant).toBe(0);
+  }
+}
+
+describe('what moves nothing, and loses nothing', () => {
+  it('one way between the gateways closed, the other way, both', async () => {
+    const { faults } = group.lab.net;
+    await group.window();
+    const moves = await movesDuring(async () => {
+      for (const close of [() => faults.block('g1', 'g2'), () => faults.block('g2', 'g1'), () => faults.separate('g1', 'g2')]) {
+        await close();
+        await group.answered(400);
+        await faults.join('g1', 'g2');
+        await group.answered(50);
+      }
+    });
+    expect(moves).toBe(0);
+    await nothingLost();
+  });
+
+  it('a gateway cut off from NATS, NATS gone for all, and gone while the gateways do not hear each other', async () => {
+    const { lab } = group;
+    const management = lab.net.managementFaults!;
+    await group.window();
+    const moves = await movesDuring(async () => {
+      const owner = group.ownerOf('coke');
+      await management.cut(owner);
+      await group.answered(400);
+      await management.restore(owner);
+      await lab.nats.kill();
+      await group.answered(200);
+      await lab.net.faults.separate('g1', 'g2');
+      await group.answered(400);
+      await lab.net.faults.join('g1', 'g2');
+      await lab.nats.restart();
+      for (const host of ['g1', 'g2', 'w', 'h1']) await lab.untilAgentAnswers(host);
+    });
+    expect(moves).toBe(0);
+    await nothingLost();
+  });
+});
+
+describe('an owner that is lost', () => {
+  it('is replaced with NATS gone in the same moment, and comes back as the other', async () => {
+    const { lab, watcher } = group;
+    const owner = group.ownerOf('coke');
+    const tenants = group.tenantsOf(owner);
+    await group.window();
+    await Promise.all([lab.nats.kill(), cutPower(lab, owner)]);
+    await watcher.untilMovedFrom(owner, group.shardOf('coke'));
+    await group.answered(100);
+    await onlyTheseWaited(tenants, TAKEOVER_MS);
+    await lab.nats.restart();
+    await restorePower(lab, owner);
+    await group.answered(100);
+    expect(group.ownerOf('coke')).toBe(other(owner));
+    await nothingLost();
+  });
+
+  it('closes by its own deadline when it is frozen, and is obeyed by nobody when it wakes', async () => {
+    const { lab, watcher } = group;
+    const owner = group.ownerOf('coke');
+    const tenants = group.tenantsOf(owner);
+    const shard = group.shardOf('coke');
+    const overlapMs = watcher.overlapMs;
+    await group.window();
+    const frozenMs = watcher.now();
+    lab.agent(owner).kill('SIGSTOP');
+    await watcher.untilMovedFrom(owner, shard);
+    // No certificate has closed it: its process stands still. The other could only begin when the packet path had closed by itself.
+    expect(watcher.overlapMs).toBe(overlapMs);
+    await waitFor(() => watcher.now() - frozenMs > TIMING.leaseMs, { what: 'the freeze to have lasted a lease' });
+    const replaced = watcher.epoch(shard);
+    lab.agent(owner).kill('SIGCONT');
+    await waitFor(() => watcher.sample().fences.every((fence) => fence.host !== owner || fence.shard !== shard || fence.deadlineMs === 0), {
+      what: 'the owner to have heard that it was replaced',
+    });
+    await group.answered(200);
+    expect(watcher.epoch(shard)).toBe(replaced);
+    expect(group.ownerOf('coke')).toBe(other(owner));
+    await onlyTheseWaited(tenants, TAKEOVER_MS);
+  });
+
+  it('closes within D when voters and NATS are out of its reach, though hosts and the outside are not', async () => {
+    const { lab, watcher } = group;
+    const owner = group.ownerOf('coke');
+    const tenants = group.tenantsOf(owner);
+    await group.window();
+    await lab.net.managementFaults!.cut(owner);
+    await lab.net.faults.separate(owner, 'w');
+    await lab.net.faults.separate(owner, other(owner));
+    await watcher.untilMovedFrom(owner, group.shardOf('coke'));
+    // That it did so in time is the watcher's to say.
+    await waitFor(() => !watcher.isOpen(owner, group.shardOf('coke')), { what: 'the old owner to close by itself' });
+    await group.answered(200);
+    await onlyTheseWaited(tenants, boundD(TIMING) + TAKEOVER_MS);
+    await lab.net.faults.join(owner, 'w');
+    await lab.net.faults.join(owner, other(owner));
+    await lab.net.managementFaults!.restore(owner);
+    await lab.untilAgentAnswers(owner);
+  });
+});
+
+describe('who is not, or not any more, the owner', () => {
+  it('sends late: a host drops it by name, and takes the same from the owner', async () => {
+    const { lab } = group;
+    const owner = group.ownerOf('coke');
+    const capture = await startCapture({
+      netns: lab.vm('coke-web').netns.netns,
+      device: 'eth0',
+      direction: 'in',
+      needles: { late: 'from-who-was-owner', live: 'from-who-is-owner' },
+      registry: lab.net.registry,
+    });
+    const before = await group.drops('h1', 'SOURCE_NOT_AT_THIS_PEER');
+    const [was, is] = [lab.host(other(owner)), lab.host(owner)];
+    putOnWire(
+      was.netns,
+      was.underlayDevice,
+      Array.from({ length: 10 }, () => lateAnswer(group, 'coke', was, 'from-who-was-owner')),
+    );
+    putOnWire(is.netns, is.underlayDevice, [lateAnswer(group, 'coke', is, 'from-who-is-owner')]);
+    await waitFor(async () => (await group.drops('h1', 'SOURCE_NOT_AT_THIS_PEER')) - before >= 10, { what: 'h1 to count the late frames' });
+    await waitFor(() => capture.read().matches.live === 1, { what: "the owner's frame to arrive" });
+    expect((await capture.stop()).matches.late).toBe(0);
+  });
+
+  it('repeats a grant that was good once: refused on both paths, and answered with the better one', async () => {
+    const { lab, watcher } = group;
+    const shard = group.shardOf('coke');
+    const epoch = watcher.epoch(shard);
+    const old = grants.heard.find(({ certificate: { ballot } }) => ballot.shards.includes(shard) && ballot.epoch < epoch)!;
+    const answers = (): string[] =>
+      grants.heard
+        .slice(known)
+        .filter(({ certificate: { ballot } }) => ballot.shards.includes(shard) && ballot.epoch === epoch)
+        .map(({ from }) => from);
+    const known = grants.heard.length;
+    lab.bus.publishOwnership('grants', group.networks.get('coke')!.gateway!.gatewayId, old.bytes);
+    await waitFor(() => answers().includes('h1'), { what: 'h1 to answer the old grant that came over NATS' });
+    const worker = await lab.net.worker(lab.net.ctl);
+    const heard = answers().length;
+    for (const { address } of lab.net.hosts.values())
+      await worker.request('udpSend', { host: address, port: 4790, payload: Buffer.from(old.bytes).toString('base64'), count: 1 });
+    await waitFor(() => answers().length > heard, { what: 'a host to answer the old grant that came over the underlay' });
+    expect(watcher.epoch(shard)).toBe(epoch);
+    await nothingLost();
+  });
+
+  it('forges a certificate: refused by all and alarmed, whoever signs the message', async () => {
+    const { lab, watcher } = group;
+    const { ballot, votes } = grants.heard.at(-1)!.certificate;
+    const gatewayId = group.networks.get('coke')!.gateway!.gatewayId;
+    const before = watcher.sample().accepted.map(({ host, shard, epoch }) => `${host} ${shard} ${epoch}`);
+    const standby = other(group.ownerOf('coke'));
+    const candidate = { candidate: standby, providerAddress: lab.host(standby).address };
+    const certificate = { ballot: { ...ballot, ...candidate, epoch: makeEpoch(1, 0x7fff_ffff) }, votes };
+    const worker = await lab.net.worker(lab.net.ctl);
+    for (const identity of [loadIdentity(`${lab.net.dir}/keys/w.seed`), createIdentity('host')]) {
+      const message = { group: gatewayId, from: 'w', to: '', body: { kind: 'certificate' as const, value: certificate } };
+      const bytes = signEnvelope(identity, 'ownership', ownershipMessageCodec.encode(message));
+      lab.bus.publishOwnership('grants', gatewayId, bytes);
+      for (const { address } of lab.net.hosts.values())
+        await worker.request('udpSend', { host: address, port: 4790, payload: Buffer.from(bytes).toString('base64'), count: 1 });
+    }
+    for (const host of ['h1', 'g1', 'g2']) {
+      await waitFor(async () => (await group.conditions(host)).some((text) => /A certificate that w sent is refused/.test(text)), {
+        what: `${host} to raise the alarm`,
+      });
+      await lab.agent(host).waitForLine(/message of group .* signed by .*: host w has another key/);
+    }
+    expect(watcher.sample().accepted.map(({ host, shard, epoch }) => `${host} ${shard} ${epoch}`)).toEqual(before);
+    await nothingLost();
+  });
+});
+
+describe('links that come and go', () => {
+  it('move a shard three times a minute at most; then it is held, and an alarm says so', async () => {
+    const { lab, watcher } = group;
+    const shard = group.shardOf('coke');
+    const moved = (): number => watcher.moves.filter((move) => move.shard === shard && move.atMs > startedMs).length;
+    const startedMs = watcher.now();
+    let held = false;
+    while (!held) {
+      const owner = group.ownerOf('coke');
+      const before = moved();
+      await lab.net.faults.cut(owner);
+      await waitFor(
+        async () => {
+          held = (await group.conditions(other(owner))).some((text) => text.includes(`Shard ${shard} has moved 3 times`));
+          return held || moved() > before;
+        },
+        { what: 'the shard to move, or to be held', deadlineMs: 20_000, intervalMs: 50 },
+      );
+      await lab.net.faults.restore(owner);
+      if (held) expect(group.ownerOf('coke')).toBe(owner);
+      expect(moved()).toBeLessThanOrEqual(3);
+      await group.answered(50);
+      await watcher.untilAtRest();
+    }
+    const owner = group.ownerOf('coke');
+    await group.window();
+    await group.answered(400);
+    expect(group.ownerOf('coke')).toBe(owner);
+    await nothingLost();
+  });
+});
