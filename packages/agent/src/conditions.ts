@@ -26,7 +26,8 @@ export type ConditionCode =
   | 'GATEWAY_TABLES'
   | 'EXTERNAL_DEVICE'
   /** Agents can't talk about ownership on the underlay. */
-  | 'CONTROL_PORT';
+  | 'CONTROL_PORT'
+  | 'STATE_PORT';
 
 export const CONDITIONS: Readonly<Record<ConditionCode, Severity>> = {
   NATS_DISCONNECTED: 'warning',
@@ -46,6 +47,7 @@ export const CONDITIONS: Readonly<Record<ConditionCode, Severity>> = {
   GATEWAY_TABLES: 'critical',
   EXTERNAL_DEVICE: 'critical',
   CONTROL_PORT: 'critical',
+  STATE_PORT: 'critical',
 };
 
 interface Raised {

@@ -56,6 +56,15 @@ export class Handover {
     this.#damped = damped;
   }
 
+  /** Who would have the shard next, of those that answer: the first in its order, one that is not drained rather than another. */
+  successor(shard: number): string | undefined {
+    const { newest } = this.#context.configs;
+    const drained: ReadonlySet<string> = newest === undefined ? new Set() : drainedMembers(newest);
+    const order = newest?.shards.find((known) => known.shard === shard)?.order ?? [];
+    const able = order.filter((id) => this.#answering.has(id));
+    return able.find((id) => !drained.has(id)) ?? able[0];
+  }
+
   tick(now: number): void {
     for (const { shard, to } of this.#forwarding.filter(({ until }) => now >= until)) {
       this.#context.put({ kind: 'handover', step: 'done', shards: [shard], to });

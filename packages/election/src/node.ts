@@ -84,6 +84,11 @@ export class OwnershipNode {
     return this.voter.answerTo(this.#context.self, ask);
   }
 
+  /** The member that this one would hand the shard to: its standby. Undefined: no other answers. */
+  successor(shard: number): string | undefined {
+    return this.member.handover.successor(shard);
+  }
+
   step(input: Input, now: number): readonly Output[] {
     const context = this.#context;
     context.now = now;

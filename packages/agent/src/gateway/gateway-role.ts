@@ -11,9 +11,9 @@ import type { AgentParts, Role, RoleDevices, RoleStatus } from '../role.ts';
 import { type Announced, Announcer } from './announcer.ts';
 import { type ExternalDeviceState, readExternalDevices } from './external-devices.ts';
 import { GatewayReads } from './gateway-reads.ts';
-import type { ShardLag } from './gateway-status.ts';
 import { FlowMeter } from './gateway-use.ts';
 import { NatFeed } from './nat-feed.ts';
+import type { StateKeeper, StateKeeperInit } from './state/keeper.ts';
 
 /** How often what is over is retired; docs/gateway-contract.md section 7. */
 const NAT_SWEEP_MS = 1_000;
@@ -35,7 +35,7 @@ export interface ExternalWires {
   send(device: string, frame: Uint8Array): void;
 }
 
-const wires: ExternalWires = {
+const systemWires: ExternalWires = {
   read: readExternalDevices,
   send: (device, frame) => {
     const socket = openPacketSocket({ interfaceName: device });
@@ -47,6 +47,17 @@ const wires: ExternalWires = {
   },
 };
 
+/** Keeps what flows rest on beyond this member: {@link StateKeeper}. */
+export type StateKeeping = Pick<StateKeeper, 'start' | 'stop' | 'bring' | 'lags'>;
+
+/** What the role is made with. */
+export interface GatewayRoleInit {
+  readonly nat: NatControl;
+  readonly makeState: (init: Pick<StateKeeperInit, 'feed' | 'networksOf'>) => StateKeeping;
+  /** For tests. */
+  readonly wires?: ExternalWires;
+}
+
 /**
  * The role of a machine that forwards between virtual networks and the outside: follows the networks of its groups' shards, keeps the gateway's tables,
  * attaches external devices, and announces the external addresses of the shards it owns. Who owns what is decided by `Gateways`.
@@ -54,8 +65,7 @@ const wires: ExternalWires = {
 export class GatewayRole implements Role {
   readonly name = 'gateway' as const;
   readonly feed: NatFeed;
-  /** How far the standbys of the shards that are owned here are behind, if they are told anything: the stream of state fills it in. */
-  stateLag?: () => readonly ShardLag[];
+  readonly state: StateKeeping;
   readonly #reads: GatewayReads;
   readonly #meter = new FlowMeter();
   readonly #parts: AgentParts;
@@ -73,12 +83,16 @@ export class GatewayRole implements Role {
   #sweptMs = 0;
   #reviewedMs = 0;
   #names: ReadonlySet<string> = new Set();
+  /** Network ids by the shard that serves them. */
+  #networkIds: ReadonlyMap<number, readonly number[]> = new Map();
 
-  constructor(parts: AgentParts, nat: NatControl, use: ExternalWires = wires) {
+  constructor(parts: AgentParts, { nat, makeState, wires = systemWires }: GatewayRoleInit) {
     this.#parts = parts;
     this.#nat = nat;
-    this.#wires = use;
+    this.#wires = wires;
     this.feed = new NatFeed(parts.datapath.gateway);
+    this.state = makeState({ feed: this.feed, networksOf: (shard) => this.#networkIds.get(shard) ?? [] });
+    parts.gateways.setStateKeeper(this.state);
     this.#reads = new GatewayReads({
       parts,
       meter: this.#meter,
@@ -87,7 +101,7 @@ export class GatewayRole implements Role {
           const device = this.#devices.get(name);
           return { name, isPresent: device !== undefined, hasCarrier: device?.carrier === true };
         }),
-      lags: () => this.stateLag?.() ?? [],
+      lags: () => this.state.lags(),
     });
     this.#announcer = new Announcer({
       clock: parts.clock,
@@ -98,6 +112,7 @@ export class GatewayRole implements Role {
 
   async start(): Promise<void> {
     this.#endMeter = this.feed.listen(this.#meter);
+    this.state.start();
     this.#reviewSoon();
   }
 
@@ -105,6 +120,7 @@ export class GatewayRole implements Role {
     this.#stopped = true;
     this.#endMeter();
     this.#announcer.stop();
+    this.state.stop();
     await this.#reviewing;
     if (purge) for (const ifindex of this.#parts.datapath.gateway.externalDevices()) this.#parts.datapath.gateway.detachExternal(ifindex);
   }
@@ -212,6 +228,7 @@ export class GatewayRole implements Role {
     };
     const changes = this.#view.update(facts);
     this.#nat.apply(changes.nat);
+    this.#networkIds = networksByShard(this.#view.entries());
     const wanted = [...this.#view.entries()].filter(isOurs);
     // Until all that this machine serves has been read once, what the last run left stays.
     const complete = groups.length > 0 && sessions.every((session) => session.complete);
@@ -282,6 +299,16 @@ function markOf(devices: ReadonlyMap<string, ExternalDeviceState>): string {
   return JSON.stringify(
     [...devices.values()].map(({ mac, address4, address6, ...rest }) => [rest, [...mac], [...address4], [...address6]]),
   );
+}
+
+function networksByShard(rows: Iterable<GatewayTableEntry>): Map<number, number[]> {
+  const byShard = new Map<number, number[]>();
+  for (const row of rows) {
+    if (row.table !== 'gateway_network') continue;
+    const { shard } = row.value;
+    byShard.set(shard, [...(byShard.get(shard) ?? []), row.key.networkId]);
+  }
+  return byShard;
 }
 
 /** Rows that follow from records; ownership writes the others. */

@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Bus, type Identity, type Store, verifySignature } from '@weft/bus';
-import { type Alarm, type FenceRow, type Output, RULES, type ShardRow, TIMING } from '@weft/election';
-import type { GatewayPart, OwnershipCertificate, OwnershipConfig, OwnershipMemory, TrustStore } from '@weft/model';
+import { type Alarm, type FenceRow, isOpen, type Output, RULES, type ShardRow, TIMING } from '@weft/election';
+import type { GatewayPart, OwnershipCertificate, OwnershipConfig, OwnershipMember, OwnershipMemory, TrustStore } from '@weft/model';
 import type { AgentClock, AgentLogger } from '../components.ts';
 import type { Conditions } from '../conditions.ts';
 import { ControlSocket, type ControlSocketInit } from './control-socket.ts';
@@ -15,6 +15,7 @@ import { OwnershipDriver } from './ownership-driver.ts';
 import { readOwnershipFile } from './ownership-file.ts';
 import { KernelProbes, type ProbeReply } from './probe-port.ts';
 import { ShardStates, type ShardView } from './shard-states.ts';
+import type { StateKeeper, Succession } from './state/keeper.ts';
 import { SyncedFile } from './synced-file.ts';
 import { OwnershipTransport } from './transport.ts';
 
@@ -97,6 +98,7 @@ export class Gateways {
   readonly #memories = new Map<string, number>();
   #socket: Pick<ControlSocket, 'send' | 'close'> | undefined;
   #socketTimer: unknown;
+  #stateKeeper: Pick<StateKeeper, 'bring'> | undefined;
   #settling: Promise<void> = Promise.resolve();
   #stopped = false;
 
@@ -185,6 +187,36 @@ export class Gateways {
 
   driver(gatewayId: string): OwnershipDriver | undefined {
     return this.#groups.get(gatewayId)?.driver;
+  }
+
+  /** Shards that this machine owns now, and who would own them next. */
+  successions(): readonly Succession[] {
+    const now = this.#init.clock.now();
+    const open = new Map([...this.fences()].flatMap((row) => (isOpen(row, now) ? [[row.shard, row.epoch] as const] : [])));
+    return [...this.#groups.values()].flatMap(({ config, driver }) =>
+      config.shards.flatMap(({ shard }) => {
+        const epoch = open.get(shard);
+        return driver === undefined || epoch === undefined ? [] : [{ shard, epoch, to: driver.node.successor(shard) }];
+      }),
+    );
+  }
+
+  /** A member of a group that this machine is a member of. */
+  member(hostId: string): OwnershipMember | undefined {
+    for (const { config } of this.memberships()) {
+      const member = config.members.find(({ id }) => id === hostId);
+      if (member !== undefined) return member;
+    }
+    return undefined;
+  }
+
+  isMemberAddress(providerAddress: string): boolean {
+    return [...this.memberships()].some(({ config }) => config.members.some((member) => member.providerAddress === providerAddress));
+  }
+
+  /** Who brings the state of shards to their next owner before a planned move. */
+  setStateKeeper(keeper: Pick<StateKeeper, 'bring'>): void {
+    this.#stateKeeper = keeper;
   }
 
   /** What the packet path may forward for, and until when. */
@@ -356,8 +388,12 @@ export class Gateways {
   }
 
   #onHandover(group: string, output: Output & { kind: 'handover' }): void {
-    // The state that is to be brought over first: none is kept yet that the next owner lacks.
-    if (output.step === 'sync') queueMicrotask(() => this.driver(group)?.step({ kind: 'synced', shards: output.shards }));
+    if (output.step !== 'sync') return;
+    const { shards, to } = output;
+    const synced = (): void => this.driver(group)?.step({ kind: 'synced', shards });
+    // A machine without the role has no state, and none to own.
+    if (this.#stateKeeper === undefined) queueMicrotask(synced);
+    else void this.#stateKeeper.bring(shards, to, TIMING.syncMs).then(synced);
   }
 
   #alarm(group: string, alarm: Alarm): void {

@@ -2,6 +2,7 @@ import { AgentError } from '../errors.ts';
 import type { AgentParts } from '../role.ts';
 import { GatewayRole } from './gateway-role.ts';
 import { NatSetupControl } from './nat-control.ts';
+import { StateKeeper } from './state/keeper.ts';
 
 /** Sessions and holders that one sweep looks at: some 20 ms. What is left waits for the next second. */
 const SWEEP_STEPS = 65_536;
@@ -26,8 +27,17 @@ export function makeGatewayRole(parts: AgentParts): GatewayRole {
       .entries('gateway_shard')
       .some((one) => one.table === 'gateway_shard' && one.key.shard === row.value.shard && now < one.value.deadlineBootNs);
   };
-  return new GatewayRole(
-    parts,
-    new NatSetupControl({ store: datapath.gateway.nat, runSweep: () => void datapath.gateway.sweepNat(SWEEP_STEPS), isServed }),
-  );
+  const { gateways, init, identity, logger, conditions } = parts;
+  return new GatewayRole(parts, {
+    nat: new NatSetupControl({ store: datapath.gateway.nat, runSweep: () => void datapath.gateway.sweepNat(SWEEP_STEPS), isServed }),
+    makeState: (of) =>
+      new StateKeeper({
+        ...of,
+        ...{ self: init.hostId, providerAddress: init.providerAddress, clock, logger, conditions, identity, store: datapath.gateway.nat },
+        successions: () => gateways.successions(),
+        own: () => new Set(gateways.successions().map(({ shard }) => shard)),
+        member: (hostId) => gateways.member(hostId),
+        isMemberAddress: (address) => gateways.isMemberAddress(address),
+      }),
+  });
 }

@@ -188,15 +188,18 @@ function shift(ns: bigint, offsetNs: bigint): bigint {
   return ns + offsetNs > 0n ? ns + offsetNs : 1n;
 }
 
-/** Tables that a snapshot holds; the others are the agent's own, or follow from these. */
-const REPLICATED = ['block', 'source', 'mapping', 'session'] as const;
+/**
+ * Tables that a snapshot holds, in its order: ports are counted and found by their block and holder, so these come first. The other tables are the agent's
+ * own, or follow from these.
+ */
+export const SNAPSHOT_TABLES = ['source', 'block', 'mapping', 'session'] as const;
 
 /** A row of a snapshot. */
-export type NatSnapshotRow = Extract<NatRow, { table: (typeof REPLICATED)[number] }>;
+export type NatSnapshotRow = Extract<NatRow, { table: (typeof SNAPSHOT_TABLES)[number] }>;
 
 /** All that a standby needs, row by row. */
 export function* snapshotNat(store: NatStore): Generator<NatSnapshotRow> {
-  for (const table of REPLICATED) yield* store.rows(table) as Iterable<NatSnapshotRow>;
+  for (const table of SNAPSHOT_TABLES) yield* store.rows(table) as Iterable<NatSnapshotRow>;
 }
 
 /**
@@ -209,44 +212,52 @@ export function restoreNat(
   networks: { has(networkId: number): boolean },
   clockOffsetNs: bigint,
 ): void {
-  for (const { key, value } of [...store.rows('session')]) if (networks.has(value.networkId)) removeSession(store, key, value);
-  for (const { key } of [...store.rows('mapping')]) if (networks.has(key.networkId)) store.delete('mapping', key);
-  for (const { key } of [...store.rows('source')]) if (networks.has(key.networkId)) store.delete('source', key);
-  for (const { key, value } of [...store.rows('block')]) {
-    if (!networks.has(value.networkId)) continue;
-    store.delete('block', key);
-    addUsage(store, value.networkId, 'blocks', -1);
-  }
-  // A block's ports count their sessions: those that the snapshot has, each counted as it is put.
-  for (const row of snapshot) restoreRow(store, row, clockOffsetNs);
+  for (const _ of forgetNat(store, networks));
+  for (const row of snapshot) restoreNatRow(store, row, clockOffsetNs);
 }
 
-function restoreRow(store: NatStore, row: NatSnapshotRow, offsetNs: bigint): void {
+/** Removes all that is known of these networks. Gives control back after each row, with whether that was one of theirs. */
+export function* forgetNat(store: NatStore, networks: { has(networkId: number): boolean }): Generator<boolean> {
+  for (const { key, value } of store.rows('session')) {
+    const isTheirs = networks.has(value.networkId);
+    if (isTheirs) removeSession(store, key, value);
+    yield isTheirs;
+  }
+  for (const { key } of store.rows('mapping')) yield networks.has(key.networkId) && store.delete('mapping', key);
+  for (const { key } of store.rows('source')) yield networks.has(key.networkId) && store.delete('source', key);
+  for (const { key, value } of store.rows('block')) {
+    const isTheirs = networks.has(value.networkId) && store.delete('block', key);
+    if (isTheirs) addUsage(store, value.networkId, 'blocks', -1);
+    yield isTheirs;
+  }
+}
+
+/** Puts a row of a snapshot. Changes may be applied before it, between two rows, and after it: what is newer stays. */
+export function restoreNatRow(store: NatStore, row: NatSnapshotRow, offsetNs: bigint): void {
   switch (row.table) {
     case 'block': {
       const { value } = row;
+      const known = store.get('block', row.key);
+      // A block's ports count their sessions as they are put here, each once.
       const ports = value.ports.map((port) => ({ ...port, sessions: 0, freeAtBootNs: shift(port.freeAtBootNs, offsetNs) }));
       store.set('block', row.key, { ...value, grantedBootNs: shift(value.grantedBootNs, offsetNs), ports });
-      addUsage(store, value.networkId, 'blocks', 1);
+      if (known === undefined) addUsage(store, value.networkId, 'blocks', 1);
       return;
     }
     case 'source': {
       const idleBootNs = shift(row.value.idleBootNs, offsetNs);
       const isIdle = row.value.mappings === 0;
-      const flags = (row.value.flags & ~SourceFlag.QUEUED) | (isIdle ? SourceFlag.QUEUED : 0);
+      const queued = ((store.get('source', row.key)?.flags ?? 0) & SourceFlag.QUEUED) !== 0;
+      const flags = (row.value.flags & ~SourceFlag.QUEUED) | (isIdle || queued ? SourceFlag.QUEUED : 0);
       store.set('source', row.key, { ...row.value, flags, idleBootNs });
-      if (isIdle) store.enqueue({ kind: 'source', key: row.key });
+      if (isIdle && !queued) store.enqueue({ kind: 'source', key: row.key });
       return;
     }
     case 'mapping':
-      store.set('mapping', row.key, row.value);
+      if ((store.get('mapping', row.key)?.ticket ?? 0n) < row.value.ticket) store.set('mapping', row.key, row.value);
       store.raiseSerial(row.value.ticket);
       return;
-    case 'session': {
-      const { expiresBootNs, toldBootNs } = row.value;
-      const session = { ...row.value, expiresBootNs: shift(expiresBootNs, offsetNs), toldBootNs: shift(toldBootNs, offsetNs) };
-      store.set('session', row.key, session);
-      beginSession(store, row.key, session);
-    }
+    case 'session':
+      applySession(store, { kind: NatEventKind.SESSION_ADDED, timeBootNs: 0n, key: row.key, session: row.value }, offsetNs);
   }
 }

@@ -1,4 +1,5 @@
-export { applyNatEvent, type NatSnapshotRow, restoreNat, snapshotNat } from './apply.ts';
+export { applyNatEvent, forgetNat, type NatSnapshotRow, restoreNat, restoreNatRow, SNAPSHOT_TABLES, snapshotNat } from './apply.ts';
+export { BufferedNatStore } from './buffered-store.ts';
 export * from './events.ts';
 export { natFreeRow } from './free-row.ts';
 export { poolStart } from './holder.ts';
@@ -6,5 +7,6 @@ export { type NatLogContext, natLogRecord } from './log-record.ts';
 export { type NatTables, PortMapping } from './port-mapping.ts';
 export * from './rows.ts';
 export { type FragmentRow, NAT_TABLES, NatState, type NatStore, type QueueEntry } from './state.ts';
+export * from './state-codec.ts';
 export { natSweep, type SweepInput, type SweepResult } from './sweep.ts';
 export { TCP } from './tcp.ts';

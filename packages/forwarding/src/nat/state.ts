@@ -23,6 +23,10 @@ export interface NatStore {
   /** @returns Whether it was there. */
   delete<T extends NatTable>(table: T, key: NatKey<T>): boolean;
   rows<T extends NatTable>(table: T): Iterable<NatRowOf<T>>;
+  /** As `set` of each, for many at once. */
+  setAll<T extends NatTable>(table: T, rows: readonly Omit<NatRowOf<T>, 'table'>[]): void;
+  /** As `delete` of each. */
+  deleteAll<T extends NatTable>(table: T, keys: readonly NatKey<T>[]): void;
   /** Puts something at the end of what the sweep looks at. */
   enqueue(entry: QueueEntry): void;
   /** Tickets from now on are above this one. */
@@ -52,6 +56,14 @@ export class NatState implements NatStore {
 
   delete<T extends NatTable>(table: T, key: NatKey<T>): boolean {
     return this.#table(table).delete(NAT_KEY_TEXT[table](key));
+  }
+
+  setAll<T extends NatTable>(table: T, rows: readonly Omit<NatRowOf<T>, 'table'>[]): void {
+    for (const { key, value } of rows) this.set(table, key, value);
+  }
+
+  deleteAll<T extends NatTable>(table: T, keys: readonly NatKey<T>[]): void {
+    for (const key of keys) this.delete(table, key);
   }
 
   size(table: NatTable): number {

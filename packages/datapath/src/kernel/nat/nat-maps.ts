@@ -43,6 +43,27 @@ export class NatMaps implements NatStore {
     }
   }
 
+  setAll<T extends NatTable>(table: T, rows: readonly Omit<NatRowOf<T>, 'table'>[]): void {
+    const { keyBytes, valueBytes } = NAT_MAP_LAYOUT[table];
+    const codec = NAT_CODECS[table];
+    const keys = new Uint8Array(rows.length * keyBytes);
+    const values = new Uint8Array(rows.length * valueBytes);
+    rows.forEach(({ key, value }, i) => {
+      codec.encodeKey(new DataView(keys.buffer, i * keyBytes, keyBytes), key);
+      codec.encodeValue(new DataView(values.buffer, i * valueBytes, valueBytes), value, key);
+    });
+    this.#maps[table].updateBatch(keys, values, rows.length);
+  }
+
+  deleteAll<T extends NatTable>(table: T, rows: readonly NatKey<T>[]): void {
+    const { keyBytes } = NAT_MAP_LAYOUT[table];
+    const keys = new Uint8Array(rows.length * keyBytes);
+    rows.forEach((key, i) => {
+      NAT_CODECS[table].encodeKey(new DataView(keys.buffer, i * keyBytes, keyBytes), key);
+    });
+    this.#maps[table].deleteBatch(keys, rows.length);
+  }
+
   enqueue(entry: QueueEntry): void {
     const bytes = new Uint8Array(NAT_QUEUE_ENTRY_BYTES);
     const view = viewOf(bytes);

@@ -1,0 +1,230 @@
+import { connect, createServer, type Server } from 'node:net';
+import type { Identity } from '@weft/bus';
+import type { NatEvent, NatStateScope, NatStore } from '@weft/forwarding';
+import { networkOfEvent } from '@weft/forwarding';
+import type { AgentClock, AgentLogger } from '../../components.ts';
+import type { Conditions } from '../../conditions.ts';
+import { messageOf } from '../../errors.ts';
+import { CONTROL_PORT } from '../control-port.ts';
+import type { ShardLag } from '../gateway-status.ts';
+import type { NatFeed } from '../nat-feed.ts';
+import { type StateSocket, type StateSocketEvents, stateSocket } from './frames.ts';
+import { StateReceiver } from './receiver.ts';
+import { StateStream } from './stream.ts';
+
+/** Who is told what is looked at this often; changes leave this often, so that those of a moment travel together. */
+const REVIEW_MS = 100;
+const TELL_MS = 10;
+/** Another standby that answers is preferred only after this: a change of standbys leaves flows unprotected for a snapshot. */
+const SETTLE_MS = 3_000;
+/** After a stream has ended, another is begun. */
+const RETRY_MS = 500;
+
+/** A shard that this member owns now, and who would own it next. */
+export interface Succession {
+  readonly shard: number;
+  readonly epoch: bigint;
+  /** Undefined: no other member answers. */
+  readonly to: string | undefined;
+}
+
+export interface StateKeeperInit {
+  readonly self: string;
+  readonly providerAddress: string;
+  readonly clock: AgentClock;
+  readonly logger: AgentLogger;
+  readonly conditions: Conditions;
+  readonly identity: Identity;
+  readonly store: NatStore;
+  readonly feed: NatFeed;
+  /** Shards owned here now. */
+  readonly successions: () => readonly Succession[];
+  readonly own: () => ReadonlySet<number>;
+  /** Networks that a shard serves, by network id. */
+  readonly networksOf: (shard: number) => readonly number[];
+  /** A member of one of this machine's groups. */
+  readonly member: (hostId: string) => { readonly key: string; readonly providerAddress: string } | undefined;
+  readonly isMemberAddress: (providerAddress: string) => boolean;
+}
+
+/** Keeps the standbys of the shards owned here, and what is here of the shards of others. */
+export class StateKeeper {
+  readonly #init: StateKeeperInit;
+  readonly #receiver: StateReceiver;
+  readonly #streams = new Map<string, StateStream>();
+  readonly #retryAtMs = new Map<string, number>();
+  #networks: ReadonlyMap<number, string> = new Map();
+  #successions: readonly Succession[] = [];
+  readonly #otherSinceMs = new Map<number, number>();
+  #waiting: { readonly shards: readonly number[]; readonly to: string; readonly resolve: () => void; readonly untilMs: number }[] = [];
+  #server: Server | undefined;
+  #stopListening: (() => void) | undefined;
+  #timer: unknown;
+  #reviewedMs = Number.NEGATIVE_INFINITY;
+  #stopped = false;
+
+  constructor(init: StateKeeperInit) {
+    this.#init = init;
+    this.#receiver = new StateReceiver({ ...init, keyOf: (hostId) => init.member(hostId)?.key, defer });
+  }
+
+  start(): void {
+    this.#listen();
+    this.#stopListening = this.#init.feed.listen({
+      onEvent: (event) => this.#onEvent(event),
+      onLost: () => {
+        for (const stream of this.#streams.values()) stream.restart();
+      },
+    });
+    this.#tick();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#init.clock.clearTimeout(this.#timer);
+    this.#stopListening?.();
+    this.#server?.close();
+    this.#receiver.close();
+    for (const stream of [...this.#streams.values()]) stream.close();
+  }
+
+  get counters(): StateReceiver['counters'] {
+    return this.#receiver.counters;
+  }
+
+  /** Of each shard owned here that has a standby. */
+  lags(): readonly ShardLag[] {
+    return this.#successions.flatMap(({ shard, to }) => {
+      const stream = to === undefined ? undefined : this.#streams.get(to);
+      if (to === undefined || stream === undefined) return [];
+      const { p99Ms = 0, lastMs = 0, backlog } = stream.lag;
+      return [{ shard, standby: to, lagMsP99: p99Ms, lagMsLast: lastMs, backlog, isProtected: stream.isProtected(shard) }];
+    });
+  }
+
+  /**
+   * Resolves when `to` has the state of these shards as it was at the call: for a planned move.
+   * @param limitMs After that nobody waits any more: it never resolves.
+   */
+  bring(shards: readonly number[], to: string, limitMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push({ shards, to, resolve, untilMs: this.#init.clock.now() + limitMs });
+      this.#review();
+    });
+  }
+
+  #onEvent(event: NatEvent): void {
+    const to = this.#networks.get(networkOfEvent(event));
+    if (to === undefined) return;
+    this.#streams.get(to)?.offer(event);
+  }
+
+  #tick(): void {
+    if (this.#stopped) return;
+    this.#timer = this.#init.clock.setTimeout(() => this.#tick(), this.#streams.size > 0 ? TELL_MS : REVIEW_MS);
+    if (this.#init.clock.now() - this.#reviewedMs >= REVIEW_MS) this.#review();
+    for (const stream of [...this.#streams.values()]) stream.tick();
+  }
+
+  #review(): void {
+    const { successions, networksOf, clock } = this.#init;
+    const now = clock.now();
+    this.#reviewedMs = now;
+    this.#successions = this.#settle(successions(), now);
+    const wanted = new Map<string, Map<number, NatStateScope>>();
+    const networks = new Map<number, string>();
+    for (const { shard, epoch, to } of this.#successions) {
+      // A planned move names its own: whom the shards go to.
+      const target = this.#waiting.find((one) => one.shards.includes(shard))?.to ?? to;
+      if (target === undefined) continue;
+      const ofTarget = wanted.get(target) ?? new Map<number, NatStateScope>();
+      wanted.set(target, ofTarget);
+      for (const networkId of networksOf(shard)) {
+        ofTarget.set(networkId, { networkId, shard, epoch });
+        networks.set(networkId, target);
+      }
+    }
+    this.#networks = networks;
+    for (const [peer, stream] of [...this.#streams]) if (!wanted.has(peer)) this.#end(peer, stream);
+    for (const [peer, scopes] of wanted) this.#stream(peer, now)?.setNetworks(scopes);
+    this.#attendMoves(now);
+  }
+
+  /** The standby of each shard stays who it is while it can. */
+  #settle(successions: readonly Succession[], now: number): readonly Succession[] {
+    const before = new Map(this.#successions.map((one) => [one.shard, one.to]));
+    return successions.map((one) => {
+      const known = before.get(one.shard);
+      if (known === undefined || known === one.to) this.#otherSinceMs.delete(one.shard);
+      if (known === undefined || known === one.to || this.#init.member(known) === undefined) return one;
+      const sinceMs = this.#otherSinceMs.get(one.shard) ?? now;
+      this.#otherSinceMs.set(one.shard, sinceMs);
+      const mayStay = one.to === undefined || now - sinceMs < SETTLE_MS;
+      return mayStay && this.#streams.has(known) ? { ...one, to: known } : one;
+    });
+  }
+
+  #attendMoves(now: number): void {
+    const waiting = this.#waiting.filter(({ untilMs }) => now < untilMs);
+    this.#waiting = waiting.filter(({ shards, to, resolve }) => {
+      const stream = this.#streams.get(to);
+      if (stream === undefined || !shards.every((shard) => stream.isProtected(shard))) return true;
+      void stream.brought(shards).then(resolve);
+      return false;
+    });
+  }
+
+  #end(peer: string, stream: StateStream): void {
+    this.#streams.delete(peer);
+    stream.close();
+  }
+
+  #stream(peer: string, now: number): StateStream | undefined {
+    const known = this.#streams.get(peer);
+    const member = this.#init.member(peer);
+    if (known !== undefined || member === undefined || now < (this.#retryAtMs.get(peer) ?? 0)) return known;
+    const stream: StateStream = new StateStream({
+      ...this.#init,
+      peer,
+      keyOf: (hostId) => this.#init.member(hostId)?.key,
+      connect: (on) => this.#connect(member.providerAddress, on),
+      defer,
+      onClosed: (reason) => {
+        if (this.#streams.get(peer) !== stream) return;
+        this.#streams.delete(peer);
+        this.#retryAtMs.set(peer, this.#init.clock.now() + RETRY_MS);
+        this.#init.logger.info({ host: peer, reason }, 'the state stream to a standby has ended; another is begun');
+      },
+    });
+    this.#streams.set(peer, stream);
+    return stream;
+  }
+
+  #connect(host: string, on: StateSocketEvents): StateSocket {
+    return stateSocket(connect({ host, port: CONTROL_PORT, localAddress: this.#init.providerAddress }), on);
+  }
+
+  #listen(): void {
+    if (this.#stopped) return;
+    const { providerAddress, conditions, clock } = this.#init;
+    const server = createServer((socket) => {
+      if (!this.#init.isMemberAddress(socket.remoteAddress ?? '')) socket.destroy();
+      else this.#receiver.accept((on) => stateSocket(socket, on));
+    });
+    server.on('error', (error) => {
+      conditions.raise(
+        'STATE_PORT',
+        `Cannot listen on TCP ${providerAddress}:${CONTROL_PORT} for the state of port mapping: ${messageOf(error)}; connections of other members' shards would not survive a takeover by this one. Free the port ("ss -tlpn" names who has it); tried again`,
+      );
+      this.#server = undefined;
+      clock.setTimeout(() => this.#listen(), 5_000);
+    });
+    server.listen(CONTROL_PORT, providerAddress, () => conditions.clear('STATE_PORT'));
+    this.#server = server;
+  }
+}
+
+/** Sockets and timers first. */
+function defer(then: () => void): void {
+  setImmediate(then);
+}
