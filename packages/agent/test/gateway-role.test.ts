@@ -67,6 +67,7 @@ class Machine {
         },
         driver: () => ({ step: ({ up }: { up: boolean }) => this.carriers.push(up) }),
         fences: () => this.fences,
+        setStateKeeper: () => {},
       },
       datapath: {
         gateway: {
@@ -81,14 +82,14 @@ class Machine {
         },
       },
     };
-    this.role = new GatewayRole(
-      parts as unknown as AgentParts,
-      { apply: (changes) => void this.nat.push(...changes), sweep: () => {} },
-      {
+    this.role = new GatewayRole(parts as unknown as AgentParts, {
+      nat: { apply: (changes) => void this.nat.push(...changes), sweep: () => {} },
+      makeState: () => ({ start: () => {}, stop: () => {}, bring: async () => {}, lags: () => [] }),
+      wires: {
         read: async (names) => new Map([...this.devices].filter(([name]) => names.has(name))),
         send: (device, frame) => void this.sent.push({ device, frame }),
       },
-    );
+    });
   }
 
   get gateway(): Gateway | undefined {

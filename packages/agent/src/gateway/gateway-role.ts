@@ -105,7 +105,7 @@ export class GatewayRole implements Role {
     });
     this.#announcer = new Announcer({
       clock: parts.clock,
-      send: (device, frame) => use.send(device, frame),
+      send: (device, frame) => wires.send(device, frame),
       onError: (device, error) => parts.logger.warn({ device, reason: messageOf(error) }, 'external addresses not announced'),
     });
   }
