@@ -5,7 +5,7 @@ import { ownershipMessageCodec } from '@weft/model';
 import { startCapture, waitFor } from '@weft/testkit';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { GrantRecorder, lateAnswer, putOnWire } from './gateway-forgeries.ts';
-import { GatewayLab, TAKEOVER_MS, type Tenant } from './gateway-support.ts';
+import { GatewayLab, TAKEOVER_MS } from './gateway-support.ts';
 import { endLab } from './support.ts';
 
 // Two gateways and a witness, and what may befall them. Probes of both tenants run through all of it; the watcher reads every host's shard map and every
@@ -22,41 +22,15 @@ afterAll(async () => {
   await group?.stop();
   await endLab(group?.lab);
 });
-afterEach(async ({ task }) => {
-  if (task.result?.state === 'fail') console.error(group.story());
-  await group.watcher.untilAtRest();
-  expect(group.watcher.faults).toEqual([]);
-});
+afterEach(({ task }) => group.afterCase(task.result?.state === 'fail'));
 
 const other = (host: string): string => group.gateways.find((name) => name !== host)!;
-
-/** Moves since the last case: none, or as many as the case has made. */
-const movesDuring = async (work: () => Promise<void>): Promise<number> => {
-  const before = group.watcher.moves.length;
-  await work();
-  return group.watcher.moves.length - before;
-};
-
-async function nothingLost(): Promise<void> {
-  for (const [tenant, { lost, sent }] of await group.window()) {
-    expect(lost, `${tenant} of ${sent}`).toBe(0);
-    expect(sent).toBeGreaterThan(100);
-  }
-}
-
-/** The tenants of who failed waited no longer than `boundMs`; the others for nothing. */
-async function onlyTheseWaited(tenants: readonly Tenant[], boundMs: number): Promise<void> {
-  for (const [tenant, { lost, longestGapMs }] of await group.window()) {
-    if (tenants.includes(tenant)) expect(longestGapMs, tenant).toBeLessThan(boundMs);
-    else expect(lost, tenant).toBe(0);
-  }
-}
 
 describe('what moves nothing, and loses nothing', () => {
   it('one way between the gateways closed, the other way, both', async () => {
     const { faults } = group.lab.net;
     await group.window();
-    const moves = await movesDuring(async () => {
+    const moves = await group.movesDuring(async () => {
       for (const close of [() => faults.block('g1', 'g2'), () => faults.block('g2', 'g1'), () => faults.separate('g1', 'g2')]) {
         await close();
         await group.answered(400);
@@ -65,14 +39,14 @@ describe('what moves nothing, and loses nothing', () => {
       }
     });
     expect(moves).toBe(0);
-    await nothingLost();
+    await group.expectNothingLost();
   });
 
   it('a gateway cut off from NATS, NATS gone for all, and gone while the gateways do not hear each other', async () => {
     const { lab } = group;
     const management = lab.net.managementFaults!;
     await group.window();
-    const moves = await movesDuring(async () => {
+    const moves = await group.movesDuring(async () => {
       const owner = group.ownerOf('coke');
       await management.cut(owner);
       await group.answered(400);
@@ -86,7 +60,7 @@ describe('what moves nothing, and loses nothing', () => {
       for (const host of ['g1', 'g2', 'w', 'h1']) await lab.untilAgentAnswers(host);
     });
     expect(moves).toBe(0);
-    await nothingLost();
+    await group.expectNothingLost();
   });
 });
 
@@ -99,12 +73,12 @@ describe('an owner that is lost', () => {
     await Promise.all([lab.nats.kill(), cutPower(lab, owner)]);
     await watcher.untilMovedFrom(owner, group.shardOf('coke'));
     await group.answered(100);
-    await onlyTheseWaited(tenants, TAKEOVER_MS);
+    await group.expectOnlyTheseWaited(tenants, TAKEOVER_MS);
     await lab.nats.restart();
     await restorePower(lab, owner);
     await group.answered(100);
     expect(group.ownerOf('coke')).toBe(other(owner));
-    await nothingLost();
+    await group.expectNothingLost();
   });
 
   it('closes by its own deadline when it is frozen, and is obeyed by nobody when it wakes', async () => {
@@ -128,7 +102,7 @@ describe('an owner that is lost', () => {
     await group.answered(200);
     expect(watcher.epoch(shard)).toBe(replaced);
     expect(group.ownerOf('coke')).toBe(other(owner));
-    await onlyTheseWaited(tenants, TAKEOVER_MS);
+    await group.expectOnlyTheseWaited(tenants, TAKEOVER_MS);
   });
 
   it('closes within D when voters and NATS are out of its reach, though hosts and the outside are not', async () => {
@@ -143,7 +117,7 @@ describe('an owner that is lost', () => {
     // That it did so in time is the watcher's to say.
     await waitFor(() => !watcher.isOpen(owner, group.shardOf('coke')), { what: 'the old owner to close by itself' });
     await group.answered(200);
-    await onlyTheseWaited(tenants, boundD(TIMING) + TAKEOVER_MS);
+    await group.expectOnlyTheseWaited(tenants, boundD(TIMING) + TAKEOVER_MS);
     await lab.net.faults.join(owner, 'w');
     await lab.net.faults.join(owner, other(owner));
     await lab.net.managementFaults!.restore(owner);
@@ -194,7 +168,7 @@ describe('who is not, or not any more, the owner', () => {
       await worker.request('udpSend', { host: address, port: 4790, payload: Buffer.from(old.bytes).toString('base64'), count: 1 });
     await waitFor(() => answers().length > heard, { what: 'a host to answer the old grant that came over the underlay' });
     expect(watcher.epoch(shard)).toBe(epoch);
-    await nothingLost();
+    await group.expectNothingLost();
   });
 
   it('forges a certificate: refused by all and alarmed, whoever signs the message', async () => {
@@ -220,7 +194,7 @@ describe('who is not, or not any more, the owner', () => {
       await lab.agent(host).waitForLine(/message of group .* signed by .*: host w has another key/);
     }
     expect(watcher.sample().accepted.map(({ host, shard, epoch }) => `${host} ${shard} ${epoch}`)).toEqual(before);
-    await nothingLost();
+    await group.expectNothingLost();
   });
 });
 
@@ -252,6 +226,6 @@ describe('links that come and go', () => {
     await group.window();
     await group.answered(400);
     expect(group.ownerOf('coke')).toBe(owner);
-    await nothingLost();
+    await group.expectNothingLost();
   });
 });

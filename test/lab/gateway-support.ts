@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Lab, OwnershipWatcher, parseLabFile } from '@weft/lab';
 import { dropReasonName, type VirtualNetwork } from '@weft/model';
 import { type PingStream, ping, type SequenceSummary, startPingStream, uniqueName, waitFor } from '@weft/testkit';
+import { expect } from 'vitest';
 import { cacheDir, weft } from './support.ts';
 
 /*
@@ -138,6 +139,36 @@ export class GatewayLab {
     const windows = new Map<Tenant, SequenceSummary>();
     for (const [tenant, probe] of this.#probes) windows.set(tenant, await probe.takeWindow(10_000));
     return windows;
+  }
+
+  /** How many shards move while `work` goes on. */
+  async movesDuring(work: () => Promise<void>): Promise<number> {
+    const before = this.watcher.moves.length;
+    await work();
+    return this.watcher.moves.length - before;
+  }
+
+  /** Since the last look at the probes. */
+  async expectNothingLost(): Promise<void> {
+    for (const [tenant, { lost, sent }] of await this.window()) {
+      expect(lost, `${tenant} of ${sent}`).toBe(0);
+      expect(sent).toBeGreaterThan(0);
+    }
+  }
+
+  /** The tenants of who failed waited no longer than `boundMs`; the others for nothing. */
+  async expectOnlyTheseWaited(tenants: readonly Tenant[], boundMs: number): Promise<void> {
+    for (const [tenant, { lost, longestGapMs }] of await this.window()) {
+      if (tenants.includes(tenant)) expect(longestGapMs, tenant).toBeLessThan(boundMs);
+      else expect(lost, tenant).toBe(0);
+    }
+  }
+
+  /** Whatever the case has done: one owner a shard at its end, and no promise broken since the lab began. */
+  async afterCase(failed: boolean): Promise<void> {
+    if (failed) console.error(this.story());
+    await this.watcher.untilAtRest();
+    expect(this.watcher.faults).toEqual([]);
   }
 
   /** Messages of what a host complains of now. */
