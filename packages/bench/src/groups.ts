@@ -4,6 +4,8 @@ import { portMoveFigures } from './control/port-move.ts';
 import { userEngineFigures } from './control/user-engine.ts';
 import type { BenchContext } from './core/context.ts';
 import type { Figure } from './core/figure.ts';
+import { crashFigures, jetStreamCrashFigures, manyNetworksCrashFigures } from './failover/crash-figures.ts';
+import { drainFigures, natsFigures, restartFigures } from './failover/planned-figures.ts';
 import { gatewayConnectFigures } from './gateway/connect-figures.ts';
 import { gatewayMappingFigures } from './gateway/mapping-figures.ts';
 import { gatewayPathFigures } from './gateway/path-figures.ts';
@@ -40,5 +42,11 @@ export const groups: readonly Group[] = [
     measure: gatewayPortsFigures,
   },
   { ids: ['gateway-mappings'], what: '1,000,000 mappings: frames a second, and memory', measure: gatewayMappingFigures },
+  { ids: ['gateway-crash-p', 'gateway-crash-t'], what: 'the owner of a gateway shard loses power', measure: crashFigures },
+  { ids: ['gateway-crash-jetstream-'], what: 'the same, and the JetStream leader dies with it (--full)', measure: jetStreamCrashFigures },
+  { ids: ['gateway-crash-many-'], what: 'the same with 10,000 networks (--full)', measure: manyNetworksCrashFigures },
+  { ids: ['gateway-drain-'], what: 'a gateway is drained and undrained', measure: drainFigures },
+  { ids: ['gateway-restart-'], what: "a gateway's agent is killed and started again", measure: restartFigures },
+  { ids: ['gateway-nats-'], what: 'NATS is stopped, and agents start without it', measure: natsFigures },
   { ids: ['user-engine'], what: 'the user-space engine, beside the one of Open vSwitch', measure: userEngineFigures },
 ];

@@ -11,6 +11,9 @@ import { createInterface } from 'node:readline';
 import { pipeline, Readable } from 'node:stream';
 import { bodyChunks } from './body.mjs';
 
+/** An echo that is so late will not come: TCP has asked for it several times. */
+const STALLED_MS = 5_000;
+
 const servers = new Map();
 const streams = new Map();
 const sockets = new Map();
@@ -308,6 +311,8 @@ function summarize(all) {
     sent: all.reduce((sum, stream) => sum + Number(stream.sent), 0),
     echoed: all.reduce((sum, stream) => sum + Number(stream.echoed), 0),
     corrupt: all.reduce((sum, stream) => sum + stream.corrupt, 0),
+    stalled: all.filter((stream) => stream.broken === undefined && stream.echoed < stream.sent && now - stream.lastEchoMs > STALLED_MS)
+      .length,
     // A stall that still lasts counts, but only while something is due.
     longestStallMs: Math.max(
       0,

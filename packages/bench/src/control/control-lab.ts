@@ -93,6 +93,11 @@ export async function startControlLab(init: ControlLabInit): Promise<ControlLab>
     progress: init.progress,
     logLevel: 'info',
   });
+  return await controlLab(lab);
+}
+
+/** What the store says of a lab's ports, and how to bind them. Ports have names of their own in the whole lab. */
+export async function controlLab(lab: Lab): Promise<ControlLab> {
   const { records } = await lab.ask('controller', { kind: 'list', value: { kinds: [], tenant: '', network: '', name: '' } }, 'list');
   const ports = new Map<string, Port>();
   let networkId = 0;
