@@ -23,6 +23,7 @@ export default defineConfig({
         fileParallelism: false,
         testTimeout: 120_000,
         hookTimeout: 120_000,
+        expect: { poll: { timeout: 10_000 } },
       }),
       project('lab', ['test/lab/**/*.lab.ts'], { fileParallelism: false, testTimeout: 180_000, hookTimeout: 180_000 }),
     ],

@@ -3,6 +3,8 @@ import { BpfObject, RingBuffer } from '../src/index.ts';
 import { configured, reporting } from './programs.ts';
 import { Sandbox } from './sandbox.ts';
 
+const SOON = { timeout: 20_000, interval: 5 };
+
 let sandbox: Sandbox;
 let object: BpfObject;
 beforeAll(() => {
@@ -24,7 +26,7 @@ test('records arrive in order and may be kept', async () => {
   const records: Uint8Array[] = [];
   const ring = new RingBuffer(object.map('ring'), (record) => records.push(record));
   for (let mark = 0; mark < 1000; mark++) expect(report(mark)).toBe(0);
-  await vi.waitFor(() => expect(records).toHaveLength(1000));
+  await vi.waitFor(() => expect(records).toHaveLength(1000), SOON);
   expect(records.map((record) => words(record))).toEqual(Array.from({ length: 1000 }, (_, mark) => [mark, 64, 0xfeedface]));
   ring.close();
 });
@@ -36,7 +38,7 @@ test('nothing comes after close(), also when closed in the callback', async () =
     marks.push(words(record)[0]!);
     if (marks.length === 3) ring.close();
   });
-  await vi.waitFor(() => expect(marks).toEqual([0, 1, 2]));
+  await vi.waitFor(() => expect(marks).toEqual([0, 1, 2]), SOON);
   report(99);
   ring.close();
   expect(ring.consume()).toBe(0);

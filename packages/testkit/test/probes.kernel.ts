@@ -8,6 +8,7 @@ import {
   httpServe,
   type LabHost,
   type LabNet,
+  mustPing,
   ping,
   sendUdp,
   startCapture,
@@ -109,6 +110,8 @@ describe('probes over an underlay', () => {
     });
     const atCtl = await captureCount(lab.ctl.netns, 'underlay0', 'WEFT-MARK', { registry: lab.registry });
     const worker = await lab.worker(a);
+    // Until b's MAC address is known the kernel keeps some 256 frames for it, and no more.
+    await mustPing(a, b.address);
     await sendUdp(worker, { host: b.address, port: 9, payload: 'x WEFT-MARK-1 x', count: 500 });
     await sendUdp(worker, { host: b.address, port: 9, payload: 'WEFT-MARK-3', count: 10 });
     const counted = await atB.stop();

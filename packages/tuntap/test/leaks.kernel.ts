@@ -1,8 +1,8 @@
 import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createTap, inNetns, openPacketSocket, openTap, removeTap, startGenerator, startSink } from '../src/index.ts';
-import { numberedFrame, openFdCount, Sandbox, turns } from './sandbox.ts';
+import { numberedFrame, openFdCount, Sandbox, soon, turns } from './sandbox.ts';
 
 let sandbox: Sandbox;
 beforeEach(() => {
@@ -92,5 +92,5 @@ test('a worker that ends in the middle of reading, sending and receiving harms n
     for (const fd of fds) closeSync(fd);
   }
   await turns();
-  await vi.waitFor(() => expect(openFdCount()).toBe(before));
+  await soon(() => expect(openFdCount()).toBe(before));
 });

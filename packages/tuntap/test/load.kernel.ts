@@ -1,6 +1,6 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type FrameSource, openPacketSocket, openTap, startGenerator, startSink, type TapDevice } from '../src/index.ts';
-import { numberedFrame, Sandbox } from './sandbox.ts';
+import { numberedFrame, Sandbox, soon } from './sandbox.ts';
 
 let sandbox: Sandbox;
 let tap: TapDevice;
@@ -28,7 +28,7 @@ describe('startGenerator()', () => {
     expect(result).toMatchObject({ sent: 100, bytes: 50 * 300, errors: {} });
     // 100 frames at 5,000 a second: the last leaves 19.8 ms after the first.
     expect(result.elapsedNs).toBeGreaterThanOrEqual(19.8e6);
-    await vi.waitFor(() => expect(sink.stats().frames).toBe(100));
+    await soon(() => expect(sink.stats().frames).toBe(100));
     expect(await sink.stop()).toMatchObject({
       frames: 100,
       bytes: 50 * 300,
@@ -44,7 +44,7 @@ describe('startGenerator()', () => {
     expect(timed.elapsedNs).toBeGreaterThanOrEqual(30e6);
     expect(timed.sent).toBeGreaterThan(0);
     const endless = startGenerator({ fd: wire.fd, frames: [numberedFrame(1)], ratePerSecond: 0.001 });
-    await vi.waitFor(() => expect(endless.sent).toBe(1));
+    await soon(() => expect(endless.sent).toBe(1));
     endless.stop();
     endless.stop();
     expect((await endless.result()).sent).toBe(1);
@@ -79,7 +79,7 @@ describe('startSink()', () => {
       return frame;
     });
     for (const frame of frames) wire.write(frame);
-    await vi.waitFor(() => expect(sink.stats().frames).toBe(6));
+    await soon(() => expect(sink.stats().frames).toBe(6));
     const { sequence } = await sink.stop();
     // 7, 10 and 11 never came.
     expect(sequence).toMatchObject({
@@ -103,7 +103,7 @@ describe('startSink()', () => {
       sequenceOffset: 18,
     }).result();
     expect(sent).toBe(200);
-    await vi.waitFor(() => expect(sink.stats().matched).toBe(200));
+    await soon(() => expect(sink.stats().matched).toBe(200));
     const { sequence, maxGapNs, spanNs } = await sink.stop();
     expect(sequence).toMatchObject({ sequenced: 200, firstSequence: 0, highestSequence: 199, lost: 0, duplicates: 0, reordered: 0 });
     expect(sequence!.latencyP50Ns).toBeGreaterThan(0);
@@ -115,7 +115,7 @@ describe('startSink()', () => {
   test('ends with the reason when the interface is removed', async () => {
     const sink = startSink({ fd: tap.fd, vnetHdr: true });
     sandbox.ip('link', 'del', 'tap0');
-    await vi.waitFor(() => expect(sink.stats().error).toBe('EBADFD'));
+    await soon(() => expect(sink.stats().error).toBe('EBADFD'));
     expect(await sink.stop()).toMatchObject({ frames: 0, error: 'EBADFD' });
   });
 });

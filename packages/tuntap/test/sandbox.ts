@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, writeFileSync } from 'node:fs';
+import { expect, vi } from 'vitest';
 import { inNetns } from '../src/index.ts';
 
 let made = 0;
@@ -30,6 +31,13 @@ export class Sandbox {
     return execFileSync('ip', ['-n', this.name, ...args], { encoding: 'utf8' });
   }
 
+  /** Makes a veth pair that carries frames. The kernel starts a queue some time after the carrier came, and drops frames until then. */
+  async vethPair(...names: [string, string]): Promise<void> {
+    this.ip('link', 'add', names[0], 'type', 'veth', 'peer', 'name', names[1]);
+    for (const name of names) this.ip('link', 'set', name, 'up');
+    for (const name of names) await soon(() => expect(this.ip('link', 'show', 'dev', name)).toContain('state UP'));
+  }
+
   remove(): void {
     execFileSync('ip', ['netns', 'del', this.name]);
   }
@@ -55,4 +63,9 @@ export function numberOf(frame: Uint8Array): number {
 /** Some turns of the event loop: what is ready by now is delivered after them. */
 export async function turns(count = 50): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Until the expectation holds; a busy machine may take its time. */
+export function soon(expectation: () => void): Promise<void> {
+  return vi.waitFor(expectation, { timeout: 20_000, interval: 5 });
 }
