@@ -79,24 +79,24 @@ async function forgetMoves({ lab, watcher }: FailoverLab): Promise<void> {
 export async function restartFigures(context: BenchContext): Promise<Figure[]> {
   return await withFailoverLab(context, { suffix: 'restart' }, async (made) => {
     const { lab, watcher, shard } = made;
-    const owner = watcher.owner(shard)!;
+    const movesBefore = watcher.moves.length;
     const connections = await TcpConnections.open(made, CONNECTIONS);
     const seen: RoundTrips[] = [];
     for (let round = 0; round < context.rounds; round++) {
+      const owner = watcher.owner(shard)!;
       context.progress(`gateway-restart: ${round + 1}/${context.rounds}`);
       seen.push(
         await roundTrips(made, RATE, async () => {
           lab.agent(owner).kill('SIGKILL');
           await lab.agent(owner).exited;
           await lab.startAgent(owner);
-          // It has renewed what it owns.
-          await renewed(made, owner);
+          await settled(made, owner);
         }),
       );
     }
     const tcp = await connections.close();
     return [
-      ...stillFigures('gateway-restart', 'owner’s agent killed and started again', seen, watcher.moves.length),
+      ...stillFigures('gateway-restart', 'owner’s agent killed and started again', seen, watcher.moves.length - movesBefore),
       tcpFigure('gateway-restart-tcp-lost', 'owner’s agent killed and started again', tcp),
     ];
   });
@@ -106,6 +106,7 @@ export async function restartFigures(context: BenchContext): Promise<Figure[]> {
 export async function natsFigures(context: BenchContext): Promise<Figure[]> {
   return await withFailoverLab(context, { suffix: 'nats' }, async (made) => {
     const { lab, watcher, shard } = made;
+    const movesBefore = watcher.moves.length;
     const owner = watcher.owner(shard)!;
     const connections = await TcpConnections.open(made, CONNECTIONS);
     context.progress('gateway-nats: NATS is down');
@@ -119,23 +120,26 @@ export async function natsFigures(context: BenchContext): Promise<Figure[]> {
         await lab.startAgent(host, { wait: false });
         await lab.agent(host).waitForLine(/agent started/, 30_000);
       }
-      await renewed(made, owner);
+      await settled(made, owner);
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, NATS_AWAY_MS - (performance.now() - begun))));
       await lab.nats.restart();
       for (const host of lab.net.hosts.keys()) await lab.untilAgentAnswers(host);
     });
     const tcp = await connections.close();
     const what = `NATS stopped for ${NATS_AWAY_MS / 1e3} s, owner’s and host’s agents started anew meanwhile`;
-    return [...stillFigures('gateway-nats', what, [seen], watcher.moves.length), tcpFigure('gateway-nats-tcp-lost', what, tcp)];
+    return [
+      ...stillFigures('gateway-nats', what, [seen], watcher.moves.length - movesBefore),
+      tcpFigure('gateway-nats-tcp-lost', what, tcp),
+    ];
   });
 }
 
-/** Waits until a member has had its lease renewed twice since now. */
-async function renewed({ watcher, shard }: FailoverLab, member: string): Promise<void> {
+/** Waits until a member that was started anew has had its lease renewed twice, or the shard has an owner elsewhere, which is then counted as a move. */
+async function settled({ watcher, shard }: FailoverLab, member: string): Promise<void> {
   const deadline = (): number => watcher.sample().fences.find((fence) => fence.host === member && fence.shard === shard)?.deadlineMs ?? 0;
   for (let turn = 0; turn < 2; turn++) {
     const before = deadline();
-    await waitFor(() => deadline() > before, {
+    await waitFor(() => deadline() > before || watcher.owner(shard) !== member, {
       what: `${member} to renew its lease of shard ${shard}`,
       deadlineMs: 15_000,
       intervalMs: 20,
