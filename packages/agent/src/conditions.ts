@@ -27,7 +27,13 @@ export type ConditionCode =
   | 'EXTERNAL_DEVICE'
   /** Agents can't talk about ownership on the underlay. */
   | 'CONTROL_PORT'
-  | 'STATE_PORT';
+  | 'STATE_PORT'
+  /** Records of the NAT log wait for NATS. */
+  | 'NAT_LOG_BEHIND'
+  /** Records of the NAT log found no room to wait. Stands until the agent restarts. */
+  | 'NAT_LOG_LOST'
+  /** Records of the NAT log wait in memory only. */
+  | 'NAT_LOG_NOT_SAVED';
 
 export const CONDITIONS: Readonly<Record<ConditionCode, Severity>> = {
   NATS_DISCONNECTED: 'warning',
@@ -48,6 +54,9 @@ export const CONDITIONS: Readonly<Record<ConditionCode, Severity>> = {
   EXTERNAL_DEVICE: 'critical',
   CONTROL_PORT: 'critical',
   STATE_PORT: 'critical',
+  NAT_LOG_BEHIND: 'warning',
+  NAT_LOG_LOST: 'critical',
+  NAT_LOG_NOT_SAVED: 'warning',
 };
 
 interface Raised {

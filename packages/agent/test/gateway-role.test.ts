@@ -84,6 +84,7 @@ class Machine {
     };
     this.role = new GatewayRole(parts as unknown as AgentParts, {
       nat: { apply: (changes) => void this.nat.push(...changes), sweep: () => {} },
+      log: { start: async () => {}, stop: async () => {}, setStore: () => {}, onEvent: () => {}, onLost: () => {}, poll: () => {} },
       makeState: () => ({ start: () => {}, stop: () => {}, bring: async () => {}, lags: () => [] }),
       wires: {
         read: async (names) => new Map([...this.devices].filter(([name]) => names.has(name))),

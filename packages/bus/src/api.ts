@@ -70,7 +70,7 @@ export interface Bus {
   /** Resolves when connected (at once if so). */
   whenConnected(options?: { readonly signal?: AbortSignal }): Promise<void>;
   /**
-   * Opens the buckets and the audit stream.
+   * Opens the buckets, the audit stream and the NAT log.
    * @throws {WeftError} `WEFT_ERR_BUS_BUCKET_MISMATCH`, `WEFT_ERR_BUS_BUCKET_MISSING` (with `create: false`), `WEFT_ERR_BUS_TIMEOUT`.
    */
   open(options: OpenOptions): Promise<Store>;
@@ -107,6 +107,8 @@ export interface OpenOptions {
   readonly replicas: 1 | 3;
   /** Make what is missing. Default true. */
   readonly create?: boolean;
+  /** How long the NAT log is kept. Default: as it is, 90 days when it is made. */
+  readonly natLogDays?: number;
 }
 
 export interface Store {
@@ -116,6 +118,8 @@ export interface Store {
   readonly gateways: Bucket;
   bucket(name: BucketName): Bucket;
   readonly audit: AuditStream;
+  /** Who had which block of external ports, when: signed NatLogRecords under `subjects.natLog`. */
+  readonly natLog: LogStream;
 }
 
 /** One value of a bucket as stored. */
@@ -179,22 +183,26 @@ export interface WatchHandlers {
   onEntry(entry: Entry): void;
 }
 
-export interface AuditStream {
+/** A stream of records that only grows. */
+export interface LogStream {
   /** Once per id: a second append with the same id, within the stream's life, is dropped by readers and by NATS. */
   append(subject: string, id: string, value: Uint8Array): Promise<{ readonly sequence: number; readonly duplicate: boolean }>;
   /** Messages from `fromSequence` on (1: all), at most `limit`, in order. */
-  read(options: { readonly fromSequence: number; readonly limit: number; readonly subject?: string }): Promise<readonly AuditMessage[]>;
+  read(options: { readonly fromSequence: number; readonly limit: number; readonly subject?: string }): Promise<readonly LogMessage[]>;
   /** Follows the stream; ends when the signal aborts. Survives reconnects and lost consumers. */
-  follow(options: { readonly fromSequence: number; readonly signal: AbortSignal; readonly subject?: string }): AsyncIterable<AuditMessage>;
+  follow(options: { readonly fromSequence: number; readonly signal: AbortSignal; readonly subject?: string }): AsyncIterable<LogMessage>;
   lastSequence(): Promise<number>;
   /** The last message of a subject. */
-  last(subject: string): Promise<AuditMessage | undefined>;
+  last(subject: string): Promise<LogMessage | undefined>;
 }
-export interface AuditMessage {
+export interface LogMessage {
   readonly sequence: number;
   readonly id: string;
   readonly value: Uint8Array;
 }
+
+export type AuditStream = LogStream;
+export type AuditMessage = LogMessage;
 
 export interface Subscription {
   stop(): Promise<void>;

@@ -1,10 +1,10 @@
 import { BUCKETS, type BucketName, WeftError } from '@weft/model';
-import type { AuditStream, Bucket, OpenOptions, Store } from './api.ts';
-import { AUDIT_STREAM, JetStreamAudit } from './audit-stream.ts';
+import type { Bucket, OpenOptions, Store } from './api.ts';
 import { JetStreamBucket, missing, streamName } from './bucket.ts';
 import { isAtLeast, OLDEST_SERVER } from './capabilities.ts';
 import { callApi, insist, JsError, refusedWith, type StreamConfig, type StreamInfo, streamInfo } from './js-api.ts';
 import type { Link } from './link.ts';
+import { AUDIT_STREAM, AUDIT_SUBJECTS, JetStreamLog, NAT_LOG_STREAM, NAT_LOG_SUBJECTS } from './log-stream.ts';
 
 // Buckets and the audit stream: made if absent, compared if there. NATS itself takes an existing stream whatever was asked for, so a
 // bucket someone made with other settings would be weaker in silence.
@@ -12,6 +12,8 @@ import type { Link } from './link.ts';
 const HISTORY = 10;
 const OPEN_TIMEOUT_MS = 15_000;
 const TWO_MINUTES_NS = 120_000_000_000;
+const DAY_NS = 86_400_000_000_000;
+const NAT_LOG_DAYS = 90;
 
 function bucketConfig(name: BucketName, replicas: number): StreamConfig {
   return {
@@ -42,11 +44,21 @@ function auditConfig(replicas: number): StreamConfig {
   return {
     ...bucketConfig('config', replicas),
     name: AUDIT_STREAM,
-    subjects: ['weft.v1.audit.>'],
+    subjects: [AUDIT_SUBJECTS],
     max_msgs_per_subject: -1,
     deny_delete: true,
     // NATS drops what two controllers append at the same time; what one appends later than this, readers drop.
     duplicate_window: TWO_MINUTES_NS * 30,
+  };
+}
+
+function natLogConfig(replicas: number, days: number): StreamConfig {
+  return {
+    ...auditConfig(replicas),
+    name: NAT_LOG_STREAM,
+    subjects: [NAT_LOG_SUBJECTS],
+    discard: 'old',
+    max_age: Math.round(days * DAY_NS),
   };
 }
 
@@ -61,7 +73,11 @@ export async function openStore(link: Link, options: OpenOptions): Promise<Store
   for (const name of BUCKETS) {
     buckets.set(name, new JetStreamBucket(link, name, await openStream(link, bucketConfig(name, options.replicas), create, name)));
   }
-  const audit: AuditStream = new JetStreamAudit(link, await openStream(link, auditConfig(options.replicas), create, 'AUDIT'));
+  await openStream(link, auditConfig(options.replicas), create, 'AUDIT');
+  // A controller of an older version has not made it. Then what gateways tell waits at them, and forwarding does not depend on it.
+  if (create) await openNatLog(link, options);
+  const audit = new JetStreamLog(link, AUDIT_STREAM, AUDIT_SUBJECTS);
+  const natLog = new JetStreamLog(link, NAT_LOG_STREAM, NAT_LOG_SUBJECTS);
   const bucket = (name: BucketName): Bucket => buckets.get(name)!;
   let wasConnected = true;
   link.onState((state) => {
@@ -77,7 +93,23 @@ export async function openStore(link: Link, options: OpenOptions): Promise<Store
     }
     wasConnected = connected;
   });
-  return { config: bucket('config'), mapping: bucket('mapping'), hosts: bucket('hosts'), gateways: bucket('gateways'), bucket, audit };
+  return {
+    config: bucket('config'),
+    mapping: bucket('mapping'),
+    hosts: bucket('hosts'),
+    gateways: bucket('gateways'),
+    bucket,
+    audit,
+    natLog,
+  };
+}
+
+/** How long it is kept is an operator's to say, by option or by NATS's own tools: only an option changes it. */
+async function openNatLog(link: Link, { replicas, natLogDays }: OpenOptions): Promise<void> {
+  const { config } = await openStream(link, natLogConfig(replicas, natLogDays ?? NAT_LOG_DAYS), true, NAT_LOG_STREAM);
+  const wantedNs = natLogDays === undefined ? config.max_age : Math.round(natLogDays * DAY_NS);
+  if (config.max_age === wantedNs) return;
+  await callApi<StreamInfo>(link, `STREAM.UPDATE.${NAT_LOG_STREAM}`, { ...config, max_age: wantedNs }, OPEN_TIMEOUT_MS);
 }
 
 async function openStream(link: Link, wanted: StreamConfig, create: boolean, what: string): Promise<StreamInfo> {
@@ -114,6 +146,7 @@ export function compareConfig(wanted: StreamConfig, is: Partial<StreamConfig>): 
     const asked = wanted[field];
     const found = is[field] ?? (typeof asked === 'boolean' ? false : typeof asked === 'number' ? 0 : undefined);
     // Windows and sizes only bound what is kept; an operator may set them.
+    if (field === 'max_age' && wanted.name === NAT_LOG_STREAM) return [];
     if (field === 'duplicate_window' || field === 'max_bytes' || field === 'max_msg_size' || field === 'max_consumers') return [];
     return JSON.stringify(found) === JSON.stringify(asked) ? [] : [{ field, is: found, asked }];
   });

@@ -1,4 +1,4 @@
-import { configKey, hasCode, type Port, portCodec } from '@weft/model';
+import { configKey, hasCode, type Port, portCodec, subjects } from '@weft/model';
 import { NatsServer, tempDir, waitFor } from '@weft/testkit';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -192,6 +192,62 @@ describe('open()', () => {
       expect(String(error)).toContain('max_age is 600000000000, asked was 0');
       await raw.request('$JS.API.STREAM.UPDATE.KV_hosts', JSON.stringify(info.config));
       await second.open({ replicas: 1, create: false });
+    } finally {
+      await raw.close();
+    }
+  });
+});
+
+describe('the NAT log', () => {
+  const config = async (): Promise<{ max_age: number; discard: string }> => {
+    const { connect } = await import('@nats-io/transport-node');
+    const raw = await connect({ servers: server.url });
+    try {
+      return JSON.parse((await raw.request('$JS.API.STREAM.INFO.NATLOG')).string()).config;
+    } finally {
+      await raw.close();
+    }
+  };
+  const DAY_NS = 86_400_000_000_000;
+
+  it('takes each record once, and gives those of 1,024 ports alone', async () => {
+    const { natLog } = store;
+    const of = (port: number): string => subjects.natLog(7, '203.0.113.7', port);
+    expect(await natLog.append(of(40_112), 'a', new Uint8Array([1]))).toMatchObject({ duplicate: false });
+    expect(await natLog.append(of(40_112), 'a', new Uint8Array([1]))).toMatchObject({ duplicate: true });
+    await natLog.append(of(1_024), 'b', new Uint8Array([2]));
+    await natLog.append(subjects.natLog(7, '203.0.113.8', 40_112), 'c', new Uint8Array([3]));
+    await natLog.append(subjects.natLog(8, '203.0.113.7', 40_960 - 1), 'd', new Uint8Array([4]));
+    const values = async (subject?: string): Promise<number[]> =>
+      (await natLog.read({ fromSequence: 1, limit: 100, ...(subject === undefined ? {} : { subject }) })).map(({ value }) => value[0]!);
+    expect(await values()).toEqual([1, 2, 3, 4]);
+    expect(await values(subjects.natLogOf('203.0.113.7', 40_000))).toEqual([1, 4]);
+    expect(await values(subjects.natLogOf('203.0.113.7', undefined))).toEqual([1, 2, 4]);
+  });
+
+  it('is kept for 90 days, or as long as an option says, which then stays', async () => {
+    expect(await config()).toMatchObject({ max_age: 90 * DAY_NS, discard: 'old' });
+    await newBus('longer').open({ replicas: 1, natLogDays: 365 });
+    expect((await config()).max_age).toBe(365 * DAY_NS);
+    // A controller without the option, and a host, leave it as it is.
+    await newBus('later').open({ replicas: 1 });
+    await newBus('host').open({ replicas: 1, create: false });
+    expect((await config()).max_age).toBe(365 * DAY_NS);
+    await newBus('shorter').open({ replicas: 1, natLogDays: 0.5 });
+    expect((await config()).max_age).toBe(DAY_NS / 2);
+  });
+
+  it('need not be there for a host to work: what it tells waits', async () => {
+    const { connect } = await import('@nats-io/transport-node');
+    const raw = await connect({ servers: server.url });
+    try {
+      await raw.request('$JS.API.STREAM.DELETE.NATLOG');
+      const host = await newBus('host', { requestTimeoutMs: 200 }).open({ replicas: 1, create: false });
+      await expect(host.natLog.append(subjects.natLog(7, '203.0.113.7', 1_024), 'z', new Uint8Array([9]))).rejects.toThrow();
+      await newBus('controller').open({ replicas: 1 });
+      expect(await host.natLog.append(subjects.natLog(7, '203.0.113.7', 1_024), 'z', new Uint8Array([9]))).toMatchObject({
+        duplicate: false,
+      });
     } finally {
       await raw.close();
     }

@@ -98,6 +98,9 @@ export function hostKey(hostId: string): string {
   return checked(hostId, HOST_ID, 'host id');
 }
 
+/** Ports that share a subject of the NAT log. */
+const NAT_LOG_PORTS = 1_024;
+
 export const subjects = {
   configEvents: (rdid: string): string => `weft.v1.event.config.${guid(rdid)}`,
   mappingEvents: (rdid: string): string => `weft.v1.event.mapping.${guid(rdid)}`,
@@ -115,6 +118,12 @@ export const subjects = {
   controller: 'weft.v1.cmd.controller',
   host: (hostId: string): string => `weft.v1.cmd.host.${checked(hostId, HOST_ID, 'host id')}`,
   audit: (bucket: BucketName): string => `weft.v1.audit.${bucket}`,
+  /** The NAT log of 1,024 ports of an external address: few enough to read, and not so many subjects that NATS's memory would feel them. */
+  natLog: (segment: number, address: string, port: number): string =>
+    `weft.v1.natlog.${uint(segment)}.${addressToken(address)}.${Math.floor(port / NAT_LOG_PORTS)}`,
+  /** The same of any segment; without a port, of the whole address. */
+  natLogOf: (address: string, port: number | undefined): string =>
+    `weft.v1.natlog.*.${addressToken(address)}.${port === undefined ? '*' : Math.floor(port / NAT_LOG_PORTS)}`,
 } as const;
 
 /** What a key says, taken apart. */

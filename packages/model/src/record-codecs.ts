@@ -150,13 +150,13 @@ export const changeCodec: Message<R.Change> = message('Change', pb.Change, {
 });
 
 export const envelopeCodec: Message<R.SignedEnvelope> = message('SignedEnvelope', pb.SignedEnvelope, {
-  kind: enumeration<R.EnvelopeKind>({ change: 1, request: 2, response: 3, digest: 4, ownership: 5, state: 6 }),
+  kind: enumeration<R.EnvelopeKind>({ change: 1, request: 2, response: 3, digest: 4, ownership: 5, state: 6, natLog: 7 }),
   signed: bytes,
   keyId: text,
   signature: bytes,
 });
 /** The number of an envelope's kind, part of what is signed. */
-export const envelopeKindNumbers = { change: 1, request: 2, response: 3, digest: 4, ownership: 5, state: 6 } as const;
+export const envelopeKindNumbers = { change: 1, request: 2, response: 3, digest: 4, ownership: 5, state: 6, natLog: 7 } as const;
 
 export const committedCodec: Message<R.CommittedRecord> = message('CommittedRecord', pb.CommittedRecord, {
   bucket,

@@ -227,7 +227,7 @@ export interface AuditRecord {
   readonly envelope: Uint8Array;
 }
 
-export type EnvelopeKind = 'change' | 'request' | 'response' | 'digest' | 'ownership' | 'state';
+export type EnvelopeKind = 'change' | 'request' | 'response' | 'digest' | 'ownership' | 'state' | 'natLog';
 
 /** A payload and its signature; `signed` are exactly the bytes covered. */
 export interface SignedEnvelope {

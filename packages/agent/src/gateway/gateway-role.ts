@@ -13,6 +13,7 @@ import { type ExternalDeviceState, readExternalDevices } from './external-device
 import { GatewayReads } from './gateway-reads.ts';
 import { FlowMeter } from './gateway-use.ts';
 import { NatFeed } from './nat-feed.ts';
+import type { NatLog } from './nat-log.ts';
 import type { StateKeeper, StateKeeperInit } from './state/keeper.ts';
 
 /** How often what is over is retired; docs/gateway-contract.md section 7. */
@@ -50,9 +51,13 @@ const systemWires: ExternalWires = {
 /** Keeps what flows rest on beyond this member: {@link StateKeeper}. */
 export type StateKeeping = Pick<StateKeeper, 'start' | 'stop' | 'bring' | 'lags'>;
 
+/** Tells who has which ports: {@link NatLog}. */
+export type NatLogging = Pick<NatLog, 'start' | 'stop' | 'setStore' | 'onEvent' | 'onLost' | 'poll'>;
+
 /** What the role is made with. */
 export interface GatewayRoleInit {
   readonly nat: NatControl;
+  readonly log: NatLogging;
   readonly makeState: (init: Pick<StateKeeperInit, 'feed' | 'networksOf'>) => StateKeeping;
   /** For tests. */
   readonly wires?: ExternalWires;
@@ -71,6 +76,7 @@ export class GatewayRole implements Role {
   readonly #parts: AgentParts;
   readonly #nat: NatControl;
   readonly #wires: ExternalWires;
+  readonly #log: NatLogging;
   readonly #view = new GatewayView();
   readonly #announcer: Announcer;
   #devices = new Map<string, ExternalDeviceState>();
@@ -79,16 +85,17 @@ export class GatewayRole implements Role {
   #reviewing: Promise<void> | undefined;
   #again = false;
   #stopped = false;
-  #endMeter: () => void = () => {};
+  #endListening: readonly (() => void)[] = [];
   #sweptMs = 0;
   #reviewedMs = 0;
   #names: ReadonlySet<string> = new Set();
   /** Network ids by the shard that serves them. */
   #networkIds: ReadonlyMap<number, readonly number[]> = new Map();
 
-  constructor(parts: AgentParts, { nat, makeState, wires = systemWires }: GatewayRoleInit) {
+  constructor(parts: AgentParts, { nat, log, makeState, wires = systemWires }: GatewayRoleInit) {
     this.#parts = parts;
     this.#nat = nat;
+    this.#log = log;
     this.#wires = wires;
     this.feed = new NatFeed(parts.datapath.gateway);
     this.state = makeState({ feed: this.feed, networksOf: (shard) => this.#networkIds.get(shard) ?? [] });
@@ -111,14 +118,16 @@ export class GatewayRole implements Role {
   }
 
   async start(): Promise<void> {
-    this.#endMeter = this.feed.listen(this.#meter);
+    await this.#log.start();
+    this.#endListening = [this.feed.listen(this.#meter), this.feed.listen(this.#log)];
     this.state.start();
     this.#reviewSoon();
   }
 
   async stop({ purge }: { readonly purge: boolean }): Promise<void> {
     this.#stopped = true;
-    this.#endMeter();
+    for (const end of this.#endListening) end();
+    await this.#log.stop();
     this.#announcer.stop();
     this.state.stop();
     await this.#reviewing;
@@ -129,7 +138,8 @@ export class GatewayRole implements Role {
     return { ports: [] };
   }
 
-  async onStore(_store: Store): Promise<void> {
+  async onStore(store: Store): Promise<void> {
+    this.#log.setStore(store);
     await this.#review();
   }
 
@@ -147,6 +157,7 @@ export class GatewayRole implements Role {
       this.#sweptMs = now;
       this.#nat.sweep();
       this.feed.poll();
+      this.#log.poll();
     }
     const seen = await this.#wires.read(this.#names).catch(() => this.#devices);
     if (now - this.#reviewedMs >= REVIEW_MS || markOf(seen) !== markOf(this.#devices)) await this.#review();

@@ -23,6 +23,9 @@ const CODES: ReadonlySet<ConditionCode> = new Set<ConditionCode>([
   'GATEWAY_TABLES',
   'EXTERNAL_DEVICE',
   'CONTROL_PORT',
+  'NAT_LOG_BEHIND',
+  'NAT_LOG_LOST',
+  'NAT_LOG_NOT_SAVED',
 ]);
 /** `<group> <alarm code> …`: what the subjects of ownership's conditions are. */
 const OWNERSHIP_SUBJECT = /^([0-9a-f-]{36}) (\S+)/;

@@ -1,6 +1,7 @@
 import { AgentError } from '../errors.ts';
 import type { AgentParts } from '../role.ts';
 import { GatewayRole } from './gateway-role.ts';
+import { makeNatLog } from './make-nat-log.ts';
 import { NatSetupControl } from './nat-control.ts';
 import { StateKeeper } from './state/keeper.ts';
 
@@ -30,6 +31,7 @@ export function makeGatewayRole(parts: AgentParts): GatewayRole {
   const { gateways, init, identity, logger, conditions } = parts;
   return new GatewayRole(parts, {
     nat: new NatSetupControl({ store: datapath.gateway.nat, runSweep: () => void datapath.gateway.sweepNat(SWEEP_STEPS), isServed }),
+    log: makeNatLog(parts),
     makeState: (of) =>
       new StateKeeper({
         ...of,

@@ -75,6 +75,9 @@ export function gatedStore(memory: MemoryStore, gate: <T>(operation: Operation, 
     get audit(): Store['audit'] {
       return unused();
     },
+    get natLog(): Store['natLog'] {
+      return unused();
+    },
   };
 }
 

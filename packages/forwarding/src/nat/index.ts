@@ -3,7 +3,7 @@ export { BufferedNatStore } from './buffered-store.ts';
 export * from './events.ts';
 export { natFreeRow } from './free-row.ts';
 export { poolStart } from './holder.ts';
-export { type NatLogContext, natLogRecord } from './log-record.ts';
+export { type NatLogContext, natLogInterim, natLogRecord } from './log-record.ts';
 export { type NatTables, PortMapping } from './port-mapping.ts';
 export * from './rows.ts';
 export { type FragmentRow, NAT_TABLES, NatState, type NatStore, type QueueEntry } from './state.ts';

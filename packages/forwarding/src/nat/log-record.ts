@@ -1,7 +1,7 @@
 import type { NatLogRecord } from '@weft/model';
 import { formatIp } from '@weft/packet';
 import { type NatEvent, NatEventKind } from './events.ts';
-import { BLOCK_PORTS } from './rows.ts';
+import { BLOCK_PORTS, type NatBlock, type NatKey } from './rows.ts';
 
 /** Who tells, and how its boot clock stands to the wall clock. */
 export interface NatLogContext {
@@ -13,12 +13,19 @@ export interface NatLogContext {
 }
 
 /** What the NAT log keeps of an event: blocks granted and given back, nothing of flows (RFC 6888 REQ-11, REQ-12). */
-export function natLogRecord(event: NatEvent, { group, member, bootUnixMs }: NatLogContext): NatLogRecord | undefined {
+export function natLogRecord(event: NatEvent, context: NatLogContext): NatLogRecord | undefined {
   if (event.kind !== NatEventKind.BLOCK_GRANTED && event.kind !== NatEventKind.BLOCK_RELEASED) return undefined;
-  const { key, block } = event;
+  const kind = event.kind === NatEventKind.BLOCK_GRANTED ? 'granted' : 'released';
+  return { ...blockRecord(event.key, event.block, context), kind, timeUnixMs: unixMs(event.timeBootNs, context), isInterim: false };
+}
+
+/** The same of a block that stands in the table: a grant that is told again. */
+export function natLogInterim(key: NatKey<'block'>, block: Omit<NatBlock, 'ports'>, context: NatLogContext): NatLogRecord {
+  return { ...blockRecord(key, block, context), kind: 'granted', timeUnixMs: unixMs(block.grantedBootNs, context), isInterim: true };
+}
+
+function blockRecord(key: NatKey<'block'>, block: Omit<NatBlock, 'ports'>, { group, member }: NatLogContext) {
   return {
-    kind: event.kind === NatEventKind.BLOCK_GRANTED ? 'granted' : 'released',
-    timeUnixMs: bootUnixMs + Number(event.timeBootNs / 1_000_000n),
     group,
     member,
     epoch: block.epoch,
@@ -28,5 +35,11 @@ export function natLogRecord(event: NatEvent, { group, member, bootUnixMs }: Nat
     portCount: BLOCK_PORTS,
     networkId: block.networkId,
     ca: formatIp(block.ca),
+    version: block.version,
+    grantedBootNs: block.grantedBootNs,
   };
+}
+
+function unixMs(bootNs: bigint, { bootUnixMs }: NatLogContext): number {
+  return Math.max(0, Math.round(bootUnixMs) + Number(bootNs / 1_000_000n));
 }
