@@ -60,7 +60,7 @@ describe('gatewayStatus', () => {
     gateways: { involved: () => [group(GROUP, 'member'), group(OTHER, 'host')], directory: { networksOf: () => ['a', 'b'] } as never },
     conditions,
     use: () => ({ blocksHeld: 1, blocksFree: 2, mappings: 3, sessions: 4, interfaces: [] }),
-    lags: [{ shard: 1, standby: 'g2', lagMsP99: 20, lagMsLast: 1, backlog: 0, isProtected: true }],
+    lags: [{ shard: 1, standby: 'g2', lagMsP99: 19.3, lagMsLast: 0.2, backlog: 0, isProtected: true }],
   };
 
   it('tells of the group that is asked for, with what only a member knows', () => {

@@ -59,8 +59,8 @@ export function gatewayStatus(parts: GatewayStatusParts, gatewayId: string): Gat
 function lagOf(lags: readonly ShardLag[], shard: number): GatewayStateLag | undefined {
   const found = lags.find((one) => one.shard === shard);
   if (found === undefined) return undefined;
-  const { shard: _, ...lag } = found;
-  return lag;
+  const { shard: _, lagMsP99, lagMsLast, ...lag } = found;
+  return { ...lag, lagMsP99: Math.ceil(lagMsP99), lagMsLast: Math.ceil(lagMsLast) };
 }
 
 /** Conditions that have to do with gateways; those of ownership by its own codes, which docs/ownership.md explains. */
