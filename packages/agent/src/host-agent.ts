@@ -108,8 +108,9 @@ export class HostAgent {
     this.#roles = makeRoles.map((make) => make(parts));
     const roles = this.#roles.map((role) => role.name);
     const memories = () => this.#gateways.memories();
+    const externalLinks = () => this.#gateways.externalLinks();
     this.#registration = new Registration({
-      ...{ init, bus, identity, trust, clock, logger, conditions, roles, memories },
+      ...{ init, bus, identity, trust, clock, logger, conditions, roles, memories, externalLinks },
       trustFeed: this.#trustFeed,
     });
     this.#connection = new Connection({ bus, clock, random, conditions, settleIn: (first) => this.#settleIn(first) });

@@ -1,5 +1,5 @@
 import { type Bus, commitRecord, getRecord, type Identity, type RecordEntry, type Store } from '@weft/bus';
-import { type Host, hostKey, type OwnershipMemory, type TrustStore } from '@weft/model';
+import { type ExternalLink, type Host, hostKey, type OwnershipMemory, type TrustStore } from '@weft/model';
 import type { AgentClock, AgentLogger, HostAgentInit } from './components.ts';
 import type { Conditions } from './conditions.ts';
 import type { RoleName } from './role.ts';
@@ -17,6 +17,8 @@ export interface RegistrationComponents {
   readonly roles: readonly RoleName[];
   /** Of gateway groups that this machine votes in. */
   readonly memories: () => readonly OwnershipMemory[];
+  /** The external interfaces that gateways name for this machine. */
+  readonly externalLinks: () => readonly ExternalLink[];
 }
 
 /** This host's own record in the store. */
@@ -57,6 +59,7 @@ export class Registration {
       roles: [...this.#on.roles],
       bootId: init.bootId,
       memories: this.#on.memories(),
+      externalLinks: this.#on.externalLinks(),
     };
     for (let attempt = 0; attempt < 3; attempt++) {
       const current: RecordEntry | undefined = await getRecord(store.hosts, hostKey(hostId));

@@ -1,6 +1,6 @@
 import type { FenceRow } from '@weft/election';
 import { type GatewayTableChange, type GatewayTableEntry, MemoryGatewayTables } from '@weft/forwarding';
-import type { Assignment, Gateway, VirtualNetwork } from '@weft/model';
+import type { Assignment, ExternalLink, Gateway, VirtualNetwork } from '@weft/model';
 import { parseIp } from '@weft/packet';
 import type { NatSetupChange } from '@weft/tables';
 import { FakeClock } from '@weft/testkit';
@@ -10,6 +10,7 @@ import { Conditions } from '../src/conditions.ts';
 import type { ExternalDeviceState } from '../src/gateway/external-devices.ts';
 import { GatewayRole } from '../src/gateway/gateway-role.ts';
 import type { AgentParts } from '../src/role.ts';
+import { memoryStorage } from './support/storage.ts';
 
 // Member gw-a of a gateway with the interfaces eth1 and eth1.210, and what its role makes of records, devices and fences: rows, attached devices, frames.
 
@@ -20,6 +21,8 @@ class Machine {
   readonly world = new GatewayMemory();
   readonly tables = new MemoryGatewayTables();
   readonly attached = new Set<number>();
+  readonly storage = memoryStorage();
+  links: readonly ExternalLink[] = [];
   readonly devices = new Map<string, ExternalDeviceState>();
   readonly sent: { device: string; frame: Uint8Array }[] = [];
   readonly nat: NatSetupChange[] = [];
@@ -61,13 +64,19 @@ class Machine {
       },
       gateways: {
         memberships: () =>
-          this.gateway === undefined ? [] : [{ id: this.gateway.id, gateway: this.gateway, assignment: this.assignment }],
+          this.gateway === undefined
+            ? []
+            : [{ id: this.gateway.id, gateway: this.gateway, assignment: this.assignment, assignmentRevision: 1 }],
         directory: {
           networksOf: (shard: number) => [...this.#networks()].flatMap((one) => (one.gateway?.shard === shard ? [one.id] : [])),
         },
         driver: () => ({ step: ({ up }: { up: boolean }) => this.carriers.push(up) }),
         fences: () => this.fences,
         setStateKeeper: () => {},
+        setExternalLinks: (links: readonly ExternalLink[]) => {
+          this.links = links;
+        },
+        file: (name: string) => this.storage.file(name),
       },
       datapath: {
         gateway: {
@@ -83,7 +92,7 @@ class Machine {
       },
     };
     this.role = new GatewayRole(parts as unknown as AgentParts, {
-      nat: { apply: (changes) => void this.nat.push(...changes), sweep: () => {} },
+      nat: { apply: (changes) => void this.nat.push(...changes), sweep: () => {}, free: () => [] },
       log: { start: async () => {}, stop: async () => {}, setStore: () => {}, onEvent: () => {}, onLost: () => {}, poll: () => {} },
       makeState: () => ({ start: () => {}, stop: () => {}, bring: async () => {}, lags: () => [] }),
       wires: {

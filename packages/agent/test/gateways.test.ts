@@ -207,6 +207,7 @@ class World {
       roles: ['host'],
       bootId: 'boot-1',
       memories: [],
+      externalLinks: [],
     };
     await this.lab.commit('hosts', hostKey(machine.id), { kind: 'host', value }, machine.identity);
   }

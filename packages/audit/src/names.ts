@@ -54,6 +54,13 @@ export function createAuditNamer(config: Bucket): AuditNamer {
         if (gateway?.kind !== 'gateway') return undefined;
         return { resource: `Assignment ${gateway.value.name}`, tenant: '', network: '', port: '', host: '' };
       }
+      if (parsed?.kind === 'grant') {
+        const gateway = await stoodAt(configKey.gateway(parsed.gatewayId));
+        const { change } = openChange(record.envelope);
+        const owner = change.after?.kind === 'grant' ? change.after.value.certificate.ballot.candidate : '';
+        if (gateway?.kind !== 'gateway') return undefined;
+        return { resource: `Grant ${gateway.value.name}/${parsed.shard}`, tenant: '', network: '', port: '', host: owner };
+      }
       return undefined;
     },
   };

@@ -1,9 +1,13 @@
-import type { RecordEntry } from '@weft/bus';
+import { type RecordEntry, verifySignature } from '@weft/bus';
+import { certificateFault, RULES } from '@weft/election';
 import {
   type Assignment,
   assignmentKey,
+  assignmentPrefix,
   type GatewayStepRequest,
   moveShards,
+  type OwnershipCertificate,
+  ownershipConfig,
   recoverAssignment,
   refreshAssignment,
   settleSlices,
@@ -41,6 +45,7 @@ export async function takeGatewayStep(
   if (!anyRevision && entry.revision !== assignmentRevision)
     throw stale(gatewayId, `its revision is ${entry.revision}, the step rests on ${assignmentRevision}`);
   if (await records.isUnderWay(entry.change.requestId)) throw stale(gatewayId, 'a request is changing it');
+  if (step.kind === 'votersSettled') checkSettled(trust, assignment, step.value);
   const after = afterStep(request, assignment, hostOf(trust, author.key));
   const written = await records.tryPut(author, entry.key, '', entry, { kind: 'assignment', value: after }, records.gateways);
   if (written === undefined) throw stale(gatewayId, 'it was changed meanwhile');
@@ -52,7 +57,7 @@ export async function refreshAssignments({ trust, identity, logger }: Controller
   const hosts = new Map(trust.hosts().map((host) => [host.id, host]));
   const author: Author = { key: identity.publicKey, name: trust.principal(identity.publicKey)?.name ?? '', requestId: TENDING };
   if (trust.roleOf(identity.publicKey) !== 'controller') return;
-  for (const entry of await records.all(records.gateways, 'assignment')) {
+  for (const entry of await records.all(records.gateways, assignmentPrefix)) {
     if (entry.record?.kind !== 'assignment') continue;
     const after = refreshAssignment(entry.record.value, hosts);
     if (after === entry.record.value || (await records.isUnderWay(entry.change.requestId))) continue;
@@ -80,6 +85,24 @@ function checkSigner(trust: TrustStore, { step }: GatewayStepRequest, assignment
     'WEFT_ERR_TRUST_HOST',
     `Cannot change the assignment of gateway ${assignment.gateway}: ${signer} is no ${step.kind === 'votersSettled' ? 'voter' : 'member'} of it`,
     { signer, gateway: assignment.gateway },
+  );
+}
+
+/** Nobody's word is taken for it: a grant of the new list, with majorities of both. @throws {WeftError} `WEFT_ERR_TRUST_SIGNATURE`. */
+function checkSettled(
+  trust: TrustStore,
+  assignment: Assignment,
+  { configId, certificate }: { readonly configId: number; readonly certificate: OwnershipCertificate },
+): void {
+  if (assignment.previousVoters === undefined || assignment.voters.configId !== configId) return;
+  const config = ownershipConfig(assignment, (hostId) => trust.host(hostId)?.publicKey);
+  const fault =
+    certificate.ballot.config === configId ? certificateFault(config, certificate, verifySignature, RULES) : 'another-configuration';
+  if (fault === undefined) return;
+  throw new WeftError(
+    'WEFT_ERR_TRUST_SIGNATURE',
+    `Cannot record list ${configId} of voters of gateway ${assignment.gateway} as settled: its proof does not hold (${fault}); see who sent it`,
+    { gateway: assignment.gateway, configId, fault },
   );
 }
 

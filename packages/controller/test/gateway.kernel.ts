@@ -1,10 +1,14 @@
 import { type Bucket, type Identity, openChange } from '@weft/bus';
+import { makeEpoch, rosterOf, voteStatement } from '@weft/election';
 import {
   type Assignment,
   assignmentKey,
   configPrefix,
   type Gateway,
   type GatewayStepRequest,
+  type OwnershipBallot,
+  type OwnershipCertificate,
+  ownershipConfig,
   parseKey,
   releasable,
   type VirtualNetwork,
@@ -231,6 +235,28 @@ describe('two controllers racing', () => {
 
 describe('steps of an assignment', () => {
   const step = async (as: Identity, value: GatewayStepRequest) => await weft.ask({ kind: 'gatewayStep', value }, { as });
+  /** A grant with every vote of both lists. */
+  const granted = (assignment: Assignment): OwnershipCertificate => {
+    const config = ownershipConfig(assignment, (host) => weft.hosts.get(host)?.publicKey);
+    const member = config.members[0]!;
+    const ballot: OwnershipBallot = {
+      config: config.config,
+      epoch: makeEpoch(config.incarnation, 7),
+      shards: [config.shards[0]!.shard],
+      candidate: member.id,
+      providerAddress: member.providerAddress,
+      kind: 'takeover',
+      leaseMs: 5_000,
+      round: 1,
+      consent: undefined,
+    };
+    const votes = rosterOf(config).map((voter, index) => ({
+      voter: index,
+      instance: voter.instance,
+      signature: weft.hosts.get(voter.id)!.sign(voteStatement(config.group, ballot, voter)),
+    }));
+    return { ballot, votes };
+  };
   const standing = async () => {
     const entry = await weft.store.gateways.get(assignmentKey(ids.gateway('edge')));
     return { revision: entry!.revision, assignment: openChange(entry!.value).change.after!.value as Assignment };
@@ -273,7 +299,18 @@ describe('steps of an assignment', () => {
     const after = await standing();
     expect(releasable(after.assignment, member)).toEqual([]);
 
-    const settled = { gatewayId, step: { kind: 'votersSettled', value: { configId: after.assignment.voters.configId } } } as const;
+    const { configId } = after.assignment.voters;
+    const settledBy = (certificate: OwnershipCertificate) =>
+      ({ gatewayId, step: { kind: 'votersSettled', value: { configId, certificate } } }) as const;
+    const proof = granted(after.assignment);
+    // Nobody's word is enough: too few votes, a changed epoch, a grant of another list.
+    for (const wrong of [
+      { ...proof, votes: proof.votes.slice(0, 1) },
+      { ...proof, ballot: { ...proof.ballot, epoch: proof.ballot.epoch + 1n } },
+      granted({ ...after.assignment, voters: { ...after.assignment.voters, configId: configId + 1 } }),
+    ])
+      expect(codes(await step(b, { ...settledBy(wrong), assignmentRevision: after.revision }))).toEqual(['WEFT_ERR_TRUST_SIGNATURE']);
+    const settled = settledBy(proof);
     expect((await step(b, { ...settled, assignmentRevision: after.revision })).problems).toEqual([]);
     const done = await standing();
     expect(done.assignment.previousVoters).toBeUndefined();

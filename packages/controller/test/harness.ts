@@ -176,6 +176,7 @@ export async function startHarness(): Promise<Harness> {
           roles: ['host', 'gateway'],
           bootId: 'boot',
           memories: [],
+          externalLinks: [],
         };
         await writeHost(identity, undefined, value);
         await waitFor(() => [...trusts].every((trust) => trust.host(id) !== undefined), { what: `controllers to know ${id}` });

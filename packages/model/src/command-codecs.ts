@@ -30,6 +30,8 @@ import {
   segmentCodec,
 } from './gateway-codecs.ts';
 import { gatewayRequests, gatewayResults } from './gateway-command-codecs.ts';
+import type { OwnershipCertificate } from './ownership.ts';
+import { ownershipCertificateCodec } from './ownership-codecs.ts';
 import {
   bindingCodec,
   deviceKindNumbers,
@@ -238,7 +240,11 @@ export const requestCodec: Message<C.Request> = message('Request', pb.Request, {
       gatewayId: text,
       assignmentRevision: u64,
       step: requiredOneof<C.GatewayStep>({
-        votersSettled: message<{ readonly configId: number }>('VotersSettled', pb.GatewayStepRequest.VotersSettled, { configId: u32 }),
+        votersSettled: message<{ readonly configId: number; readonly certificate: OwnershipCertificate }>(
+          'VotersSettled',
+          pb.GatewayStepRequest.VotersSettled,
+          { configId: u32, certificate: ownershipCertificateCodec },
+        ),
         blocksReleased: message<{ readonly blocks: readonly ReleasedBlocks[] }>('BlocksReleased', pb.GatewayStepRequest.BlocksReleased, {
           blocks: list(
             message<ReleasedBlocks>('Blocks', pb.GatewayStepRequest.Blocks, { segment: u32, address: text, first: u32, count: u32 }),

@@ -19,6 +19,7 @@ import type {
   NatRule,
   TenantAccess,
 } from './gateway-records.ts';
+import type { OwnershipCertificate } from './ownership.ts';
 import type { CustomerRoute, DeviceKind, Host, Placement, Port, PortBinding, Principal, Tenant, VirtualNetwork } from './records.ts';
 import type { ReleasedBlocks } from './slices.ts';
 
@@ -287,7 +288,7 @@ export interface GatewayStepRequest {
 }
 export type GatewayStep =
   /** By a voter: majorities of the old list and the new have accepted it. */
-  | { readonly kind: 'votersSettled'; readonly value: { readonly configId: number } }
+  | { readonly kind: 'votersSettled'; readonly value: { readonly configId: number; readonly certificate: OwnershipCertificate } }
   /** By the member that has them: it grants them no more. */
   | { readonly kind: 'blocksReleased'; readonly value: { readonly blocks: readonly ReleasedBlocks[] } }
   /** By an admin: all memory of promises is lost. */

@@ -35,6 +35,7 @@ export * from './nat-log.ts';
 export * from './nearest.ts';
 export * from './ownership.ts';
 export * from './ownership-codecs.ts';
+export { ownershipConfig } from './ownership-config.ts';
 export * from './plan-apply.ts';
 export * from './plan-delete.ts';
 export * from './problems.ts';

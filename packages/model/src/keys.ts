@@ -85,6 +85,17 @@ export function assignmentKey(gatewayId: string): string {
   return `assignment.${guid(gatewayId)}`;
 }
 
+/** Key of bucket `gateways`: the newest grant of a shard. */
+export function grantKey(gatewayId: string, shard: number): string {
+  return `grant.${guid(gatewayId)}.${uint(shard)}`;
+}
+/** All recorded grants of a gateway. */
+export function grantPrefix(gatewayId: string): string {
+  return `grant.${guid(gatewayId)}`;
+}
+/** All assignments. */
+export const assignmentPrefix = 'assignment';
+
 /** Key of bucket `mapping`. */
 export function mappingKey(rdid: string, vsid: number, portId: string): string {
   return `${guid(rdid)}.${uint(vsid)}.${guid(portId)}`;
@@ -137,7 +148,8 @@ export type ParsedKey =
   | { readonly kind: 'binding'; readonly routingDomainId: string; readonly vsid: number; readonly portId: string }
   | { readonly kind: 'host'; readonly hostId: string }
   | { readonly kind: 'gateway'; readonly gatewayId: string }
-  | { readonly kind: 'assignment'; readonly gatewayId: string };
+  | { readonly kind: 'assignment'; readonly gatewayId: string }
+  | { readonly kind: 'grant'; readonly gatewayId: string; readonly shard: number };
 
 export type ClaimKind =
   | 'vsid'
@@ -174,6 +186,10 @@ export function parseKey(bucket: BucketName, key: string): ParsedKey | undefined
     return { kind: 'binding', routingDomainId: first, vsid: Number(second), portId: third! };
   }
   if (second === undefined) return undefined;
+  if (bucket === 'gateways' && first === 'grant')
+    return tokens.length === 3 && GUID.test(second) && CLAIM_TOKENS.number[0]!.test(third!)
+      ? { kind: 'grant', gatewayId: second, shard: Number(third) }
+      : undefined;
   if (bucket === 'gateways')
     return tokens.length === 2 && first === 'assignment' && GUID.test(second) ? { kind: 'assignment', gatewayId: second } : undefined;
   if (first === 'claim') {
@@ -222,6 +238,10 @@ export function keyFits(bucket: BucketName, key: string, record: WeftRecord): bo
       return (parsed as { gatewayId: string }).gatewayId === record.value.id;
     case 'assignment':
       return (parsed as { gatewayId: string }).gatewayId === record.value.gatewayId;
+    case 'grant': {
+      const { gatewayId, shard } = parsed as { gatewayId: string; shard: number };
+      return gatewayId === record.value.gatewayId && shard === record.value.shard && record.value.certificate.ballot.shards.includes(shard);
+    }
     case 'claim':
       return true;
   }
@@ -272,6 +292,8 @@ export function resourceName(record: WeftRecord): string {
       return `Gateway ${record.value.name}`;
     case 'assignment':
       return `Assignment ${record.value.gateway}`;
+    case 'grant':
+      return `Grant ${record.value.gatewayId}/${record.value.shard}`;
   }
 }
 

@@ -132,6 +132,11 @@ export const ownershipCertificateCodec: Message<O.OwnershipCertificate> = messag
   ballot: ballotCodec,
   votes: atMost(certifiedVoteCodec, LIMITS.votes),
 });
+export const ownershipGrantCodec: Message<O.OwnershipGrant> = message('OwnershipGrant', pb.OwnershipGrant, {
+  gatewayId: text,
+  shard: shardId,
+  certificate: ownershipCertificateCodec,
+});
 const acknowledgementCodec: Message<O.OwnershipAcknowledgement> = message('OwnershipAcknowledgement', pb.OwnershipAcknowledgement, {
   epoch,
   config: u32,

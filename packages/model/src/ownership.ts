@@ -142,6 +142,13 @@ export interface OwnershipCertificate {
   readonly votes: readonly CertifiedVote[];
 }
 
+/** gateways `grant.<gateway id>.<shard>`: the newest grant of a shard, as its owner wrote it down. Believed by its certificate only. */
+export interface OwnershipGrant {
+  readonly gatewayId: string;
+  readonly shard: number;
+  readonly certificate: OwnershipCertificate;
+}
+
 export interface OwnershipAcknowledgement {
   readonly epoch: bigint;
   readonly config: number;

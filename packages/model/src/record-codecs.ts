@@ -16,6 +16,7 @@ import {
   wrapped,
 } from './codec.ts';
 import { assignmentCodec, gatewayCodec, networkGatewayCodec } from './gateway-codecs.ts';
+import { ownershipGrantCodec } from './ownership-codecs.ts';
 import type * as R from './records.ts';
 import { BUCKETS } from './records.ts';
 
@@ -118,6 +119,7 @@ export const hostCodec: Message<R.Host> = message('Host', pb.Host, {
   roles: list(text),
   bootId: text,
   memories: list(message<R.OwnershipMemory>('OwnershipMemory', pb.OwnershipMemory, { gatewayId: text, instance: u64 })),
+  externalLinks: list(message<R.ExternalLink>('ExternalLink', pb.ExternalLink, { interface: text, mac: text })),
 });
 
 export const recordCodec: Message<R.WeftRecord> = wrapped<R.WeftRecord>('Record', pb.Record, {
@@ -131,6 +133,7 @@ export const recordCodec: Message<R.WeftRecord> = wrapped<R.WeftRecord>('Record'
   principal: principalCodec,
   gateway: gatewayCodec,
   assignment: assignmentCodec,
+  grant: ownershipGrantCodec,
 });
 
 const bucket = choice(BUCKETS);

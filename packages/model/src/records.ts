@@ -2,6 +2,7 @@
 // prefixes and MACs are canonical text; u64 are plain numbers up to 2^53 - 1 (the codecs refuse more); `undefined` stands for absent.
 
 import type { Assignment, Gateway, NetworkGateway } from './gateway-records.ts';
+import type { OwnershipGrant } from './ownership.ts';
 
 /** config `tenant.<id>` */
 export interface Tenant {
@@ -145,6 +146,14 @@ export interface Host {
   readonly bootId: string;
   /** Its memories of promises, one for each gateway group that it is a member or a witness of. */
   readonly memories: readonly OwnershipMemory[];
+  /** Of the external interfaces that gateways name for it. */
+  readonly externalLinks: readonly ExternalLink[];
+}
+
+/** An external interface of a gateway's member, and its MAC address. */
+export interface ExternalLink {
+  readonly interface: string;
+  readonly mac: string;
 }
 
 /** What stands in a bucket under a key. */
@@ -158,7 +167,8 @@ export type WeftRecord =
   | { readonly kind: 'intent'; readonly value: ApplyIntent }
   | { readonly kind: 'principal'; readonly value: Principal }
   | { readonly kind: 'gateway'; readonly value: Gateway }
-  | { readonly kind: 'assignment'; readonly value: Assignment };
+  | { readonly kind: 'assignment'; readonly value: Assignment }
+  | { readonly kind: 'grant'; readonly value: OwnershipGrant };
 
 export type RecordKind = WeftRecord['kind'];
 export type RecordOf<K extends RecordKind> = Extract<WeftRecord, { kind: K }>['value'];

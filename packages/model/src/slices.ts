@@ -102,6 +102,17 @@ export function grantable(address: Pick<AssignedAddress, 'slices'>, member: numb
   return address.slices.filter((slice) => slice.member === member && slice.movingTo === 0);
 }
 
+/** The same division with nothing for `member` to grant from: for when what it may grant is not known. */
+export function withholdSlices(assignment: Assignment, member: number): Assignment {
+  return {
+    ...assignment,
+    addresses: assignment.addresses.map((one) => ({
+      ...one,
+      slices: one.slices.map((slice) => (slice.member === member && slice.movingTo === 0 ? { ...slice, movingTo: member } : slice)),
+    })),
+  };
+}
+
 /** What a member is asked to give up. */
 export function releasable(assignment: Assignment, member: number): ReleasedBlocks[] {
   return assignment.addresses.flatMap(({ segment, address, slices }) =>

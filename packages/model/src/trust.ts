@@ -117,6 +117,9 @@ export class TrustStore {
         if (change.after?.kind === 'host' && change.after.value.publicKey !== signer)
           return notThatHost(`host record ${parsed.hostId}`, signer);
         return undefined;
+      // Anybody's word would do: its certificate is what counts.
+      case 'grant':
+        return role === 'host' ? undefined : notAllowed(change, signer, 'only hosts write down grants');
       default:
         return role === 'controller' ? undefined : notAllowed(change, signer, 'only controllers write configuration');
     }

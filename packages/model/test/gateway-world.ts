@@ -46,6 +46,7 @@ export function host(id: string, n: number): Host {
     roles: ['host', 'gateway'],
     bootId: 'b',
     memories: [],
+    externalLinks: [],
   };
 }
 

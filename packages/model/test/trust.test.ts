@@ -58,6 +58,7 @@ const host = (id: string, publicKey: string, providerAddress: string): Change =>
     roles: ['host'],
     bootId: '',
     memories: [],
+    externalLinks: [],
   };
   return change('hosts', hostKey(id), { kind: 'host', value });
 };

@@ -1,5 +1,14 @@
 import { type Bus, type Entry, type RecordEntry, readEntry, type Store, type Subscription } from '@weft/bus';
-import { type Assignment, type BucketName, configPrefix, type Gateway, parseKey, type TrustStore, WeftError } from '@weft/model';
+import {
+  type Assignment,
+  assignmentPrefix,
+  type BucketName,
+  configPrefix,
+  type Gateway,
+  parseKey,
+  type TrustStore,
+  WeftError,
+} from '@weft/model';
 import type { AgentClock, AgentLogger } from '../components.ts';
 import { messageOf } from '../errors.ts';
 import type { SyncedFile } from './synced-file.ts';
@@ -126,7 +135,7 @@ export class GatewayDirectory {
     const [gateways, claims, assignments] = await Promise.all([
       store.config.snapshot(configPrefix.gateways),
       store.config.snapshot(configPrefix.allShardClaims),
-      store.gateways.snapshot(''),
+      store.gateways.snapshot(assignmentPrefix),
     ]);
     const save = (bucket: BucketName, entries: readonly Entry[]): SavedEntry[] =>
       entries.map(({ key, revision, value }) => ({ bucket, key, revision, value: Buffer.from(value).toString('base64') }));

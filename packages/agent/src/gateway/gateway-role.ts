@@ -1,14 +1,15 @@
 import type { HandlerResult, IncomingRequest, Store } from '@weft/bus';
 import { isOpen } from '@weft/election';
 import type { GatewayTableEntry } from '@weft/forwarding';
-import type { Gateway } from '@weft/model';
-import { formatIp } from '@weft/packet';
+import { type Assignment, type Gateway, type ReleasedBlocks, withholdSlices } from '@weft/model';
+import { formatIp, formatMac } from '@weft/packet';
 import { diffGateway, type GatewayFacts, GatewayView, type NatSetupChange } from '@weft/tables';
 import { openPacketSocket } from '@weft/tuntap';
 import { messageOf } from '../errors.ts';
 import type { NetworkSession } from '../network-session.ts';
 import type { AgentParts, Role, RoleDevices, RoleStatus } from '../role.ts';
 import { type Announced, Announcer } from './announcer.ts';
+import { BlockReleases } from './block-releases.ts';
 import { type ExternalDeviceState, readExternalDevices } from './external-devices.ts';
 import { GatewayReads } from './gateway-reads.ts';
 import { FlowMeter } from './gateway-use.ts';
@@ -18,6 +19,8 @@ import type { StateKeeper, StateKeeperInit } from './state/keeper.ts';
 
 /** How often what is over is retired; docs/gateway-contract.md section 7. */
 const NAT_SWEEP_MS = 1_000;
+/** How often blocks that go to other members are looked at. */
+const RELEASE_MS = 2_000;
 /** All rows are compared with what the packet path has this often, though nothing was heard. */
 const REVIEW_MS = 30_000;
 
@@ -26,6 +29,8 @@ export interface NatControl {
   apply(changes: readonly NatSetupChange[]): void;
   /** Retires what is over. */
   sweep(): void;
+  /** Of these blocks, those that are granted here no more and that nobody holds. */
+  free(pieces: readonly ReleasedBlocks[]): readonly ReleasedBlocks[];
 }
 
 /** The physical segments, as this machine has them. */
@@ -86,7 +91,9 @@ export class GatewayRole implements Role {
   #again = false;
   #stopped = false;
   #endListening: readonly (() => void)[] = [];
+  readonly #releases = new Map<string, BlockReleases>();
   #sweptMs = 0;
+  #releasedMs = 0;
   #reviewedMs = 0;
   #names: ReadonlySet<string> = new Set();
   /** Network ids by the shard that serves them. */
@@ -159,6 +166,11 @@ export class GatewayRole implements Role {
       this.feed.poll();
       this.#log.poll();
     }
+    if (now - this.#releasedMs >= RELEASE_MS) {
+      this.#releasedMs = now;
+      for (const { id, assignment, assignmentRevision } of this.#parts.gateways.memberships())
+        if (assignment !== undefined) void this.#releases.get(id)?.look(assignment, assignmentRevision);
+    }
     const seen = await this.#wires.read(this.#names).catch(() => this.#devices);
     if (now - this.#reviewedMs >= REVIEW_MS || markOf(seen) !== markOf(this.#devices)) await this.#review();
   }
@@ -215,14 +227,23 @@ export class GatewayRole implements Role {
 
   async #reviewOnce(): Promise<void> {
     const { gateways, networks, datapath, init, trust, conditions } = this.#parts;
-    const groups = [...gateways.memberships()].flatMap(({ gateway, assignment }) =>
-      gateway === undefined || assignment === undefined ? [] : [{ gateway, assignment }],
-    );
+    const groups: { gateway: Gateway; assignment: Assignment }[] = [];
+    for (const { id, gateway, assignment, assignmentRevision } of gateways.memberships()) {
+      if (gateway === undefined || assignment === undefined) continue;
+      const releases = this.#releases.get(id) ?? (await this.#openReleases(id));
+      const member = assignment.members.find(({ hostId }) => hostId === init.hostId)?.member ?? 0;
+      groups.push({ gateway, assignment: releases.outdated(assignmentRevision) ? withholdSlices(assignment, member) : assignment });
+    }
     this.#follow(new Set(groups.flatMap(({ assignment }) => assignment.shards.flatMap(({ id }) => gateways.directory.networksOf(id)))));
     const names = new Set(groups.flatMap(({ gateway }) => interfacesOf(gateway, init.hostId)));
     this.#names = names;
     this.#reviewedMs = this.#parts.clock.now();
     this.#devices = await this.#wires.read(names);
+    gateways.setExternalLinks(
+      [...this.#devices.values()]
+        .map(({ name, mac }) => ({ interface: name, mac: formatMac(mac) }))
+        .sort((a, b) => (a.interface < b.interface ? -1 : 1)),
+    );
     for (const name of names) {
       if (this.#devices.has(name)) conditions.clear('EXTERNAL_DEVICE', name);
       else conditions.raise('EXTERNAL_DEVICE', `There is no interface ${name}, which a gateway names for this host`, name);
@@ -257,6 +278,20 @@ export class GatewayRole implements Role {
       gateways.driver(gateway.id)?.step({ kind: 'carrier', up });
     }
     this.#announce();
+  }
+
+  async #openReleases(gatewayId: string): Promise<BlockReleases> {
+    const { gateways, init, logger } = this.#parts;
+    const releases = await BlockReleases.open({
+      gatewayId,
+      hostId: init.hostId,
+      logger,
+      file: gateways.file(`blocks-${gatewayId}.txt`),
+      free: (pieces) => this.#nat.free(pieces),
+      take: async (step) => await gateways.takeStep(gatewayId, step),
+    });
+    this.#releases.set(gatewayId, releases);
+    return releases;
   }
 
   #follow(wanted: ReadonlySet<string>): void {

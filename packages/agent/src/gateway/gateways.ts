@@ -2,15 +2,28 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Bus, type Identity, type Store, verifySignature } from '@weft/bus';
-import { type Alarm, type FenceRow, isOpen, type Output, RULES, type ShardRow, TIMING } from '@weft/election';
-import type { GatewayPart, OwnershipCertificate, OwnershipConfig, OwnershipMember, OwnershipMemory, TrustStore } from '@weft/model';
+import { type Alarm, certificateFault, type FenceRow, isOpen, type Output, RULES, type ShardRow, TIMING } from '@weft/election';
+import {
+  type ExternalLink,
+  type GatewayPart,
+  type GatewayStep,
+  type OwnershipCertificate,
+  type OwnershipConfig,
+  type OwnershipMember,
+  type OwnershipMemory,
+  ownershipConfig,
+  type TrustStore,
+} from '@weft/model';
 import type { AgentClock, AgentLogger } from '../components.ts';
 import type { Conditions } from '../conditions.ts';
+import { messageOf } from '../errors.ts';
+import { AssignmentSteps } from './assignment-steps.ts';
 import { ControlSocket, type ControlSocketInit } from './control-socket.ts';
 import { GatewayDirectory, type GatewayGroup } from './directory.ts';
+import { GrantLog } from './grant-log.ts';
+import { handoverMac } from './handover-mac.ts';
 import { HostShards } from './host-shards.ts';
 import { KnownHosts } from './known-hosts.ts';
-import { ownershipConfig } from './ownership-config.ts';
 import { OwnershipDriver } from './ownership-driver.ts';
 import { readOwnershipFile } from './ownership-file.ts';
 import { KernelProbes, type ProbeReply } from './probe-port.ts';
@@ -33,7 +46,8 @@ export interface OwnershipTables {
   writeShard(row: ShardRow): void;
   /** Rows of `gateway_shard`. */
   fenceRows(): readonly FenceRow[];
-  writeFence(row: FenceRow): void;
+  /** @param handoverMac Where late frames from outside go on to, while the row says so; zero: nowhere. */
+  writeFence(row: FenceRow, handoverMac: Uint8Array): void;
   probeReplies(): readonly ProbeReply[];
   /** Provider addresses whose probes are answered: members and voters of the groups that this machine is part of. */
   setProbePeers(addresses: ReadonlySet<string>): void;
@@ -57,7 +71,7 @@ export interface GatewaysInit {
   readonly used: () => ReadonlySet<string>;
   /** Ownership of a shard changed on this machine, or a group did: the role looks again. */
   readonly onChange: () => void;
-  /** What `memories` gives has changed: the host's record is to be written again. */
+  /** What `memories` or `externalLinks` give has changed: the host's record is to be written again. */
   readonly onMemories: () => void;
   /** For tests. */
   readonly openSocket?: (init: ControlSocketInit) => Promise<Pick<ControlSocket, 'send' | 'close'>>;
@@ -96,6 +110,9 @@ export class Gateways {
   readonly #groups = new Map<string, RunningGroup>();
   readonly #states: ShardStates;
   readonly #memories = new Map<string, number>();
+  readonly #steps: AssignmentSteps;
+  readonly #grants: GrantLog;
+  #links: readonly ExternalLink[] = [];
   #socket: Pick<ControlSocket, 'send' | 'close'> | undefined;
   #socketTimer: unknown;
   #stateKeeper: Pick<StateKeeper, 'bring'> | undefined;
@@ -113,6 +130,14 @@ export class Gateways {
       isInvolved: () => this.#groups.size > 0 || init.used().size > 0,
       onProblem: (reason) =>
         reason === undefined ? init.conditions.clear('GATEWAYS_NOT_READ') : init.conditions.raise('GATEWAYS_NOT_READ', reason),
+    });
+    this.#steps = new AssignmentSteps({ ...init, directory: this.directory });
+    this.#grants = new GrantLog({
+      ...init,
+      isGenuine: (group, certificate) => {
+        const config = this.#groups.get(group)?.config;
+        return config !== undefined && certificateFault(config, certificate, verifySignature, RULES) === undefined;
+      },
     });
     this.#transport = new OwnershipTransport({
       ...init,
@@ -133,6 +158,7 @@ export class Gateways {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#init.clock.clearTimeout(this.#socketTimer);
+    this.#grants.stop();
     await this.directory.stop();
     await this.#settling;
     for (const group of this.#groups.values()) {
@@ -144,8 +170,29 @@ export class Gateways {
 
   async connected(store: Store): Promise<void> {
     this.directory.setStore(store);
+    this.#grants.setStore(store);
     this.poll();
     await this.directory.refresh();
+    for (const { id, driver } of this.#groups.values()) if (driver !== undefined) await this.#readGrants(id);
+  }
+
+  /** A small file of this machine's gateway state. */
+  file(name: string): Pick<SyncedFile, 'read' | 'write'> {
+    return this.#init.storage.file(name);
+  }
+
+  /** Asks a controller for a step on a group's assignment. @returns Whether it was taken. */
+  async takeStep(gatewayId: string, step: GatewayStep): Promise<boolean> {
+    return await this.#steps.take(gatewayId, step);
+  }
+
+  /** Grants as they were recorded: news for a node that has lost its file, or was away for long. Each is verified by its certificate. */
+  async #readGrants(gatewayId: string): Promise<void> {
+    try {
+      for (const certificate of await this.#grants.recorded(gatewayId)) this.driver(gatewayId)?.step({ kind: 'recorded', certificate });
+    } catch (error) {
+      this.#init.logger.info({ gateway: gatewayId, reason: messageOf(error) }, 'recorded grants not read');
+    }
   }
 
   /** Where hosts are may have changed, a witness's address among it: no record of a group says so. */
@@ -183,6 +230,16 @@ export class Gateways {
       const shards = config.shards.map(({ shard }) => shard);
       return { id, part: isMember ? 'member' : isVoter ? 'witness' : 'host', config, shards: this.#states.views(id, shards, rows, fences) };
     });
+  }
+
+  /** The external interfaces of this machine, for its host record. */
+  externalLinks(): readonly ExternalLink[] {
+    return this.#links;
+  }
+  setExternalLinks(links: readonly ExternalLink[]): void {
+    if (JSON.stringify(links) === JSON.stringify(this.#links)) return;
+    this.#links = links;
+    this.#init.onMemories();
   }
 
   driver(gatewayId: string): OwnershipDriver | undefined {
@@ -258,8 +315,10 @@ export class Gateways {
       group.hosts ??= this.#startHosts(id);
       group.hosts.configure(config);
       if (isNode) {
+        const isNew = group.driver === undefined;
         group.driver ??= await this.#startDriver(id);
         group.driver.configure(config);
+        if (isNew) void this.#readGrants(id);
         group.driver.step({ kind: 'hosts', hosts: this.#hostsOf() });
       } else if (group.driver !== undefined) {
         await group.driver.stop();
@@ -323,14 +382,14 @@ export class Gateways {
         readReplies: () => tables.probeReplies(),
       }),
       rows: tables.fenceRows(),
-      fence: (row) => tables.writeFence(row),
+      fence: (row) => tables.writeFence(row, this.#handoverMac(group, row)),
       on: {
         certificate: (certificate, record) => this.#onCertificate(group, certificate, record),
         announce: () => this.#init.onChange(),
         state: (output) => this.#onState(group, output),
         handover: (output) => this.#onHandover(group, output),
         needConfig: () => void this.directory.refresh(),
-        settled: (configId) => this.#settleVoters(group, configId),
+        settled: (configId, certificate) => this.#settleVoters(group, configId, certificate),
         defend: () => this.#init.onChange(),
         sliceConsent: () => {},
         sliceReclaim: () => {},
@@ -365,26 +424,21 @@ export class Gateways {
     this.#init.onChange();
   }
 
-  #onCertificate(group: string, certificate: OwnershipCertificate, _record: boolean): void {
+  #onCertificate(group: string, certificate: OwnershipCertificate, record: boolean): void {
     this.#groups.get(group)?.hosts?.take(certificate);
+    if (record) this.#grants.record(group, certificate);
   }
 
   /** A grant that had majorities of the new list of voters and of the one before: the controller may record that the new one took effect. */
-  #settleVoters(gatewayId: string, configId: number): void {
-    const { bus, identity, trust, logger } = this.#init;
-    const { assignment, assignmentRevision = 0 } = this.directory.groups.get(gatewayId) ?? {};
-    if (assignment?.previousVoters === undefined || assignment.voters.configId !== configId || bus.state.state !== 'connected') return;
-    const value = { gatewayId, assignmentRevision, step: { kind: 'votersSettled' as const, value: { configId } } };
-    bus
-      .request('controller', { kind: 'gatewayStep', value }, { identity, mayAnswer: (target, signer) => trust.mayAnswer(target, signer) })
-      .then(({ response }) => {
-        const [problem] = response.problems;
-        if (problem !== undefined)
-          logger.info({ gateway: gatewayId, code: problem.code, reason: problem.rule }, 'voters not recorded as settled; later');
-      })
-      .catch((error: unknown) =>
-        logger.info({ gateway: gatewayId, reason: (error as Error).message }, 'voters not recorded as settled; later'),
-      );
+  #settleVoters(gatewayId: string, configId: number, certificate: OwnershipCertificate): void {
+    const { assignment } = this.directory.groups.get(gatewayId) ?? {};
+    if (assignment?.previousVoters === undefined || assignment.voters.configId !== configId) return;
+    void this.takeStep(gatewayId, { kind: 'votersSettled', value: { configId, certificate } });
+  }
+
+  #handoverMac(group: string, { shard, handoverTo }: FenceRow): Uint8Array {
+    const known = this.directory.groups.get(group);
+    return known === undefined || handoverTo === '' ? new Uint8Array(6) : handoverMac(known, shard, handoverTo, this.#init.trust.hosts());
   }
 
   #onHandover(group: string, output: Output & { kind: 'handover' }): void {

@@ -1,4 +1,6 @@
 import { BLOCKS_END, FIRST_BLOCK, type FreeBlock, type NatKey, type NatStore } from '@weft/forwarding';
+import type { ReleasedBlocks } from '@weft/model';
+import { parseIp } from '@weft/packet';
 import type { NatSetupChange, NatSliceSetup } from '@weft/tables';
 import type { NatControl } from './gateway-role.ts';
 
@@ -39,6 +41,24 @@ export class NatSetupControl implements NatControl {
       }
     }
     for (const slice of [...this.#waiting.values()]) this.#setSlice(slice);
+  }
+
+  free(pieces: readonly ReleasedBlocks[]): readonly ReleasedBlocks[] {
+    const { store } = this.#init;
+    return pieces.flatMap(({ segment, address, first, count }) => {
+      const key = { segment, address: parseIp(address) };
+      // No ring: nothing is granted from it.
+      const own = store.get('free', key)?.own ?? new Uint8Array();
+      const isFree = (block: number): boolean => !isOwn(own, block) && store.get('block', { ...key, block }) === undefined;
+      const found: ReleasedBlocks[] = [];
+      for (let at = first; at < first + count; at++) {
+        if (!isFree(FIRST_BLOCK + at)) continue;
+        const last = found.at(-1);
+        if (last !== undefined && last.first + last.count === at) found[found.length - 1] = { ...last, count: last.count + 1 };
+        else found.push({ segment, address, first: at, count: 1 });
+      }
+      return found;
+    });
   }
 
   sweep(): void {

@@ -60,7 +60,7 @@ export interface OwnershipDriverInit {
     handover(output: Output & { kind: 'handover' }): void;
     needConfig(config: number): void;
     /** The voters' list has been shown to be in force: the controller may record so. */
-    settled(configId: number): void;
+    settled(configId: number, certificate: OwnershipCertificate): void;
     defend(address: string): void;
     sliceConsent(consent: SliceConsent): void;
     sliceReclaim(slice: number, generation: number): void;
@@ -166,7 +166,7 @@ export class OwnershipDriver {
         on.needConfig(output.config);
         break;
       case 'settled':
-        on.settled(output.config);
+        on.settled(output.config, output.certificate);
         break;
       case 'defend':
         on.defend(output.address);

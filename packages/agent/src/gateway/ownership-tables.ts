@@ -5,7 +5,6 @@ import type { OwnershipTables } from './gateways.ts';
 
 const NS_PER_MS = 1_000_000;
 const NO_ADDRESS = new Uint8Array(16);
-const NO_MAC = new Uint8Array(6);
 
 /** Ownership's rows of the packet path. Times there are ns of the boot clock, here ms; deadlines are rounded down. */
 export class DatapathOwnership implements OwnershipTables {
@@ -63,7 +62,7 @@ export class DatapathOwnership implements OwnershipTables {
     });
   }
 
-  writeFence(row: FenceRow): void {
+  writeFence(row: FenceRow, handoverMac: Uint8Array): void {
     const deadlineBootNs = toNs(row.deadlineMs);
     const { gateway } = this.#datapath;
     // A renewal moves the deadline only: one write, of the epoch that has the row.
@@ -73,7 +72,7 @@ export class DatapathOwnership implements OwnershipTables {
       deadlineBootNs,
       handoverUntilBootNs: toNs(row.handoverUntilMs),
       handoverPa: bytes(row.handoverTo),
-      handoverMac: NO_MAC,
+      handoverMac,
     };
     gateway.apply([{ op: 'put', table: 'gateway_shard', key: { shard: row.shard }, value }]);
   }

@@ -56,6 +56,7 @@ export const host = (id: string, providerAddress: string): Host => ({
   roles: ['host'],
   bootId: 'b',
   memories: [],
+  externalLinks: [],
 });
 
 const records: readonly ListedValue[] = [

@@ -1,4 +1,5 @@
-import type { Assignment, OwnershipConfig } from '@weft/model';
+import type { Assignment } from './gateway-records.ts';
+import type { OwnershipConfig } from './ownership.ts';
 
 /**
  * The part of an assignment that ownership rests on, in the form that `election` takes.
