@@ -7,6 +7,7 @@ import type { Figure } from './core/figure.ts';
 import { crashFigures, jetStreamCrashFigures, manyNetworksCrashFigures } from './failover/crash-figures.ts';
 import { drainFigures, natsFigures, restartFigures } from './failover/planned-figures.ts';
 import { gatewayConnectFigures } from './gateway/connect-figures.ts';
+import { gatewayFairnessFigures } from './gateway/fairness-figures.ts';
 import { gatewayMappingFigures } from './gateway/mapping-figures.ts';
 import { gatewayPathFigures } from './gateway/path-figures.ts';
 import { gatewayPortsFigures } from './gateway/ports-figures.ts';
@@ -42,6 +43,7 @@ export const groups: readonly Group[] = [
     measure: gatewayPortsFigures,
   },
   { ids: ['gateway-mappings'], what: '1,000,000 mappings: frames a second, and memory', measure: gatewayMappingFigures },
+  { ids: ['gateway-fairness-'], what: 'one tenant floods, the others connect', measure: gatewayFairnessFigures },
   { ids: ['gateway-crash-p', 'gateway-crash-t'], what: 'the owner of a gateway shard loses power', measure: crashFigures },
   { ids: ['gateway-crash-jetstream-'], what: 'the same, and the JetStream leader dies with it (--full)', measure: jetStreamCrashFigures },
   { ids: ['gateway-crash-many-'], what: 'the same with 10,000 networks (--full)', measure: manyNetworksCrashFigures },

@@ -1,5 +1,13 @@
 import type { LabNet } from '@weft/testkit';
 
+/** Rounds that the full counts stand for; with fewer of them there are fewer crashes, connections, networks. */
+const FULL_ROUNDS = 5;
+
+/** A count, in proportion if fewer rounds are asked for than usual: to try a figure out. */
+export function scaled(context: Pick<BenchContext, 'rounds'>, count: number): number {
+  return Math.ceil(count * Math.min(1, context.rounds / FULL_ROUNDS));
+}
+
 /** What a figure's code gets: how long, how often, and where to say how far it is. */
 export interface BenchContext {
   /** Rounds behind each median. */

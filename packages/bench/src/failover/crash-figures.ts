@@ -1,5 +1,5 @@
 import { cutPower, type Lab, restorePower } from '@weft/lab';
-import type { BenchContext } from '../core/context.ts';
+import { type BenchContext, scaled } from '../core/context.ts';
 import { type Figure, plainFigure } from '../core/figure.ts';
 import { quantile } from '../core/statistics.ts';
 import { type FailoverLab, type FailoverLabInit, untilProtected, WITNESS, withFailoverLab } from './failover-lab.ts';
@@ -18,7 +18,7 @@ export async function crashFigures(context: BenchContext): Promise<Figure[]> {
   return await crashes(
     context,
     { suffix: 'crash' },
-    { id: 'gateway-crash', what: 'power cut of the owner', count: context.full ? 100 : 6 },
+    { id: 'gateway-crash', what: 'power cut of the owner', count: scaled(context, context.full ? 100 : 6) },
   );
 }
 
@@ -26,15 +26,19 @@ export async function crashFigures(context: BenchContext): Promise<Figure[]> {
 export async function jetStreamCrashFigures(context: BenchContext): Promise<Figure[]> {
   if (!context.full) return [];
   const what = 'power cut of the owner and death of the JetStream leader at once';
-  return await crashes(context, { suffix: 'crash-js', natsServers: 3 }, { id: 'gateway-crash-jetstream', what, count: 25 });
+  return await crashes(
+    context,
+    { suffix: 'crash-js', natsServers: 3 },
+    { id: 'gateway-crash-jetstream', what, count: scaled(context, 25) },
+  );
 }
 
 /** The same with 10,000 networks on the gateway group. Long form only. */
 export async function manyNetworksCrashFigures(context: BenchContext): Promise<Figure[]> {
   if (!context.full) return [];
-  const networks = 10_000;
+  const networks = scaled(context, 10_000);
   const what = `power cut of the owner of ${networks.toLocaleString('en-US')} networks`;
-  return await crashes(context, { suffix: 'crash-many', networks }, { id: 'gateway-crash-many', what, count: 10 });
+  return await crashes(context, { suffix: 'crash-many', networks }, { id: 'gateway-crash-many', what, count: scaled(context, 10) });
 }
 
 async function crashes(

@@ -1,5 +1,5 @@
 import { waitFor } from '@weft/testkit';
-import type { BenchContext } from '../core/context.ts';
+import { type BenchContext, scaled } from '../core/context.ts';
 import { type Figure, plainFigure } from '../core/figure.ts';
 import { quantile } from '../core/statistics.ts';
 import { type FailoverLab, GATEWAYS, untilProtected, WITNESS, withFailoverLab } from './failover-lab.ts';
@@ -15,7 +15,7 @@ const NATS_AWAY_MS = 20_000;
 
 /** A member drained and undrained under load: each time the shard moves by consent. 4 moves, 50 in the long form. */
 export async function drainFigures(context: BenchContext): Promise<Figure[]> {
-  const count = context.full ? 50 : 4;
+  const count = scaled(context, context.full ? 50 : 4);
   return await withFailoverLab(context, { suffix: 'drain' }, async (made) => {
     const connections = await TcpConnections.open(made, CONNECTIONS);
     const seen: RoundTrips[] = [];

@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import type { BenchContext } from '../core/context.ts';
+import { type BenchContext, scaled } from '../core/context.ts';
 import { type Figure, plainFigure } from '../core/figure.ts';
 import { median } from '../core/statistics.ts';
 import { FlowMaker, insideFlow } from './new-flows.ts';
@@ -11,8 +11,6 @@ const VMS = 4;
 const EXTERNAL_ADDRESSES = 4;
 const CONNECTIONS = 84_000;
 const RATE = 3_300;
-/** Rounds that the full count stands for; with fewer there are fewer connections. */
-const FULL_ROUNDS = 5;
 
 /** Connections that must not fail, and what a port costs as they run out. */
 export async function gatewayPortsFigures(context: BenchContext): Promise<Figure[]> {
@@ -24,7 +22,7 @@ export async function gatewayPortsFigures(context: BenchContext): Promise<Figure
  * (for nftables: TIME_WAIT, 2 minutes), so 84,000 ports are in use at the end.
  */
 async function connectionFigures(context: BenchContext): Promise<Figure[]> {
-  const count = Math.round((CONNECTIONS / VMS) * Math.min(1, context.rounds / FULL_ROUNDS));
+  const count = scaled(context, CONNECTIONS / VMS);
   const failures = new Map<GatewayKind, number>();
   const notes: string[] = [];
   for (const kind of ['weft', 'nftables'] as const) {
