@@ -92,9 +92,10 @@ __attribute__((noinline)) int nat_ring_push(__u32 slot, __u32 block, __u32 free_
 /* Where in the pool a holder begins to look: the same on every member, spread evenly. */
 static __always_inline __u32 nat_pool_start(const struct nat_source_key *key, __u32 count)
 {
-	__u32 mixed = (key->network_id ^ LD32(key->ca, 12)) * 0x9e3779b1u;
+	__u32 mixed = (key->network_id ^ bpf_ntohl(LD32(key->ca, 12))) * 0x9e3779b1u;
 
-	return (mixed >> 16) % count;
+	/* By the upper bits: all of the address has an effect on them, on the others only what is below. */
+	return (__u64)mixed * count >> 32;
 }
 
 static __always_inline __u32 nat_address_index(const struct nat_source *source, const struct nat_address *address)

@@ -132,9 +132,10 @@ function freePort(version: number, freeAtBootNs: bigint): NatPort {
 
 /** Where in the pool a holder begins to look: the same on every member, spread evenly. `spread` in nat_port.h. */
 export function poolStart(networkId: number, ca: Uint8Array, count: number): number {
-  const low = ca[12]! | (ca[13]! << 8) | (ca[14]! << 16) | (ca[15]! << 24);
+  const low = (ca[12]! << 24) | (ca[13]! << 16) | (ca[14]! << 8) | ca[15]!;
   const mixed = Math.imul((networkId ^ low) >>> 0, 0x9e3779b1) >>> 0;
-  return (mixed >>> 16) % count;
+  // By the upper bits: all of the address has an effect on them, on the others only what is below.
+  return Math.floor((mixed * count) / 2 ** 32);
 }
 
 function grantBlock(state: NatState, key: NatKey<'source'>, context: TakeContext): DropReason {
