@@ -22,7 +22,7 @@ elif [ ! -r /sys/kernel/btf/vmlinux ]; then
 fi
 
 packages=(clang llvm libbpf-dev libelf-dev zlib1g-dev bpftool g++ make python3 nats-server iproute2 nftables ethtool tcpdump
-  util-linux procps iputils-ping iperf3 busybox-static qemu-system-x86 cpio xz-utils kmod)
+  util-linux procps iputils-ping iperf3 coturn busybox-static qemu-system-x86 cpio xz-utils kmod)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")

@@ -7,10 +7,10 @@ import {
   type NatTables,
   natFreeRow,
   natLogRecord,
-  poolStart,
   natSweep,
   type PortForwardEntry,
   PortMapping,
+  poolStart,
   SourceRuleKind,
 } from '@weft/forwarding';
 import { DropReason, dropReasonName, natTenures, whoHad } from '@weft/model';
@@ -349,24 +349,27 @@ describe('RFC 6888 (carrier-grade)', () => {
     expectReason(world.out(udp(2000)), DropReason.NAT_PORTS_EXHAUSTED);
   });
 
-  it.each([2, 3, 4, 8, 48, 64])('sources of one subnet, of many subnets and of many networks begin evenly at all of %i addresses', (count) => {
-    const families: readonly ((i: number) => readonly [number, string])[] = [
-      (i) => [7, `10.0.1.${i}`],
-      (i) => [7, `10.0.${i}.1`],
-      (i) => [7, `fd00::1:${i.toString(16)}`],
-      (i) => [7 + i, '10.0.1.10'],
-    ];
-    for (const sourceOf of families) {
-      const begun = Array.from({ length: count }, () => 0);
-      for (let i = 1; i <= 254; i++) {
-        const [network, address] = sourceOf(i);
-        begun[poolStart(network, parseIp(address), count)]!++;
+  it.each([2, 3, 4, 8, 48, 64])(
+    'sources of one subnet, of many subnets and of many networks begin evenly at all of %i addresses',
+    (count) => {
+      const families: readonly ((i: number) => readonly [number, string])[] = [
+        (i) => [7, `10.0.1.${i}`],
+        (i) => [7, `10.0.${i}.1`],
+        (i) => [7, `fd00::1:${i.toString(16)}`],
+        (i) => [7 + i, '10.0.1.10'],
+      ];
+      for (const sourceOf of families) {
+        const begun = Array.from({ length: count }, () => 0);
+        for (let i = 1; i <= 254; i++) {
+          const [network, address] = sourceOf(i);
+          begun[poolStart(network, parseIp(address), count)]!++;
+        }
+        const even = 254 / count;
+        expect(Math.max(...begun), sourceOf(1).join(' ')).toBeLessThanOrEqual(2 * even + 1);
+        expect(Math.min(...begun), sourceOf(1).join(' ')).toBeGreaterThanOrEqual(Math.floor(even / 3));
       }
-      const even = 254 / count;
-      expect(Math.max(...begun), sourceOf(1).join(' ')).toBeLessThanOrEqual(2 * even + 1);
-      expect(Math.min(...begun), sourceOf(1).join(' ')).toBeGreaterThanOrEqual(Math.floor(even / 3));
-    }
-  });
+    },
+  );
 
   it('REQ-3, REQ-4: limits of ports and flows deny what is new, and take nothing from anyone', () => {
     const world = new World();

@@ -15,6 +15,9 @@ import {
   startPingStream,
   startTcpStream,
   tcpEchoServe,
+  tcpMirror,
+  tcpMirrorServe,
+  UdpSocket,
   uniqueName,
 } from '../src/index.ts';
 
@@ -125,6 +128,25 @@ describe('probes over an underlay', () => {
     expect(await ping(a, b.address, { count: 7, intervalMs: 5, patternHex: 'c0ffee' })).toMatchObject({ received: 7 });
     expect(await inward.stop()).toBe(7);
     await expect(captureCount(b.netns, 'no-such-dev', 'x')).rejects.toThrow(/No such device/);
+  });
+
+  it('sockets on both sides tell whom they hear, and what ICMP says', async () => {
+    const [from, to] = [await lab.worker(a), await lab.worker(b)];
+    const mirror = await tcpMirrorServe(to, { port: 7000 });
+    expect(await tcpMirror(from, { host: b.address, port: 7000, localPort: 40_001 })).toEqual({ address: a.address, port: 40_001 });
+    await mirror.close();
+    await expect(tcpMirror(from, { host: b.address, port: 7000 })).rejects.toMatchObject({ socketCode: 'ECONNREFUSED' });
+
+    const echo = await UdpSocket.open(to, { port: 7001, echo: true });
+    const asker = await UdpSocket.open(from, { connect: { host: b.address, port: 7001 } });
+    const payload = Buffer.alloc(5_000, 'fragments');
+    expect(await asker.send(payload)).toBeUndefined();
+    expect(await asker.next()).toEqual({ address: b.address, port: 7001, payload });
+    expect(await asker.next(1)).toBeUndefined();
+    await echo.close();
+    await asker.send('nobody');
+    expect(await asker.next()).toEqual({ error: 'ECONNREFUSED' });
+    await asker.close();
   });
 
   it('makes a port inside a namespace reachable from the test process', async () => {
