@@ -12,7 +12,7 @@ export interface AgentClock {
   clearTimeout(handle: unknown): void;
 }
 
-/** Takes pino as it is. Field vocabulary: host, network, port, rdid, revision, generation, reason, durationMs. */
+/** Takes pino as it is. Field vocabulary: host (this one: pino's base), peer (another host), network, port, rdid, revision, generation, reason, durationMs. */
 export interface AgentLogger {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;

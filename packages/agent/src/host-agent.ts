@@ -140,9 +140,9 @@ export class HostAgent {
     this.#serving = bus.serve(this.#init.hostId, { identity, handler: (request) => this.#handle(request), logger });
     this.#pollTimer = clock.setTimeout(() => this.#poll(), POLL_MS);
     this.#connection.start();
-    const { hostId: host, providerAddress: pa, engine } = this.#init;
+    const { providerAddress: pa, engine } = this.#init;
     const ports = this.#roles.reduce((sum, role) => sum + role.status().ports.length, 0);
-    logger.info({ host, pa, engine, ports, networks: this.#networks.size }, 'agent started');
+    logger.info({ pa, engine, ports, networks: this.#networks.size }, 'agent started');
   }
 
   /**
@@ -170,7 +170,7 @@ export class HostAgent {
       this.#memory.flush();
       datapath.close();
     }
-    logger.info({ host: this.#init.hostId, purge }, 'agent stopped');
+    logger.info({ purge }, 'agent stopped');
   }
 
   get conditions(): Condition[] {
@@ -222,7 +222,7 @@ export class HostAgent {
     if (!this.#networks.all().every((session) => session.complete)) return;
     this.#tables.completed();
     const durationMs = Math.round(clock.now() - this.#startedMs);
-    logger.info({ host: this.#init.hostId, networks: this.#networks.size, durationMs }, 'tables complete');
+    logger.info({ networks: this.#networks.size, durationMs }, 'tables complete');
   }
 
   #requireStore(): Store {

@@ -307,7 +307,10 @@ export class Ports {
     const held = this.#ports.get(portId);
     if (held?.state !== 'bound' || !this.#isLost(held, session)) return;
     const { hostId: host = '', generation = 0 } = session.view.binding(portId) ?? {};
-    this.#on.logger.info({ rdid: session.rdid, port: portId, host, generation, reason: 'claimed by another host, or gone' }, 'port lost');
+    this.#on.logger.info(
+      { rdid: session.rdid, port: portId, peer: host, generation, reason: 'claimed by another host, or gone' },
+      'port lost',
+    );
     await this.#devices.takeDown(held);
   }
 

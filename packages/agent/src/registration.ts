@@ -84,7 +84,7 @@ export class Registration {
       if (entry === undefined) continue;
       trustFeed.take(entry);
       this.#registered = true;
-      logger.info({ host: hostId, revision: outcome.status === 'committed' ? outcome.revision : 0 }, 'host registered');
+      logger.info({ revision: outcome.status === 'committed' ? outcome.revision : 0 }, 'host registered');
       break;
     }
     if (this.#registered) conditions.clear('HOST_NOT_REGISTERED');

@@ -94,14 +94,14 @@ describe('NextHops', () => {
   });
 
   test('holds a bounded number of frames and bytes', async () => {
-    for (let i = 0; i < 100; i++) hops.send(PEER, frame(i));
+    for (let i = 0; i < 1_060; i++) hops.send(PEER, frame(i & 0xff));
     expect(dropped).toHaveLength(36);
     for (let i = 0; i < 30; i++) hops.send(FAR, frame(i, 65_000));
     expect(dropped).toHaveLength(36 + 14);
     commands.answering.set('192.0.2.2', MAC);
     commands.answering.set('192.0.2.254', MAC);
     await pass(50);
-    expect(sent).toHaveLength(64 + 16);
+    expect(sent).toHaveLength(1_024 + 16);
   });
 
   test('follows a neighbour that changes its address, while in use', async () => {

@@ -188,7 +188,7 @@ export class OwnershipDriver {
       (at) => {
         if (at !== undefined) this.step({ kind: 'probe-sent', peer, nonce, at });
       },
-      (error: unknown) => this.#init.logger.error({ host: peer, reason: messageOf(error) }, 'probe not sent'),
+      (error: unknown) => this.#init.logger.error({ peer, reason: messageOf(error) }, 'probe not sent'),
     );
   }
 

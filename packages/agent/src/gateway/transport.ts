@@ -141,9 +141,9 @@ export class OwnershipTransport {
       (error) => {
         if (error === undefined) return;
         this.counters.unsent++;
-        this.#init.logger.debug({ host: to, reason: error.message }, 'ownership datagram not sent');
+        this.#init.logger.debug({ peer: to, reason: error.message }, 'ownership datagram not sent');
       },
-      (error: unknown) => this.#init.logger.error({ host: to, reason: messageOf(error) }, 'ownership datagram refused'),
+      (error: unknown) => this.#init.logger.error({ peer: to, reason: messageOf(error) }, 'ownership datagram refused'),
     );
   }
 

@@ -8,8 +8,11 @@ import type { Neighbor, NeighborCommands } from './neighbor-commands.ts';
 //
 // One look-up runs at a time and serves all that is wanted by then: two commands however many peers there are.
 
-/** Frames that wait for one peer's MAC address; more are dropped, as the kernel's own neighbour table does. */
-const WAITING_FRAMES_MAX = 64;
+/**
+ * Frames that wait for one peer's MAC address; more are dropped, as the kernel's own neighbour table does. That keeps some 256, for an answer
+ * that takes it microseconds; a look-up here runs commands, which take hundreds of milliseconds on a busy machine.
+ */
+const WAITING_FRAMES_MAX = 1_024;
 const WAITING_BYTES_MAX = 1 << 20;
 const FRESH_MS = 2_000;
 const ROUTE_FRESH_MS = 30_000;

@@ -193,7 +193,7 @@ export class StateKeeper {
         if (this.#streams.get(peer) !== stream) return;
         this.#streams.delete(peer);
         this.#retryAtMs.set(peer, this.#init.clock.now() + RETRY_MS);
-        this.#init.logger.info({ host: peer, reason }, 'the state stream to a standby has ended; another is begun');
+        this.#init.logger.info({ peer, reason }, 'the state stream to a standby has ended; another is begun');
       },
     });
     this.#streams.set(peer, stream);

@@ -118,7 +118,7 @@ export class StateReceiver {
         await this.#take(connection, bytes);
       } catch (error) {
         const { logger } = this.#init;
-        logger.warn({ host: connection.from, reason: messageOf(error) }, 'state of port mapping refused; the connection is closed');
+        logger.warn({ peer: connection.from, reason: messageOf(error) }, 'state of port mapping refused; the connection is closed');
         this.counters.refused++;
         connection.socket.close();
         return;
