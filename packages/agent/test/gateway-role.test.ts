@@ -1,7 +1,8 @@
-import type { FenceRow } from '@weft/election';
+import type { DropCounter } from '@weft/datapath';
+import { type FenceRow, type Input, TIMING } from '@weft/election';
 import { type GatewayTableChange, type GatewayTableEntry, MemoryGatewayTables } from '@weft/forwarding';
-import type { Assignment, ExternalLink, Gateway, VirtualNetwork } from '@weft/model';
-import { parseIp } from '@weft/packet';
+import { type Assignment, DropReason, type ExternalLink, type Gateway, type VirtualNetwork } from '@weft/model';
+import { buildAnnouncement, parseIp } from '@weft/packet';
 import type { NatSetupChange } from '@weft/tables';
 import { FakeClock } from '@weft/testkit';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -22,7 +23,10 @@ class Machine {
   readonly tables = new MemoryGatewayTables();
   readonly attached = new Set<number>();
   readonly storage = memoryStorage();
+  readonly claims: string[] = [];
   links: readonly ExternalLink[] = [];
+  drops: readonly DropCounter[] = [];
+  defend: (address: string) => void = () => {};
   readonly devices = new Map<string, ExternalDeviceState>();
   readonly sent: { device: string; frame: Uint8Array }[] = [];
   readonly nat: NatSetupChange[] = [];
@@ -70,15 +74,24 @@ class Machine {
         directory: {
           networksOf: (shard: number) => [...this.#networks()].flatMap((one) => (one.gateway?.shard === shard ? [one.id] : [])),
         },
-        driver: () => ({ step: ({ up }: { up: boolean }) => this.carriers.push(up) }),
+        driver: () => ({
+          step: (input: Input) => {
+            if (input.kind === 'carrier') this.carriers.push(input.up);
+            if (input.kind === 'external-conflict') this.claims.push(input.address);
+          },
+        }),
         fences: () => this.fences,
         setStateKeeper: () => {},
+        setDefender: (defend: (address: string) => void) => {
+          this.defend = defend;
+        },
         setExternalLinks: (links: readonly ExternalLink[]) => {
           this.links = links;
         },
         file: (name: string) => this.storage.file(name),
       },
       datapath: {
+        drops: () => this.drops,
         gateway: {
           entries: () => [...this.tables.entries()],
           apply: (changes: readonly GatewayTableChange[]) => {
@@ -235,6 +248,44 @@ describe('GatewayRole', () => {
     machine.sent.splice(0);
     machine.clock.advance(600_000);
     expect(machine.sent).toEqual([]);
+  });
+
+  it('says where its external devices are, and answers for an address that another machine claims', async () => {
+    const open = { epoch: 4n, deadlineMs: 1e9, handoverUntilMs: 0, handoverTo: '' };
+    machine.fences = machine.assignment.shards.map(({ id }) => ({ ...open, shard: id }));
+    await machine.review();
+    expect(machine.links.map((link) => link.interface)).toEqual(['eth1', 'eth1.210']);
+    const claim = (packets: bigint, from: string): void => {
+      const [request] = buildAnnouncement(from, OWN);
+      const sample = request!.subarray(0, 64);
+      machine.drops = [{ ifindex: 11, vsid: 0, reason: DropReason.EXTERNAL_ADDRESS_CONFLICT, packets, bytes: 0n, lastBootNs: 0n, sample }];
+    };
+    // Counted before this process was there: nobody knows when.
+    claim(3n, '02:00:00:00:00:66');
+    await machine.role.poll();
+    await machine.role.poll();
+    expect(machine.claims).toEqual([]);
+    claim(4n, '02:00:00:00:00:66');
+    await machine.role.poll();
+    expect(machine.claims).toEqual([OWN]);
+    await machine.role.poll();
+    expect(machine.claims).toEqual([OWN]);
+    // A member's own announcement may be late; long after a takeover it is an impostor's, too.
+    const member = '02:00:00:00:00:0b';
+    const host = machine.world.hosts.get('gw-b')!;
+    machine.world.hosts.set('gw-b', { ...host, externalLinks: [{ interface: 'eth1', mac: member }] });
+    claim(5n, member);
+    await machine.role.poll();
+    expect(machine.claims).toEqual([OWN]);
+    machine.clock.advance(TIMING.handoverMs);
+    claim(6n, member);
+    await machine.role.poll();
+    expect(machine.claims).toEqual([OWN, OWN]);
+    machine.sent.splice(0);
+    machine.defend(OWN);
+    expect(machine.sent.map(({ device, frame }) => [device, frame])).toEqual(
+      buildAnnouncement('02:00:00:00:00:0b', OWN).map((frame) => ['eth1', frame]),
+    );
   });
 
   it('says so when the packet path refuses its rows, and writes them when it can', async () => {

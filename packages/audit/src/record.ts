@@ -86,6 +86,10 @@ function view(record: WeftRecord): object {
       return { ...portSpecView(record.value), vsid: record.value.vsid };
     case 'gateway':
       return gatewaySpecView(record.value);
+    case 'grant': {
+      const { epoch, config, kind, candidate, round } = record.value.certificate.ballot;
+      return { owner: candidate, epoch: `${epoch >> 32n}.${epoch & 0xffff_ffffn}`, kind, config, round };
+    }
     case 'intent':
       return { requestId: record.value.requestId };
     default:

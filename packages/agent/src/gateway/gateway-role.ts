@@ -1,13 +1,14 @@
 import type { HandlerResult, IncomingRequest, Store } from '@weft/bus';
-import { isOpen } from '@weft/election';
+import { isOpen, TIMING } from '@weft/election';
 import type { GatewayTableEntry } from '@weft/forwarding';
 import { type Assignment, type Gateway, type ReleasedBlocks, withholdSlices } from '@weft/model';
-import { formatIp, formatMac } from '@weft/packet';
+import { buildAnnouncement, formatIp, formatMac, parseIp } from '@weft/packet';
 import { diffGateway, type GatewayFacts, GatewayView, type NatSetupChange } from '@weft/tables';
 import { openPacketSocket } from '@weft/tuntap';
 import { messageOf } from '../errors.ts';
 import type { NetworkSession } from '../network-session.ts';
 import type { AgentParts, Role, RoleDevices, RoleStatus } from '../role.ts';
+import { AddressConflicts } from './address-conflicts.ts';
 import { type Announced, Announcer } from './announcer.ts';
 import { BlockReleases } from './block-releases.ts';
 import { type ExternalDeviceState, readExternalDevices } from './external-devices.ts';
@@ -87,6 +88,8 @@ export class GatewayRole implements Role {
   #devices = new Map<string, ExternalDeviceState>();
   #served: ReadonlySet<string> = new Set();
   readonly #announced = new Map<number, string>();
+  readonly #ownedSince = new Map<number, number>();
+  readonly #conflicts = new AddressConflicts();
   #reviewing: Promise<void> | undefined;
   #again = false;
   #stopped = false;
@@ -107,6 +110,7 @@ export class GatewayRole implements Role {
     this.feed = new NatFeed(parts.datapath.gateway);
     this.state = makeState({ feed: this.feed, networksOf: (shard) => this.#networkIds.get(shard) ?? [] });
     parts.gateways.setStateKeeper(this.state);
+    parts.gateways.setDefender((address) => this.#announceOnce(parseIp(address)));
     this.#reads = new GatewayReads({
       parts,
       meter: this.#meter,
@@ -171,6 +175,7 @@ export class GatewayRole implements Role {
       for (const { id, assignment, assignmentRevision } of this.#parts.gateways.memberships())
         if (assignment !== undefined) void this.#releases.get(id)?.look(assignment, assignmentRevision);
     }
+    this.#watchClaims(now);
     const seen = await this.#wires.read(this.#names).catch(() => this.#devices);
     if (now - this.#reviewedMs >= REVIEW_MS || markOf(seen) !== markOf(this.#devices)) await this.#review();
   }
@@ -301,35 +306,72 @@ export class GatewayRole implements Role {
     if ([...before].some((rdid) => !wanted.has(rdid)) || wanted.size !== before.size) this.#parts.onChange();
   }
 
+  /** Tells the groups of claims of their addresses by others. */
+  #watchClaims(now: number): void {
+    const { datapath, gateways, trust } = this.#parts;
+    const { devices, addresses } = this.#external();
+    const ownOn = (ifindex: number): Uint8Array[] =>
+      addresses.flatMap((row) => (devices.get(row.key.segment)?.ifindex === ifindex ? [row.key.address] : []));
+    for (const { ifindex, address, mac } of this.#conflicts.look(datapath.drops(), ownOn)) {
+      const row = addresses.find(({ key }) => devices.get(key.segment)?.ifindex === ifindex && Buffer.compare(key.address, address) === 0);
+      const since = row === undefined ? undefined : this.#ownedSince.get(row.value.shard);
+      if (row === undefined || since === undefined) continue;
+      const isMember = trust.hosts().some(({ externalLinks }) => externalLinks.some((link) => link.mac === formatMac(mac)));
+      // The former owner's last word, put on the wire before it knew.
+      if (isMember && now - since < TIMING.handoverMs) continue;
+      for (const { id, assignment } of gateways.memberships()) {
+        if (assignment?.shards.some((shard) => shard.id === row.value.shard) !== true) continue;
+        gateways.driver(id)?.step({ kind: 'external-conflict', address: formatIp(address) });
+      }
+    }
+  }
+
+  /** Says once more whose an address is: to neighbours that have just heard something else. */
+  #announceOnce(address: Uint8Array): void {
+    const { devices, addresses } = this.#external();
+    for (const { key, value } of addresses) {
+      const device = devices.get(key.segment);
+      if (device === undefined || !this.#announced.has(value.shard) || Buffer.compare(key.address, address) !== 0) continue;
+      for (const frame of buildAnnouncement(device.mac, address)) this.#wires.send(device.name, frame);
+    }
+  }
+
+  /** The external addresses, and by segment the device that reaches it. */
+  #external() {
+    const rows = [...this.#view.entries()];
+    const byIndex = new Map([...this.#devices.values()].map((device) => [device.ifindex, device]));
+    const devices = new Map<number, ExternalDeviceState>();
+    for (const row of rows) {
+      const device = row.table === 'segment' ? byIndex.get(row.value.ifindex) : undefined;
+      if (row.table === 'segment' && device !== undefined) devices.set(row.key.segment, device);
+    }
+    return { devices, addresses: rows.flatMap((row) => (row.table === 'external_address' ? [row] : [])) };
+  }
+
   /** Announces the addresses of shards that are owned, and keeps quiet about the others. */
   #announce(): void {
     const { gateways, clock } = this.#parts;
     const now = clock.now();
     const open = new Map([...gateways.fences()].flatMap((row) => (isOpen(row, now) ? [[row.shard, row.epoch] as const] : [])));
-    const bySegment = new Map(
-      [...this.#view.entries()].flatMap((row) => (row.table === 'segment' ? [[row.key.segment, row.value] as const] : [])),
-    );
-    const nameOf = new Map([...this.#devices.values()].map(({ ifindex, name }) => [ifindex, name]));
+    const external = this.#external();
     const addresses = new Map<number, Announced[]>();
-    for (const row of this.#view.entries()) {
-      if (row.table !== 'external_address' || !open.has(row.value.shard)) continue;
-      const segment = bySegment.get(row.key.segment);
-      const device = segment === undefined ? undefined : nameOf.get(segment.ifindex);
-      if (segment === undefined || device === undefined) continue;
-      addresses.set(row.value.shard, [
-        ...(addresses.get(row.value.shard) ?? []),
-        { device, mac: segment.mac, addresses: [row.key.address] },
-      ]);
+    for (const { key, value } of external.addresses) {
+      const device = external.devices.get(key.segment);
+      if (device === undefined || !open.has(value.shard)) continue;
+      const what = { device: device.name, mac: device.mac, addresses: [key.address] };
+      addresses.set(value.shard, [...(addresses.get(value.shard) ?? []), what]);
     }
     for (const shard of this.#announced.keys()) {
       if (addresses.has(shard)) continue;
       this.#announcer.withdraw(shard);
       this.#announced.delete(shard);
+      this.#ownedSince.delete(shard);
     }
     for (const [shard, what] of addresses) {
       const mark = `${open.get(shard)} ${what.map((one) => `${one.device}/${one.addresses.map(formatIp)}`).join(' ')}`;
       if (this.#announced.get(shard) === mark) continue;
       this.#announced.set(shard, mark);
+      if (!this.#ownedSince.has(shard)) this.#ownedSince.set(shard, now);
       this.#announcer.announce(shard, what);
     }
   }

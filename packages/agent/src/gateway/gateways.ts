@@ -113,6 +113,7 @@ export class Gateways {
   readonly #steps: AssignmentSteps;
   readonly #grants: GrantLog;
   #links: readonly ExternalLink[] = [];
+  #defend: (address: string) => void = () => {};
   #socket: Pick<ControlSocket, 'send' | 'close'> | undefined;
   #socketTimer: unknown;
   #stateKeeper: Pick<StateKeeper, 'bring'> | undefined;
@@ -276,6 +277,11 @@ export class Gateways {
     this.#stateKeeper = keeper;
   }
 
+  /** Who answers for an external address that somebody else claims. */
+  setDefender(defend: (address: string) => void): void {
+    this.#defend = defend;
+  }
+
   /** What the packet path may forward for, and until when. */
   fences(): readonly FenceRow[] {
     return this.#init.tables.fenceRows();
@@ -390,7 +396,7 @@ export class Gateways {
         handover: (output) => this.#onHandover(group, output),
         needConfig: () => void this.directory.refresh(),
         settled: (configId, certificate) => this.#settleVoters(group, configId, certificate),
-        defend: () => this.#init.onChange(),
+        defend: (address) => this.#defend(address),
         sliceConsent: () => {},
         sliceReclaim: () => {},
         alarm: (alarm) => this.#alarm(group, alarm),
