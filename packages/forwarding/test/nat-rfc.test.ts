@@ -1,102 +1,17 @@
-import {
-  applyNatEvent,
-  FIRST_BLOCK,
-  type NatFlow,
-  type NatResult,
-  NatState,
-  type NatTables,
-  natFreeRow,
-  natLogRecord,
-  natSweep,
-  type PortForwardEntry,
-  PortMapping,
-  poolStart,
-  SourceRuleKind,
-} from '@weft/forwarding';
+import { applyNatEvent, type NatFlow, type NatResult, NatState, natFreeRow, natLogRecord, poolStart } from '@weft/forwarding';
 import { DropReason, dropReasonName, natTenures, whoHad } from '@weft/model';
 import { formatIp, parseIp } from '@weft/packet';
 import { describe, expect, it } from 'vitest';
+import { EXTERNAL, NETWORK, VM, World } from './nat-world.ts';
 
 // What the RFCs ask of a NAT, requirement by requirement; each test names its own. The kernel is compared with this implementation by histories.
 
-const SECOND = 1_000_000_000n;
-const SEGMENT = 7;
-const NETWORK = 11;
-const POOL = 1;
-const VM = parseIp('10.0.0.1');
 const OTHER_VM = parseIp('10.0.0.2');
-const REMOTE = parseIp('198.51.100.1');
 const OTHER_REMOTE = parseIp('198.51.100.2');
-const EXTERNAL = ['203.0.113.1', '203.0.113.2'].map(parseIp);
 const TCP = 6;
 const UDP = 17;
 const ICMP = 1;
 const [SYN, SYN_ACK, ACK, FIN_ACK, RST] = [0x02, 0x12, 0x10, 0x11, 0x04];
-
-class World {
-  readonly state: NatState = new NatState();
-  readonly forwards: Map<string, PortForwardEntry> = new Map();
-  now: bigint = 1000n * SECOND;
-  readonly #nat: PortMapping;
-  readonly #tables: NatTables = {
-    gatewayNetwork: () => ({ shard: 1 }) as never,
-    gatewayShard: () => ({ epoch: 5n, deadlineBootNs: 1n << 62n }) as never,
-    portForward: (_segment, address, port, protocol) => this.forwards.get(`${formatIp(address)}/${port}/${protocol}`),
-  };
-
-  constructor(blocksPerAddress = 8) {
-    this.#nat = new PortMapping(this.state, this.#tables);
-    this.state.set('pool', { pool: POOL }, { addresses: EXTERNAL.map((address) => ({ segment: SEGMENT, address })) });
-    for (const address of EXTERNAL) {
-      const blocks = Array.from({ length: blocksPerAddress }, (_, i) => ({ block: FIRST_BLOCK + i, freeAtS: 0 }));
-      this.state.set('free', { segment: SEGMENT, address }, { own: new Uint8Array(128).fill(255), blocks });
-    }
-    this.quota({});
-  }
-
-  quota(limits: { readonly blocks?: number; readonly blocksPerSource?: number; readonly sessions?: number }): void {
-    this.state.set('quota', { networkId: NETWORK }, { blocks: 1000, blocksPerSource: 100, sessions: 100_000, ...limits });
-  }
-
-  out(parts: Partial<NatFlow>): NatResult {
-    const rule = { kind: SourceRuleKind.POOL, pool: POOL };
-    return this.#nat.outbound(flow({ networkId: NETWORK, near: VM, remote: REMOTE, ...parts }), rule, this.now);
-  }
-
-  /** To what an outbound packet was translated to. */
-  in(to: NatResult, parts: Partial<NatFlow>): NatResult {
-    return this.#nat.inbound(flow({ near: to.address, nearPort: to.port, remote: REMOTE, ...parts }), {} as never, this.now);
-  }
-
-  advance(seconds: number): void {
-    this.now += BigInt(seconds) * SECOND;
-  }
-
-  sweep(): void {
-    natSweep(this.state, this.#tables, { budget: 2 * this.state.queue.length + 2, nowBootNs: this.now });
-  }
-}
-
-function flow(parts: Partial<NatFlow>): NatFlow {
-  return {
-    networkId: 0,
-    segment: SEGMENT,
-    isIpv6: false,
-    near: VM,
-    remote: REMOTE,
-    nearPort: 0,
-    remotePort: 0,
-    protocol: UDP,
-    icmpType: 0,
-    tcpFlags: 0,
-    isError: false,
-    isFragment: false,
-    hasL4Header: true,
-    fragmentId: 0,
-    ipLength: 100,
-    ...parts,
-  };
-}
 
 const udp = (nearPort: number, remotePort = 53): Partial<NatFlow> => ({ protocol: UDP, nearPort, remotePort });
 const tcp = (tcpFlags: number, nearPort = 1000): Partial<NatFlow> => ({ protocol: TCP, nearPort, remotePort: 443, tcpFlags });

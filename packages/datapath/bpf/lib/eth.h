@@ -16,6 +16,7 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 #define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
+#define WRITE_ONCE(x, value) (*(volatile __typeof__(x) *)&(x) = (value))
 
 #define ETH_P_8021Q_OLD 0x9100
 

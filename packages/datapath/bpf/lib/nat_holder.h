@@ -299,7 +299,8 @@ __attribute__((noinline)) int nat_block_grant(__u32 slot)
 		return 0;
 	}
 undo:
-	bpf_map_delete_elem(&map_nat_block, &w->block_key);
+	if (!nat_is_gone(bpf_map_delete_elem(&map_nat_block, &w->block_key)))
+		block = NAT_RING; /* nobody's: granted to none while its row stands */
 undo_ring:
 	if (event)
 		bpf_ringbuf_discard(event, 0);

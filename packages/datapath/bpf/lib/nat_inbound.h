@@ -50,8 +50,7 @@ __attribute__((noinline)) int nat_forward_begin(__u32 slot)
 		/* What stands there is over: the same forward's begins again, another's keeps its place until it is swept. */
 		if (session->kind != NAT_SESSION_FORWARD || !nat_is_forwarded(&w->key, session))
 			return WEFT_DROP_NAT_FILTERED;
-		nat_session_touch(w, session, NAT_IN, true);
-		return 0;
+		return nat_session_touch(w, session, NAT_IN, READ_ONCE(session->expires_boot_ns));
 	}
 	reason = nat_session_reserve(w, w->session.network_id);
 	if (reason)
@@ -93,7 +92,8 @@ __attribute__((noinline)) int nat_inbound_flow(__u32 slot)
 				continue;
 			if (w->flow.is_error)
 				return 0;
-			nat_session_touch(w, session, NAT_IN, false);
+			if (nat_session_touch(w, session, NAT_IN, READ_ONCE(session->expires_boot_ns)))
+				continue;
 			goto found;
 		}
 		if (w->flow.is_error)

@@ -201,27 +201,24 @@ __attribute__((noinline)) int nat_flow_new(__u32 slot)
 	return reason;
 }
 
-/* The session of a packet that is translated already.  0, NAT_MISS, or a reason. */
+/* The session of a packet that is translated already.  0, NAT_MISS, NAT_AGAIN, or a reason. */
 static __always_inline int nat_outbound_known(struct nat_work *w, bool *mapped)
 {
 	struct nat_session *session = NULL;
+	__u64 end;
 
 	*mapped = nat_mapping_find(w);
 	if (*mapped) {
 		session = bpf_map_lookup_elem(&map_nat_session, &w->key);
 		if (session && session->kind == NAT_SESSION_MAPPING && nat_session_is_of_flow(session, w) &&
-		    nat_session_is(session, &w->key)) {
-			nat_session_touch(w, session, NAT_OUT, session->expires_boot_ns <= w->now);
-			return 0;
-		}
+		    (end = READ_ONCE(session->expires_boot_ns), nat_session_is(session, &w->key)))
+			return nat_session_touch(w, session, NAT_OUT, end);
 	}
 	if (nat_reverse_find(w)) {
 		struct nat_session *answered = nat_session_live(w, NAT_SESSION_FORWARD);
 
-		if (answered) {
-			nat_session_touch(w, answered, NAT_OUT, false);
-			return 0;
-		}
+		if (answered)
+			return nat_session_touch(w, answered, NAT_OUT, READ_ONCE(answered->expires_boot_ns));
 		if (*mapped)
 			nat_mapping_find(w);
 	}

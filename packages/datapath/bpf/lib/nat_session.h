@@ -3,7 +3,14 @@
  *
  * Races.  Whoever inserts a row with BPF_NOEXIST first has made it; the other gives back what it took and uses that one.  A mapping counts its
  * sessions in its port's record: counting down to 0 and then exchanging 0 for NAT_DEAD decides who retires it, and nobody counts up from 0 or
- * from NAT_DEAD.  So two first packets of one flow end in one mapping and one session, and no port is lost. */
+ * from NAT_DEAD.  So two first packets of one flow end in one mapping and one session, and no port is lost.
+ *
+ * Who exchanges the end of a session that has run out decides likewise: the sweep for 0, which retires it, or a packet for a new end.
+ *
+ * What standbys are told of one ticket stands in the ring as ADDED, CHANGED ..., RETIRED: the sweep says 'retiring' before it reserves room for
+ * RETIRED, and who tells a change looks at that after having reserved its own.  ADDED of the next ticket may stand before RETIRED of the one
+ * before; a standby that has heard of the higher one leaves the lower alone.  (Tickets of one key rise, since a session lives much longer than the
+ * time between taking its ticket and inserting it.) */
 #ifndef WEFT_NAT_SESSION_H
 #define WEFT_NAT_SESSION_H
 
@@ -53,38 +60,56 @@ static __always_inline bool nat_is_forwarded(const struct nat_session_key *key, 
 	       LD32(forward->ca, 8) == LD32(session->ca, 8) && LD32(forward->ca, 12) == LD32(session->ca, 12);
 }
 
-/* Tells standbys of the session w->key. */
+/* Tells standbys of the session w->key, unless its end comes first. */
 __attribute__((noinline)) int nat_session_tell(__u32 slot)
 {
 	struct nat_work *w = nat_work(slot);
 	struct nat_event_session *event;
 	struct nat_session *session;
+	__u64 ticket;
 
 	if (!w)
 		return 0;
+	NAT_RACE_POINT();
 	session = bpf_map_lookup_elem(&map_nat_session, &w->key);
 	if (!session)
 		return 0;
+	ticket = READ_ONCE(session->ticket);
+	NAT_RACE_POINT();
+	event = nat_event_reserve(sizeof(*event));
+	if (!event) {
+		nat_event_lost();
+		return 0;
+	}
+	if (READ_ONCE(session->retiring) || !nat_session_is(session, &w->key))
+		goto discard;
 	session->told_boot_ns = session->expires_boot_ns;
 	__sync_fetch_and_add(&session->revision, 1);
-	event = nat_event_reserve(sizeof(*event));
-	if (event) {
-		nat_event_session(event, NAT_EVENT_SESSION_CHANGED, w, session);
-		bpf_ringbuf_submit(event, 0);
-	} else {
-		nat_event_lost();
-	}
+	NAT_RACE_POINT();
+	nat_event_session(event, NAT_EVENT_SESSION_CHANGED, w, session);
+	if (event->session.retiring || event->session.ticket != ticket || !nat_session_is(session, &w->key))
+		goto discard;
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+discard:
+	bpf_ringbuf_discard(event, 0);
 	return 0;
 }
 
-/* A packet of the session w->key: it lives on (RFC 4787 REQ-6, both ways).  'anew': it had run out, and begins again. */
-static __always_inline void nat_session_touch(struct nat_work *w, struct nat_session *session, __u32 direction, bool anew)
+/* A packet of the session w->key, whose end was 'end': it lives on (RFC 4787 REQ-6, both ways), or begins again, if it had run out.  0, or
+ * NAT_AGAIN: another processor has decided that, or the sweep its end. */
+static __always_inline int nat_session_touch(struct nat_work *w, struct nat_session *session, __u32 direction, __u64 end)
 {
 	__u32 before = READ_ONCE(session->flags), seen = before;
+	bool anew = end <= w->now;
 	__u64 timeout, expires, tell;
 
 	if (anew) {
 		seen = nat_first_flags(w->key.protocol, w->flow.tcp_flags, direction);
+		expires = w->now + nat_timeout(w->key.protocol, seen);
+		NAT_RACE_POINT();
+		if (!end || __sync_val_compare_and_swap(&session->expires_boot_ns, end, expires) != end)
+			return NAT_AGAIN;
 		if (seen != before)
 			session->flags = seen;
 	} else if (w->key.protocol == IPPROTO_TCP) {
@@ -97,13 +122,14 @@ static __always_inline void nat_session_touch(struct nat_work *w, struct nat_ses
 	}
 	timeout = nat_timeout(w->key.protocol, seen);
 	expires = w->now + timeout;
-	session->expires_boot_ns = expires;
+	if (!anew)
+		session->expires_boot_ns = expires;
 	tell = timeout / 4;
 	if (tell > NAT_TELL_NS_MAX)
 		tell = NAT_TELL_NS_MAX;
-	if (!anew && seen == before && expires <= session->told_boot_ns + tell)
-		return;
-	nat_session_tell(NAT_SLOT_PACKET);
+	if (anew || seen != before || expires > session->told_boot_ns + tell)
+		nat_session_tell(NAT_SLOT_PACKET);
+	return 0;
 }
 
 /* Counts one more session of a network, or refuses it. */
@@ -141,18 +167,29 @@ static __always_inline void nat_reverse_key_of(struct nat_work *w, const struct 
 	w->reverse_key.protocol = w->key.protocol;
 }
 
+/* The way back of the session by a port forward w->key, w->session.  0, or an error. */
+static __always_inline long nat_reverse_put(struct nat_work *w)
+{
+	nat_reverse_key_of(w, &w->session);
+	w->reverse.segment = w->key.segment;
+	addr_copy(w->reverse.address, w->key.address);
+	w->reverse.external_port = w->key.external_port;
+	return bpf_map_update_elem(&map_nat_reverse, &w->reverse_key, &w->reverse, BPF_ANY);
+}
+
 /* Makes the session w->key from w->session, whose owner, kind and flags are filled; it has been counted.  0, NAT_AGAIN (it is there), or a
  * reason. */
 __attribute__((noinline)) int nat_session_add(__u32 slot)
 {
 	struct nat_work *w = nat_work(slot);
 	struct nat_event_session *event;
+	struct nat_session *session;
 	int error;
 
 	if (!w)
 		return WEFT_DROP_NAT_TABLE_FULL;
 	nat_session_self(w->session.self, &w->key);
-	w->session.pad = 0;
+	w->session.retiring = 0;
 	w->session.revision = 0;
 	w->session.expires_boot_ns = w->now + nat_timeout(w->key.protocol, w->session.flags);
 	w->session.told_boot_ns = w->session.expires_boot_ns;
@@ -161,17 +198,12 @@ __attribute__((noinline)) int nat_session_add(__u32 slot)
 	NAT_RACE_POINT();
 	error = bpf_map_update_elem(&map_nat_session, &w->key, &w->session, BPF_NOEXIST);
 	if (error) {
-		error = error == -17 /* EEXIST */ ? NAT_AGAIN : WEFT_DROP_NAT_TABLE_FULL;
-		goto discard;
+		if (event)
+			bpf_ringbuf_discard(event, 0);
+		return error == -17 /* EEXIST */ ? NAT_AGAIN : WEFT_DROP_NAT_TABLE_FULL;
 	}
-	if (w->session.kind == NAT_SESSION_FORWARD) {
-		nat_reverse_key_of(w, &w->session);
-		w->reverse.segment = w->key.segment;
-		addr_copy(w->reverse.address, w->key.address);
-		w->reverse.external_port = w->key.external_port;
-		if (bpf_map_update_elem(&map_nat_reverse, &w->reverse_key, &w->reverse, BPF_ANY))
-			goto full;
-	}
+	if (w->session.kind == NAT_SESSION_FORWARD && nat_reverse_put(w))
+		goto full;
 	__builtin_memset(&w->entry, 0, sizeof(w->entry));
 	w->entry.kind = NAT_QUEUE_SESSION;
 	w->entry.ticket = w->session.ticket;
@@ -185,13 +217,27 @@ __attribute__((noinline)) int nat_session_add(__u32 slot)
 		nat_event_lost();
 	}
 	return 0;
-full:
+full: /* others may have seen it, and told of it */
+	session = bpf_map_lookup_elem(&map_nat_session, &w->key);
+	if (session)
+		WRITE_ONCE(session->retiring, 1);
+	if (event) {
+		nat_event_session(event, NAT_EVENT_SESSION_ADDED, w, &w->session);
+		bpf_ringbuf_submit(event, 0);
+	} else {
+		nat_event_lost();
+	}
+	event = nat_event_reserve(sizeof(*event));
+	if (w->session.kind == NAT_SESSION_FORWARD)
+		bpf_map_delete_elem(&map_nat_reverse, &w->reverse_key);
 	bpf_map_delete_elem(&map_nat_session, &w->key);
-	error = WEFT_DROP_NAT_TABLE_FULL;
-discard:
-	if (event)
-		bpf_ringbuf_discard(event, 0);
-	return error;
+	if (event) {
+		nat_event_session(event, NAT_EVENT_SESSION_RETIRED, w, &w->session);
+		bpf_ringbuf_submit(event, 0);
+	} else {
+		nat_event_lost();
+	}
+	return WEFT_DROP_NAT_TABLE_FULL;
 }
 
 /* The record of the external port of w->key, and its block. */
@@ -224,30 +270,14 @@ static __always_inline bool nat_mapping_enter(struct nat_work *w)
 	return false;
 }
 
-/* One session fewer of the mapping at w->key; it goes with its last one, and its port to the holder's free list. */
-__attribute__((noinline)) int nat_mapping_leave(__u32 slot)
+/* Ends the mapping of the port at w->key, which is marked dead; its port goes to the holder's free list.  False: the kernel would not delete the row
+ * now, and all stands as it was. */
+static __always_inline bool nat_mapping_end(struct nat_work *w, __u32 slot, const struct nat_block *block, const struct nat_port *port)
 {
-	struct nat_work *w = nat_work(slot);
+	__u32 external_port = bpf_ntohs(w->key.external_port);
 	struct nat_event_mapping *event;
 	struct nat_mapping *mapping;
-	struct nat_block *block;
-	struct nat_port *port;
-	__u32 external_port;
 
-	if (!w)
-		return 0;
-	block = nat_key_block(w);
-	if (!block)
-		return 0;
-	external_port = bpf_ntohs(w->key.external_port);
-	port = &block->ports[external_port & (NAT_BLOCK_PORTS - 1)];
-	if (port->state != NAT_PORT_USED)
-		return 0;
-	if (__sync_fetch_and_sub(&port->sessions, 1) != 1)
-		return 0;
-	NAT_RACE_POINT();
-	if (__sync_val_compare_and_swap(&port->sessions, 0, NAT_DEAD) != 0)
-		return 0;
 	w->mapping_key.network_id = block->head.network_id;
 	addr_copy(w->mapping_key.ca, block->head.ca);
 	w->mapping_key.port = port->inside_port;
@@ -260,11 +290,19 @@ __attribute__((noinline)) int nat_mapping_leave(__u32 slot)
 	addr_copy(w->address.address, w->key.address);
 	w->reference = block->head.address_index << 16 | external_port;
 	mapping = bpf_map_lookup_elem(&map_nat_mapping, &w->mapping_key);
-	if (mapping)
+	if (mapping) {
 		w->mapping = *mapping;
+	} else {
+		__builtin_memset(&w->mapping, 0, sizeof(w->mapping));
+		w->mapping.pool = block->head.pool;
+	}
 	event = nat_event_reserve(sizeof(*event));
 	NAT_RACE_POINT();
-	bpf_map_delete_elem(&map_nat_mapping, &w->mapping_key);
+	if (!nat_is_gone(bpf_map_delete_elem(&map_nat_mapping, &w->mapping_key))) {
+		if (event)
+			bpf_ringbuf_discard(event, 0);
+		return false;
+	}
 	nat_port_give(slot, 1);
 	if (event) {
 		nat_event_mapping(event, NAT_EVENT_MAPPING_RETIRED, w);
@@ -272,6 +310,36 @@ __attribute__((noinline)) int nat_mapping_leave(__u32 slot)
 	} else {
 		nat_event_lost();
 	}
+	return true;
+}
+
+/* One session fewer of the mapping at w->key; it goes with its last one. */
+__attribute__((noinline)) int nat_mapping_leave(__u32 slot)
+{
+	struct nat_work *w = nat_work(slot);
+	struct nat_block *block;
+	struct nat_port *port;
+
+	if (!w)
+		return 0;
+	block = nat_key_block(w);
+	if (!block)
+		return 0;
+	port = &block->ports[bpf_ntohs(w->key.external_port) & (NAT_BLOCK_PORTS - 1)];
+	if (port->state != NAT_PORT_USED)
+		return 0;
+	if (__sync_fetch_and_sub(&port->sessions, 1) != 1)
+		return 0;
+	NAT_RACE_POINT();
+	if (__sync_val_compare_and_swap(&port->sessions, 0, NAT_DEAD) != 0)
+		return 0;
+	if (nat_mapping_end(w, slot, block, port))
+		return 0;
+	__builtin_memset(&w->entry, 0, sizeof(w->entry));
+	w->entry.kind = NAT_QUEUE_PORT;
+	w->entry.session = w->key;
+	if (bpf_map_push_elem(&map_nat_queue, &w->entry, 0))
+		nat_contended();
 	return 0;
 }
 

@@ -40,23 +40,38 @@ __attribute__((noinline)) int nat_sweep_session(__u32 slot)
 	expires = session->expires_boot_ns;
 	if ((expires > w->now && nat_is_forwarded(&w->key, session)) || !nat_owned(w, session->network_id))
 		return 0;
+	NAT_RACE_POINT();
 	/* A packet may have come in between. */
 	if (__sync_val_compare_and_swap(&session->expires_boot_ns, expires, 0) != expires)
 		return 0;
+	NAT_RACE_POINT();
+	WRITE_ONCE(session->retiring, 1); /* before there is room for RETIRED: nat_session_tell */
 	w->session = *session;
 	w->session.expires_boot_ns = expires;
+	w->session.retiring = 0;
 	event = nat_event_reserve(sizeof(*event));
 	NAT_RACE_POINT();
-	bpf_map_delete_elem(&map_nat_session, &w->key);
+	/* The way back first: while the session is there, nobody begins it anew. */
+	if (w->session.kind == NAT_SESSION_FORWARD) {
+		nat_reverse_key_of(w, &w->session);
+		bpf_map_delete_elem(&map_nat_reverse, &w->reverse_key);
+	}
+	if (!nat_is_gone(bpf_map_delete_elem(&map_nat_session, &w->key))) {
+		/* It stays queued; what standbys were not told meanwhile, the next packet tells. */
+		if (w->session.kind == NAT_SESSION_FORWARD)
+			nat_reverse_put(w);
+		session->expires_boot_ns = expires;
+		session->told_boot_ns = 0;
+		WRITE_ONCE(session->retiring, 0);
+		if (event)
+			bpf_ringbuf_discard(event, 0);
+		return 0;
+	}
 	if (event) {
 		nat_event_session(event, NAT_EVENT_SESSION_RETIRED, w, &w->session);
 		bpf_ringbuf_submit(event, 0);
 	} else {
 		nat_event_lost();
-	}
-	if (w->session.kind == NAT_SESSION_FORWARD) {
-		nat_reverse_key_of(w, &w->session);
-		bpf_map_delete_elem(&map_nat_reverse, &w->reverse_key);
 	}
 	nat_session_unreserve(w->session.network_id);
 	if (w->session.kind == NAT_SESSION_MAPPING)
@@ -64,7 +79,24 @@ __attribute__((noinline)) int nat_sweep_session(__u32 slot)
 	return 2;
 }
 
-/* Gives the newest block of the holder back. */
+/* The dead port of w->entry, whose mapping could not be deleted before.  True: it could not again. */
+__attribute__((noinline)) int nat_sweep_port(__u32 slot)
+{
+	struct nat_work *w = nat_work(slot);
+	struct nat_block *block;
+	struct nat_port *port;
+
+	if (!w)
+		return 0;
+	w->key = w->entry.session;
+	block = nat_key_block(w);
+	if (!block)
+		return 0;
+	port = &block->ports[bpf_ntohs(w->key.external_port) & (NAT_BLOCK_PORTS - 1)];
+	return port->sessions == NAT_DEAD && !nat_mapping_end(w, slot, block, port);
+}
+
+/* Gives the newest block of the holder back.  Returns how many blocks that were: 0 when the kernel would not delete the row now. */
 __attribute__((noinline)) int nat_block_release(__u32 slot)
 {
 	struct nat_work *w = nat_work(slot);
@@ -88,13 +120,17 @@ __attribute__((noinline)) int nat_block_release(__u32 slot)
 	w->address.segment = w->block_key.segment;
 	addr_copy(w->address.address, w->block_key.address);
 	event = nat_event_reserve(sizeof(*event));
+	if (!nat_is_gone(bpf_map_delete_elem(&map_nat_block, &w->block_key))) {
+		if (event)
+			bpf_ringbuf_discard(event, 0);
+		return 0;
+	}
 	bpf_spin_lock(&source->lock);
 	source->state.newest = w->block.head.next;
 	source->state.blocks--;
 	source->state.version++;
 	w->source_state = source->state;
 	bpf_spin_unlock(&source->lock);
-	bpf_map_delete_elem(&map_nat_block, &w->block_key);
 	usage = bpf_map_lookup_elem(&map_nat_usage, &w->source_key.network_id);
 	if (usage)
 		__sync_fetch_and_sub(&usage->blocks, 1);
@@ -114,7 +150,7 @@ __attribute__((noinline)) int nat_sweep_source(__u32 slot)
 	struct nat_work *w = nat_work(slot);
 	struct nat_source *source;
 	__u32 i, released = 0;
-	bool busy = false, marked = false;
+	bool busy = false;
 
 	if (!w)
 		return -1;
@@ -123,13 +159,13 @@ __attribute__((noinline)) int nat_sweep_source(__u32 slot)
 	if (!source)
 		return -1;
 	if (!(source->state.flags & NAT_SOURCE_RELEASING)) {
-		bool due = w->now >= source->state.idle_boot_ns + NAT_HOLD_NS && nat_owned(w, w->source_key.network_id);
+		bool owned = nat_owned(w, w->source_key.network_id);
 
 		bpf_spin_lock(&source->lock);
 		if (source->state.mappings) {
 			source->state.flags &= ~NAT_SOURCE_QUEUED;
 			busy = true;
-		} else if (due) {
+		} else if (owned && w->now >= source->state.idle_boot_ns + NAT_HOLD_NS) {
 			source->state.flags |= NAT_SOURCE_RELEASING;
 			source->state.version++;
 			source->state.free_head = 0;
@@ -138,10 +174,8 @@ __attribute__((noinline)) int nat_sweep_source(__u32 slot)
 			source->state.fresh = 0;
 			source->state.fresh_left = 0;
 			source->state.idle_boot_ns = w->now;
-			marked = true;
 		}
 		bpf_spin_unlock(&source->lock);
-		(void)marked;
 		return busy ? -1 : 0;
 	}
 	/* Who looked at it before it was marked has long finished when time has passed. */
@@ -153,9 +187,8 @@ __attribute__((noinline)) int nat_sweep_source(__u32 slot)
 			break;
 		released += nat_block_release(slot);
 	}
-	if (READ_ONCE(source->state.blocks))
+	if (READ_ONCE(source->state.blocks) || !nat_is_gone(bpf_map_delete_elem(&map_nat_source, &w->source_key)))
 		return released;
-	bpf_map_delete_elem(&map_nat_source, &w->source_key);
 	return ~released;
 }
 
@@ -163,6 +196,7 @@ static long nat_sweep_step(__u32 index, struct nat_sweep *sweep)
 {
 	struct nat_work *w = nat_work(NAT_SLOT_SWEEP);
 	bool keep = true;
+	__u32 try;
 	int result;
 
 	(void)index;
@@ -178,13 +212,23 @@ static long nat_sweep_step(__u32 index, struct nat_sweep *sweep)
 			w->entry.kind = NAT_QUEUE_SOURCE;
 			w->entry.source = w->source_key;
 		}
+	} else if (w->entry.kind == NAT_QUEUE_PORT) {
+		keep = nat_sweep_port(NAT_SLOT_SWEEP);
 	} else {
 		result = nat_sweep_session(NAT_SLOT_SWEEP);
 		keep = result == 0;
 		sweep->sessions += result == 2;
 	}
-	if (keep)
-		bpf_map_push_elem(&map_nat_queue, &w->entry, 0);
+	if (!keep)
+		return 0;
+	/* There is room; only the queue's lock may fail. */
+#pragma clang loop unroll(disable)
+	for (try = 0; try < NAT_TRIES; try++) {
+		if (!bpf_map_push_elem(&map_nat_queue, &w->entry, 0))
+			return 0;
+		NAT_LOOP_EDGE();
+	}
+	nat_contended();
 	return 0;
 }
 

@@ -174,11 +174,11 @@ struct nat_session {
 	__u32 network_id;
 	__be16 inside_port;
 	__u8 kind;
-	__u8 pad;
+	__u8 retiring; /* its end is decided, and will be told next */
 	__u8 ca[WEFT_ADDR_LEN];
 	__u32 flags;
 	__u32 revision;
-	__u64 expires_boot_ns; /* 0: being retired */
+	__u64 expires_boot_ns; /* 0: being retired; a packet that is late may have written over it, not over 'retiring' */
 	__u64 told_boot_ns;
 	__u64 ticket;
 };
@@ -240,7 +240,8 @@ struct nat_counters {
 	__u64 pad;
 };
 
-enum nat_queue_kind { NAT_QUEUE_SESSION = 1, NAT_QUEUE_SOURCE = 2 };
+/* PORT: a dead port, by a session key of its, whose mapping the kernel would not delete at once. */
+enum nat_queue_kind { NAT_QUEUE_SESSION = 1, NAT_QUEUE_SOURCE = 2, NAT_QUEUE_PORT = 3 };
 
 struct nat_queue_entry {
 	__u32 kind;

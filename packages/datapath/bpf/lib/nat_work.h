@@ -110,6 +110,12 @@ static __always_inline void *nat_event_reserve(__u64 size)
 	return bpf_ringbuf_reserve(&map_nat_events, size, 0);
 }
 
+/* What bpf_map_delete_elem says: true when the row is gone.  Else the kernel could not lock it, and it stands as it was. */
+static __always_inline bool nat_is_gone(long error)
+{
+	return !error || error == -2 /* ENOENT */;
+}
+
 static __always_inline void nat_event_lost(void)
 {
 	struct nat_counters *counters = nat_counters();

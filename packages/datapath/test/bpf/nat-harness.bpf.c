@@ -57,6 +57,20 @@ int harness_in(struct __sk_buff *skb)
 	return answer(skb, nat_inbound(&flow, &address, &t), &t);
 }
 
+/* nat_sweep, cb[1] seconds ahead of the packets: as if each of them had looked at the clock long before it went on. */
+SEC("tc")
+int harness_sweep_ahead(struct __sk_buff *skb)
+{
+	struct nat_work *w = nat_work(NAT_SLOT_SWEEP);
+	struct nat_sweep sweep = {};
+
+	if (!w)
+		return TC_ACT_SHOT;
+	w->now = weft_now() + skb->cb[1] * NAT_SECOND;
+	bpf_loop(skb->cb[0] < NAT_SWEEP_MAX ? skb->cb[0] : NAT_SWEEP_MAX, nat_sweep_step, &sweep, 0);
+	return TC_ACT_SHOT;
+}
+
 /* So that their layouts stand in the BTF. */
 const struct nat_event_block *unused_event_block __attribute__((unused));
 const struct nat_event_mapping *unused_event_mapping __attribute__((unused));

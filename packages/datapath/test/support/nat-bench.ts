@@ -165,6 +165,7 @@ export function compareStores(
   b: NatStore,
   tables: readonly NatTable[] = COMPARED,
   normal: (row: unknown) => unknown = (row) => row,
+  names: readonly [string, string] = ['oracle', 'kernel'],
 ): void {
   for (const table of tables) {
     const [left, right] = [a, b].map((store) =>
@@ -176,7 +177,7 @@ export function compareStores(
     );
     if (left!.join('\n') === right!.join('\n')) continue;
     const only = (these: string[], those: string[]): string => these.filter((row) => !those.includes(row)).join('\n    ');
-    throw new Error(`table ${table}:\n  oracle only ${only(left!, right!)}\n  kernel only ${only(right!, left!)}`);
+    throw new Error(`table ${table}:\n  ${names[0]} only ${only(left!, right!)}\n  ${names[1]} only ${only(right!, left!)}`);
   }
 }
 

@@ -87,6 +87,7 @@ export const NAT_SESSION = {
   networkId: 8,
   insidePort: 12,
   kind: 14,
+  retiring: 15,
   ca: 16,
   flags: 32,
   revision: 36,

@@ -1,0 +1,93 @@
+import {
+  FIRST_BLOCK,
+  type NatFlow,
+  type NatResult,
+  NatState,
+  type NatTables,
+  natSweep,
+  type PortForwardEntry,
+  PortMapping,
+  SourceRuleKind,
+} from '@weft/forwarding';
+import { formatIp, parseIp } from '@weft/packet';
+
+// One network's port mapping, alone.
+
+export const SECOND: bigint = 1_000_000_000n;
+export const SEGMENT = 7;
+export const NETWORK = 11;
+const POOL = 1;
+export const VM: Uint8Array = parseIp('10.0.0.1');
+export const REMOTE: Uint8Array = parseIp('198.51.100.1');
+export const EXTERNAL: readonly Uint8Array[] = ['203.0.113.1', '203.0.113.2'].map(parseIp);
+const UDP = 17;
+
+export class World {
+  readonly state: NatState = new NatState();
+  readonly forwards: Map<string, PortForwardEntry> = new Map();
+  now: bigint = 1000n * SECOND;
+  readonly #nat: PortMapping;
+  readonly #tables: NatTables = {
+    gatewayNetwork: () => ({ shard: 1 }) as never,
+    gatewayShard: () => ({ epoch: 5n, deadlineBootNs: 1n << 62n }) as never,
+    portForward: (_segment, address, port, protocol) => this.forwards.get(`${formatIp(address)}/${port}/${protocol}`),
+  };
+
+  constructor(blocksPerAddress = 8) {
+    this.#nat = new PortMapping(this.state, this.#tables);
+    this.state.set('pool', { pool: POOL }, { addresses: EXTERNAL.map((address) => ({ segment: SEGMENT, address })) });
+    for (const address of EXTERNAL) {
+      const blocks = Array.from({ length: blocksPerAddress }, (_, i) => ({ block: FIRST_BLOCK + i, freeAtS: 0 }));
+      this.state.set('free', { segment: SEGMENT, address }, { own: new Uint8Array(128).fill(255), blocks });
+    }
+    this.quota({});
+  }
+
+  quota(limits: { readonly blocks?: number; readonly blocksPerSource?: number; readonly sessions?: number }): void {
+    this.state.set('quota', { networkId: NETWORK }, { blocks: 1000, blocksPerSource: 100, sessions: 100_000, ...limits });
+  }
+
+  /** Of the first external address. */
+  forward(port: number, protocol: number, to: PortForwardEntry): void {
+    this.forwards.set(`${formatIp(EXTERNAL[0]!)}/${port}/${protocol}`, to);
+  }
+
+  out(parts: Partial<NatFlow>): NatResult {
+    const rule = { kind: SourceRuleKind.POOL, pool: POOL };
+    return this.#nat.outbound(flow({ networkId: NETWORK, near: VM, remote: REMOTE, ...parts }), rule, this.now);
+  }
+
+  /** To what an outbound packet was translated to. */
+  in(to: NatResult, parts: Partial<NatFlow>): NatResult {
+    return this.#nat.inbound(flow({ near: to.address, nearPort: to.port, remote: REMOTE, ...parts }), {} as never, this.now);
+  }
+
+  advance(seconds: number): void {
+    this.now += BigInt(seconds) * SECOND;
+  }
+
+  sweep(): void {
+    natSweep(this.state, this.#tables, { budget: 2 * this.state.queue.length + 2, nowBootNs: this.now });
+  }
+}
+
+export function flow(parts: Partial<NatFlow>): NatFlow {
+  return {
+    networkId: 0,
+    segment: SEGMENT,
+    isIpv6: false,
+    near: VM,
+    remote: REMOTE,
+    nearPort: 0,
+    remotePort: 0,
+    protocol: UDP,
+    icmpType: 0,
+    tcpFlags: 0,
+    isError: false,
+    isFragment: false,
+    hasL4Header: true,
+    fragmentId: 0,
+    ipLength: 100,
+    ...parts,
+  };
+}
