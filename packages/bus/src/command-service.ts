@@ -98,7 +98,16 @@ export function serveCommands(link: Link, target: string, init: ServeInit): Subs
       waiting.shift()?.();
     }
   };
-  const reply = (response: Response): Uint8Array => signEnvelope(init.identity, 'response', responseCodec.encode(response));
+  const sign = (response: Response): Uint8Array => signEnvelope(init.identity, 'response', responseCodec.encode(response));
+  const reply = (response: Response): Uint8Array => {
+    try {
+      return sign(response);
+    } catch (error) {
+      // Who asks learns that the answer is at fault, instead of waiting for it.
+      logger.error({ requestId: response.requestId, error: (error as Error).stack }, 'an answer can not be encoded');
+      return sign({ requestId: response.requestId, problems: [problemOf(error)], result: undefined });
+    }
+  };
   const carryOut = async (incoming: IncomingRequest): Promise<Uint8Array> => {
     const { requestId } = incoming.request;
     let result: HandlerResult;

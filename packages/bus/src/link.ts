@@ -174,7 +174,9 @@ export class Link {
       }
       if (!(error instanceof Error)) throw error;
       if (error.name === 'TimeoutError' || (error.cause instanceof Error && error.cause.name === 'TimeoutError')) {
-        throw new WeftError('WEFT_ERR_BUS_TIMEOUT', `No answer from ${subject} within ${timeoutMs} ms`, details, { cause: error });
+        throw new WeftError('WEFT_ERR_BUS_TIMEOUT', `No answer from ${subject} within ${Math.round(timeoutMs)} ms`, details, {
+          cause: error,
+        });
       }
       throw new WeftError('WEFT_ERR_BUS_API', `Cannot send to ${subject}: ${error.message}`, details, { cause: error });
     } finally {

@@ -60,6 +60,7 @@ function lagOf(lags: readonly ShardLag[], shard: number): GatewayStateLag | unde
   const found = lags.find((one) => one.shard === shard);
   if (found === undefined) return undefined;
   const { shard: _, lagMsP99, lagMsLast, ...lag } = found;
+  // Whole milliseconds travel; rounded up, as a lag of less than one is one.
   return { ...lag, lagMsP99: Math.ceil(lagMsP99), lagMsLast: Math.ceil(lagMsLast) };
 }
 

@@ -1,5 +1,5 @@
 import { loadIdentity } from '@weft/bus';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { requireTrust } from '../core/connect.ts';
 import { connectionSettings, type GlobalOptions } from '../core/settings.ts';
 import { runController } from '../daemons/controller.ts';
@@ -9,6 +9,16 @@ import { type Deps, examples } from './deps.ts';
 interface ControllerOptions extends GlobalOptions {
   readonly replicas: '1' | '3';
   readonly logLevel: string;
+  readonly natLogDays?: number;
+}
+
+/** `--nat-log-days`: how long the NAT log is kept. */
+export function natLogDaysOption(): Option {
+  return new Option('--nat-log-days <days>', 'keep the NAT log so long (default: as it is; 90 when it is made)').argParser((text) => {
+    const days = Number(text);
+    if (days > 0 && days <= 36_500) return days;
+    throw new InvalidArgumentError('must be days, more than 0 and at most 36500');
+  });
 }
 
 /** `--log-level`, with `WEFT_LOG_LEVEL`. */
@@ -26,6 +36,7 @@ export function registerController(program: Command, deps: Deps): void {
       'Runs a controller until SIGTERM: it checks configuration, signs and commits it, and writes the audit stream. It keeps nothing itself; run as many as you like. Needs an identity with the role "controller" ("weft init" makes one).',
     )
     .addOption(new Option('--replicas <count>', 'copies of each record in NATS: 1, or 3 for a cluster').choices(['1', '3']).default('1'))
+    .addOption(natLogDaysOption())
     .addOption(logLevelOption(deps))
     .addHelpText(
       'after',
@@ -44,6 +55,7 @@ export function registerController(program: Command, deps: Deps): void {
         identity,
         trust: settings.trust,
         replicas: options.replicas === '3' ? (3 as const) : (1 as const),
+        ...(options.natLogDays === undefined ? {} : { natLogDays: options.natLogDays }),
       };
       await runController(config, daemonLogger('controller', options.logLevel), deps.signal);
     });

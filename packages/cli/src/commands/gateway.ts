@@ -5,15 +5,22 @@ import { ask } from '../core/session.ts';
 import { readCatalog } from '../resources/catalog.ts';
 import { type Deps, examples, withSession } from './deps.ts';
 import { registerGatewayStatus, unknownGateway } from './gateway-status.ts';
+import { registerGatewayTop } from './gateway-top.ts';
 
 export function registerGateway(program: Command, deps: Deps): void {
   const gateway = program
     .command('gateway')
-    .summary('gateways: how their work is divided, and taking members out of it')
-    .description('Shows the assignment of gateways, and drains members. Gateways are made with "weft apply" (kind Gateway).')
-    .addHelpText('after', examples('weft gateway status', 'weft gateway drain edge gw-b', 'weft gateway move edge 17 --to gw-b'));
+    .summary('gateways: who owns what, who uses how much, and taking members out of it')
+    .description(
+      'Shows who owns the shards of gateways and who uses them, moves shards, and drains members. Gateways are made with "weft apply" (kind Gateway).',
+    )
+    .addHelpText(
+      'after',
+      examples('weft gateway status', 'weft gateway top', 'weft gateway drain edge gw-b', 'weft gateway move edge 17 --to gw-b'),
+    );
 
   registerGatewayStatus(gateway, deps);
+  registerGatewayTop(gateway, deps);
   registerRecover(gateway, deps);
   registerMove(gateway, deps);
 

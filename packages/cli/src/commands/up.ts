@@ -16,6 +16,7 @@ import { findNatsServer, greets } from '../up/nats-server.ts';
 import { agentService, controllerService, natsService } from '../up/services.ts';
 import { type ServiceEvent, SupervisedService } from '../up/supervisor.ts';
 import { chooseUnderlay, type Underlay } from '../up/underlay.ts';
+import { natLogDaysOption } from './controller.ts';
 import { type Deps, examples } from './deps.ts';
 import { installationFiles } from './init.ts';
 
@@ -29,6 +30,7 @@ interface UpOptions extends GlobalOptions {
   readonly engine?: string;
   readonly natsServer?: string;
   readonly natsListen?: string;
+  readonly natLogDays?: number;
 }
 
 const DEFAULT_STATE_DIR = '/var/lib/weft';
@@ -59,6 +61,7 @@ export function registerUp(program: Command, deps: Deps): void {
     .option('--engine <engine>', 'kernel, user or auto')
     .option('--nats-server <program>', 'nats-server to run (default: the first on PATH)')
     .option('--nats-listen <address[:port]>', 'where NATS listens (default: the provider address if given, else 127.0.0.1; port 4222)')
+    .addOption(natLogDaysOption())
     .addHelpText(
       'after',
       examples(
@@ -116,7 +119,8 @@ async function up(options: UpOptions, deps: Deps): Promise<void> {
     }
     const bus = await reachBus(nats, 'weft up', (options.timeout ?? DEFAULT_TIMEOUT_SECONDS) * 1_000, deps.signal);
     try {
-      const store = await bus.open({ replicas: 1 });
+      const { natLogDays } = options;
+      const store = await bus.open({ replicas: 1, ...(natLogDays === undefined ? {} : { natLogDays }) });
       const access = { bus, store, admin, adminName: 'admin' };
       await initialise(access, controller.publicKey);
       await writePrincipal(access, { key: host.publicKey, name: hostId, role: 'host', tenants: [] });

@@ -10,6 +10,8 @@ export interface ControllerConfig {
   /** The first admin's public key. */
   readonly trust: string;
   readonly replicas: 1 | 3;
+  /** How long the NAT log is kept; undefined: as it is. */
+  readonly natLogDays?: number;
 }
 
 const RETRY_MS = 1_000;
@@ -55,7 +57,8 @@ export async function runController(config: ControllerConfig, logger: BusLogger,
 
   async function openStore(): Promise<Store> {
     await bus.whenConnected({ signal });
-    return bus.open({ replicas: config.replicas });
+    const { replicas, natLogDays } = config;
+    return bus.open({ replicas, ...(natLogDays === undefined ? {} : { natLogDays }) });
   }
 
   /** Tries again and again; undefined when told to stop. */

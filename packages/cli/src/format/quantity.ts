@@ -1,3 +1,5 @@
+const DAY_MS = 86_400_000;
+
 /** A span of time as a person says it, two units at most: `0s`, `45s`, `3m12s`, `5h2m`, `12d4h`. `ms` below zero counts as zero. */
 export function formatDuration(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1_000));
@@ -57,4 +59,23 @@ export function parseSince(text: string, nowMs: number): number | undefined {
 /** An epoch as people read it: incarnation and ballot, `1.17`. */
 export function formatEpoch(epoch: bigint): string {
   return `${epoch >> 32n}.${epoch & 0xffff_ffffn}`;
+}
+
+/**
+ * A moment as people ask for it, in UTC unless it says otherwise: `14:03`, `14:03:05` (the last time it was so), a date, or an ISO 8601 time.
+ *
+ * @returns Unix time in ms, or undefined when the text is none of these.
+ */
+export function parseMoment(text: string, nowMs: number): number | undefined {
+  const clock = /^(\d{1,2}):(\d{2})(?::(\d{2})(\.\d{1,3})?)?$/.exec(text);
+  if (clock) {
+    const [hours, minutes, seconds] = [Number(clock[1]), Number(clock[2]), Number(clock[3] ?? 0) + Number(clock[4] ?? 0)];
+    if (hours > 23 || minutes > 59 || seconds >= 60) return undefined;
+    const today = Math.floor(nowMs / DAY_MS) * DAY_MS + Math.round((hours * 3_600 + minutes * 60 + seconds) * 1_000);
+    return today <= nowMs ? today : today - DAY_MS;
+  }
+  if (!/^\d{4}-\d{2}-\d{2}/.test(text)) return undefined;
+  const withTime = text.replace(' ', 'T');
+  const time = Date.parse(withTime.includes('T') && !/(Z|[+-]\d{2}:?\d{2})$/i.test(withTime) ? `${withTime}Z` : withTime);
+  return Number.isNaN(time) ? undefined : time;
 }

@@ -20,6 +20,9 @@ export interface RunOptions {
   readonly env?: Record<string, string>;
   readonly stdin?: string;
   readonly width?: number;
+  /** What a command finds in the store, and whom it believes; commands that should not look get neither. */
+  readonly store?: Partial<Session['store']>;
+  readonly trust?: Session['trust'];
   /** Stands for a connection that can't be made. */
   readonly connectError?: Error;
 }
@@ -35,9 +38,10 @@ export async function run(args: readonly string[], answer: Answerer = () => unde
   const identity = createIdentity('user');
   const session: Session = {
     identity,
-    trust: new TrustStore([identity.publicKey]),
+    trust: options.trust ?? new TrustStore([identity.publicKey]),
     bus: { state: { state: 'connected', sinceMs: 0, reason: '', server: '127.0.0.1:4222', serverVersion: '2.9.10' } } as Session['bus'],
-    get store(): never {
+    get store(): Session['store'] {
+      if (options.store !== undefined) return options.store as Session['store'];
       throw new Error('this command is not expected to use the store');
     },
     async request(target, command) {
