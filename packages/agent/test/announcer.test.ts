@@ -12,15 +12,17 @@ function start() {
   const sent: number[] = [];
   const errors: unknown[] = [];
   let broken = false;
+  const closed = new Set<number>();
   const announcer = new Announcer({
     clock,
+    isOpen: (shard) => !closed.has(shard),
     send: () => {
       if (broken) throw new Error('Network is down');
       sent.push(clock.now());
     },
     onError: (_, error) => errors.push(error),
   });
-  return { clock, sent, errors, announcer, breakIt: (to: boolean) => (broken = to) };
+  return { clock, sent, errors, announcer, closed, breakIt: (to: boolean) => (broken = to) };
 }
 
 describe('Announcer', () => {
@@ -43,6 +45,18 @@ describe('Announcer', () => {
     expect(sent.length).toBe(FRAMES);
     announcer.stop();
     await clock.advance(REFRESH_MS * 3);
+    expect(sent.length).toBe(FRAMES);
+  });
+
+  it('says nothing of a shard while it is closed', async () => {
+    const { clock, sent, announcer, closed } = start();
+    announcer.announce(1, what);
+    closed.add(1);
+    sent.length = 0;
+    await clock.advance(10_000 + REFRESH_MS);
+    expect(sent).toEqual([]);
+    closed.delete(1);
+    await clock.advance(REFRESH_MS);
     expect(sent.length).toBe(FRAMES);
   });
 

@@ -243,6 +243,20 @@ describe('GatewayRole', () => {
     machine.fences = machine.fences.map((row) => ({ ...row, epoch: 5n }));
     await machine.review();
     expect(machine.sent).toHaveLength(frames);
+    machine.sent.splice(0);
+    machine.plug('eth1', 11, { mac: Uint8Array.of(2, 0, 0, 0, 0, 99) });
+    await machine.role.poll();
+    expect(machine.heard()).toEqual(new Set(['eth1 2:0:0:0:0:99']));
+    machine.clock.advance(10_000);
+    expect(machine.heard()).toEqual(new Set(['eth1 2:0:0:0:0:99']));
+    // Its lease runs out, and nobody says so.
+    machine.clock.advance(600_000);
+    machine.heard();
+    machine.clock.advance(600_000);
+    expect(machine.heard()).toEqual(new Set());
+    machine.fences = machine.fences.map((row) => ({ ...row, epoch: 6n, deadlineMs: row.deadlineMs > 0 ? 10_000_000 : 0 }));
+    await machine.review();
+    expect(machine.heard()).toEqual(new Set(['eth1 2:0:0:0:0:99']));
     machine.fences = machine.fences.map((row) => ({ ...row, deadlineMs: 0 }));
     await machine.review();
     machine.sent.splice(0);

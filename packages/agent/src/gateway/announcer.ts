@@ -8,6 +8,8 @@ export const REFRESH_MS = 60_000;
 
 export interface AnnouncerInit {
   readonly clock: Pick<AgentClock, 'setTimeout' | 'clearTimeout'>;
+  /** Whether the packet path forwards for the shard now: else its addresses may be another's, and nothing is said. */
+  readonly isOpen: (shard: number) => boolean;
   /** Puts a frame on the wire of an external interface. An error is given to `onError`, the schedule goes on. */
   readonly send: (device: string, frame: Uint8Array) => void;
   readonly onError: (device: string, error: unknown) => void;
@@ -26,7 +28,8 @@ export interface Announced {
 /**
  * Tells the physical segments who has the external addresses: at a takeover at once and repeatedly, then at long intervals, until withdrawn.
  *
- * The caller decides ownership; this only keeps the schedule. `announce` for a shard that is announced already starts its schedule anew (an
+ * The caller decides ownership; this keeps the schedule, and is silent whenever the shard is closed: an owner that lost its lease unheard says
+ * nothing against the next one. `announce` for a shard that is announced already starts its schedule anew (an
  * address was added, an impostor was heard).
  */
 export class Announcer {
@@ -42,7 +45,7 @@ export class Announcer {
     const entry = { timer: undefined as unknown, step: 0, what };
     this.#shards.set(shard, entry);
     const run = (): void => {
-      this.#send(entry.what);
+      if (this.#init.isOpen(shard)) this.#send(entry.what);
       const last = ANNOUNCE_AT_MS[entry.step] ?? 0;
       const next = ANNOUNCE_AT_MS[++entry.step];
       entry.timer = this.#init.clock.setTimeout(run, next === undefined ? REFRESH_MS : next - last);

@@ -123,6 +123,10 @@ export class GatewayRole implements Role {
     });
     this.#announcer = new Announcer({
       clock: parts.clock,
+      isOpen: (shard) => {
+        const row = parts.gateways.fences().find((one) => one.shard === shard);
+        return isOpen(row, parts.clock.now());
+      },
       send: (device, frame) => wires.send(device, frame),
       onError: (device, error) => parts.logger.warn({ device, reason: messageOf(error) }, 'external addresses not announced'),
     });
@@ -368,7 +372,7 @@ export class GatewayRole implements Role {
       this.#ownedSince.delete(shard);
     }
     for (const [shard, what] of addresses) {
-      const mark = `${open.get(shard)} ${what.map((one) => `${one.device}/${one.addresses.map(formatIp)}`).join(' ')}`;
+      const mark = `${open.get(shard)} ${what.map((one) => `${one.device}/${formatMac(one.mac)}/${one.addresses.map(formatIp)}`).join(' ')}`;
       if (this.#announced.get(shard) === mark) continue;
       this.#announced.set(shard, mark);
       if (!this.#ownedSince.has(shard)) this.#ownedSince.set(shard, now);
