@@ -1,4 +1,4 @@
-import { hex } from '../hex.ts';
+import { packed } from '../hex.ts';
 
 /**
  * The NAT's tables as typed rows: docs/gateway-contract.md section 3. The kernel's maps and {@link NatState} hold the same rows.
@@ -233,15 +233,15 @@ export function emptyPort(): NatPort {
   return { state: PortState.FRESH, protocol: 0, insidePort: 0, next: 0, sessions: 0, version: 0, freeAtBootNs: 0n };
 }
 
-/** A key as text, unique within its table; the fields in the order of the kernel's struct. */
+/** A key as text, unique within its table, not for people; the fields in the order of the kernel's struct. */
 export const NAT_KEY_TEXT: { readonly [T in NatTable]: (key: NatKey<T>) => string } = {
   pool: (key) => String(key.pool),
-  free: (key) => `${key.segment}/${hex(key.address)}`,
-  block: (key) => `${key.segment}/${hex(key.address)}/${key.block}`,
-  source: (key) => `${key.networkId}/${key.pool}/${hex(key.ca)}`,
-  mapping: (key) => `${key.networkId}/${hex(key.ca)}/${key.port}/${key.protocol}`,
-  session: (key) => `${key.segment}/${hex(key.address)}/${hex(key.remote)}/${key.externalPort}/${key.remotePort}/${key.protocol}`,
-  reverse: (key) => `${key.networkId}/${hex(key.ca)}/${hex(key.remote)}/${key.port}/${key.remotePort}/${key.protocol}`,
+  free: (key) => `${key.segment}/${packed(key.address)}`,
+  block: (key) => `${key.segment}/${packed(key.address)}/${key.block}`,
+  source: (key) => `${key.networkId}/${key.pool}/${packed(key.ca)}`,
+  mapping: (key) => `${key.networkId}/${packed(key.ca)}/${key.port}/${key.protocol}`,
+  session: (key) => `${key.segment}/${packed(key.address)}/${packed(key.remote)}/${key.externalPort}/${key.remotePort}/${key.protocol}`,
+  reverse: (key) => `${key.networkId}/${packed(key.ca)}/${packed(key.remote)}/${key.port}/${key.remotePort}/${key.protocol}`,
   quota: (key) => String(key.networkId),
   usage: (key) => String(key.networkId),
 };

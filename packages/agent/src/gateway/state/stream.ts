@@ -1,5 +1,6 @@
 import { type Identity, openEnvelope, signEnvelope } from '@weft/bus';
 import {
+  NAT_KEY_TEXT,
   type NatEvent,
   type NatSnapshotRow,
   type NatStateBody,
@@ -88,6 +89,8 @@ export class StateStream {
   /** Networks whose snapshot ended with the message of this sequence. */
   readonly #ended = new Map<number, number>();
   #pending: NatEvent[] = [];
+  /** Where in `#pending` the last change of a session is. */
+  readonly #sessions = new Map<string, number>();
   #sent: Sent[] = [];
   #acknowledged = 0;
   #snapshot: Snapshot | undefined;
@@ -123,14 +126,36 @@ export class StateStream {
 
   /** A change, in the order in which they happen. */
   offer(event: NatEvent): void {
-    if (!this.#flowing.has(networkOfEvent(event))) return;
+    if (!this.#flowing.has(networkOfEvent(event)) || this.#isMerged(event)) return;
     this.#pending.push(event);
     if (this.#pending.length > PENDING_MAX) this.restart();
+  }
+
+  /** Of several changes of one session that wait, the last says all: a short connection is told of once. */
+  #isMerged(event: NatEvent): boolean {
+    if (!('session' in event)) return false;
+    const name = NAT_KEY_TEXT.session(event.key);
+    const at = this.#sessions.get(name);
+    const known = at === undefined ? undefined : this.#pending[at];
+    if (at === undefined || known === undefined || !('session' in known) || known.session.ticket !== event.session.ticket) {
+      this.#sessions.set(name, this.#pending.length);
+      return false;
+    }
+    // As old as the first: the lag counts from there.
+    this.#pending[at] = { ...event, timeBootNs: known.timeBootNs };
+    return true;
+  }
+
+  #takePending(): readonly NatEvent[] {
+    const taken = this.#pending.splice(0, CHANGES_MAX);
+    this.#sessions.clear();
+    return taken;
   }
 
   /** Changes were lost, or the standby is too slow: what it has is to be replaced. */
   restart(): void {
     this.#pending = [];
+    this.#sessions.clear();
     this.#snapshot = undefined;
     for (const network of [...this.#flowing]) this.#forget(network);
   }
@@ -192,7 +217,7 @@ export class StateStream {
   #pump(): boolean {
     if (this.#stream === 0 || this.#sent.length >= WINDOW_MESSAGES || this.#socket.unsentBytes > UNSENT_MAX_BYTES) return false;
     if (this.#pending.length > 0 && this.#snapshot?.holdsChanges !== true) {
-      this.#tell(this.#pending.splice(0, CHANGES_MAX));
+      this.#tell(this.#takePending());
     } else if (this.#snapshot !== undefined) this.#tellRows(this.#snapshot);
     else return this.#begin();
     return true;
