@@ -1,6 +1,6 @@
 import { applyNatEvent, BufferedNatStore, type NatEvent, natStateCodec, restoreNatRow, snapshotNat } from '@weft/forwarding';
 import { parseIp } from '@weft/packet';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, it } from 'vitest';
 import { compareStores, flowOf, freeRow, SEGMENT } from './support/nat-bench.ts';
 import { compileHarness, NatHarness } from './support/nat-harness.ts';
 
