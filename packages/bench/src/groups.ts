@@ -5,6 +5,7 @@ import { userEngineFigures } from './control/user-engine.ts';
 import type { BenchContext } from './core/context.ts';
 import type { Figure } from './core/figure.ts';
 import { crashFigures, jetStreamCrashFigures, manyNetworksCrashFigures } from './failover/crash-figures.ts';
+import { keepalivedFigures } from './failover/keepalived-figures.ts';
 import { drainFigures, natsFigures, restartFigures } from './failover/planned-figures.ts';
 import { gatewayConnectFigures } from './gateway/connect-figures.ts';
 import { gatewayFairnessFigures } from './gateway/fairness-figures.ts';
@@ -45,6 +46,11 @@ export const groups: readonly Group[] = [
   { ids: ['gateway-mappings'], what: '1,000,000 mappings: frames a second, and memory', measure: gatewayMappingFigures },
   { ids: ['gateway-fairness-'], what: 'one tenant floods, the others connect', measure: gatewayFairnessFigures },
   { ids: ['gateway-crash-p', 'gateway-crash-t'], what: 'the owner of a gateway shard loses power', measure: crashFigures },
+  {
+    ids: ['gateway-crash-keepalived'],
+    what: 'the same of keepalived and conntrackd, where they are installed',
+    measure: keepalivedFigures,
+  },
   { ids: ['gateway-crash-jetstream-'], what: 'the same, and the JetStream leader dies with it (--full)', measure: jetStreamCrashFigures },
   { ids: ['gateway-crash-many-'], what: 'the same with 10,000 networks (--full)', measure: manyNetworksCrashFigures },
   { ids: ['gateway-drain-'], what: 'a gateway is drained and undrained', measure: drainFigures },

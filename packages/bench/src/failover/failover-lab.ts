@@ -1,3 +1,4 @@
+import { gatewayMac } from '@weft/forwarding';
 import { Lab, OwnershipWatcher, parseLabFile } from '@weft/lab';
 import { waitFor } from '@weft/testkit';
 import { inNetns, startUdpEcho, type TapDevice } from '@weft/tuntap';
@@ -39,6 +40,8 @@ export interface FailoverLab {
   /** Of the measured network. */
   readonly shard: number;
   readonly tap: TapDevice;
+  /** MAC address of the subnet's default gateway. */
+  readonly gateway: Uint8Array;
   /** Whether flows are carried over to the standby: asked of the owner at the start. */
   readonly isProtecting: boolean;
 }
@@ -120,7 +123,7 @@ export async function withFailoverLab<T>(
       () => true,
       () => false,
     );
-    return await work({ lab, control, watcher, shard, tap, isProtecting });
+    return await work({ lab, control, watcher, shard, tap, gateway: gatewayMac(control.vsid), isProtecting });
   } catch (error) {
     const logs = [...GATEWAYS, WITNESS].map((host) => `${host}: ${lab.agent(host).lastLines(LOG_LINES).join('\n')}`);
     (error as Error).message += `\n${[...lab.deaths(), ...logs].join('\n')}`;

@@ -1,9 +1,8 @@
-import { gatewayMac } from '@weft/forwarding';
 import { formatMac } from '@weft/packet';
-import { type SinkStats, startGenerator, startSink } from '@weft/tuntap';
+import { type SinkStats, startGenerator, startSink, type TapDevice } from '@weft/tuntap';
 import { SEQUENCE_OFFSET } from '../control/held-tap.ts';
 import { udpFrame, VNET_HEADER_BYTES } from '../path/frames.ts';
-import { ECHO_PORT, type FailoverLab, PROBER, SERVER } from './failover-lab.ts';
+import { ECHO_PORT, PROBER, SERVER } from './failover-lab.ts';
 
 /** What a steady stream of round trips through the gateway saw. */
 export interface RoundTrips {
@@ -26,15 +25,14 @@ const DEADLINE_MS = 30_000;
  * this process do not blur what is seen.
  */
 export async function roundTrips(
-  made: Pick<FailoverLab, 'tap' | 'control'>,
+  { tap, gateway }: { readonly tap: TapDevice; readonly gateway: Uint8Array },
   ratePerSecond: number,
   work: () => Promise<void>,
 ): Promise<RoundTrips> {
-  const { tap, control } = made;
   const frame = udpFrame(
     {
       sourceMac: PROBER.mac,
-      destinationMac: formatMac(gatewayMac(control.vsid)),
+      destinationMac: formatMac(gateway),
       source: PROBER.address,
       destination: SERVER,
       sourcePort: SOURCE_PORT,

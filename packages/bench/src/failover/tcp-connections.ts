@@ -1,8 +1,10 @@
-import { type Served, startTcpStream, type TcpStream, tcpEchoServe } from '@weft/testkit';
+import { type NetnsWorker, type Served, startTcpStream, type TcpStream, tcpEchoServe } from '@weft/testkit';
 import { type FailoverLab, SERVER, STREAMER } from './failover-lab.ts';
 
 const PORT = 7;
 const INTERVAL_MS = 100;
+/** Flows younger than a second may be lost with their owner: those that count are older. */
+const AGE_MS = 2_000;
 
 /** Long TCP connections through the gateway, with data on each all the time. */
 export class TcpConnections {
@@ -17,9 +19,15 @@ export class TcpConnections {
   }
 
   static async open({ lab }: FailoverLab, count: number): Promise<TcpConnections> {
-    const server = await tcpEchoServe(await lab.net.worker(lab.externalNetwork('internet').outside), { port: PORT });
-    const worker = await lab.vm(STREAMER.name).worker();
-    const stream = await startTcpStream(worker, { host: SERVER, port: PORT, connections: count, intervalMs: INTERVAL_MS });
+    const outside = await lab.net.worker(lab.externalNetwork('internet').outside);
+    return await TcpConnections.between(await lab.vm(STREAMER.name).worker(), outside, count);
+  }
+
+  /** From a worker in a VM to one at {@link SERVER}. */
+  static async between(inside: NetnsWorker, outside: NetnsWorker, count: number): Promise<TcpConnections> {
+    const server = await tcpEchoServe(outside, { port: PORT });
+    const stream = await startTcpStream(inside, { host: SERVER, port: PORT, connections: count, intervalMs: INTERVAL_MS });
+    await new Promise((resolve) => setTimeout(resolve, AGE_MS));
     return new TcpConnections(count, stream, server);
   }
 
