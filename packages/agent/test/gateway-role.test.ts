@@ -300,6 +300,11 @@ describe('GatewayRole', () => {
     expect(machine.sent.map(({ device, frame }) => [device, frame])).toEqual(
       buildAnnouncement('02:00:00:00:00:0b', OWN).map((frame) => ['eth1', frame]),
     );
+    // Whoever lost its lease does not contradict the next owner.
+    machine.fences = machine.fences.map((row) => ({ ...row, deadlineMs: 0 }));
+    machine.sent.splice(0);
+    machine.defend(OWN);
+    expect(machine.sent).toEqual([]);
   });
 
   it('says so when the packet path refuses its rows, and writes them when it can', async () => {

@@ -123,10 +123,7 @@ export class GatewayRole implements Role {
     });
     this.#announcer = new Announcer({
       clock: parts.clock,
-      isOpen: (shard) => {
-        const row = parts.gateways.fences().find((one) => one.shard === shard);
-        return isOpen(row, parts.clock.now());
-      },
+      isOpen: (shard) => this.#isOpen(shard),
       send: (device, frame) => wires.send(device, frame),
       onError: (device, error) => parts.logger.warn({ device, reason: messageOf(error) }, 'external addresses not announced'),
     });
@@ -335,9 +332,18 @@ export class GatewayRole implements Role {
     const { devices, addresses } = this.#external();
     for (const { key, value } of addresses) {
       const device = devices.get(key.segment);
-      if (device === undefined || !this.#announced.has(value.shard) || Buffer.compare(key.address, address) !== 0) continue;
+      if (device === undefined || !this.#isOpen(value.shard) || Buffer.compare(key.address, address) !== 0) continue;
       for (const frame of buildAnnouncement(device.mac, address)) this.#wires.send(device.name, frame);
     }
+  }
+
+  /** Whether the packet path forwards for a shard now. */
+  #isOpen(shard: number): boolean {
+    const { gateways, clock } = this.#parts;
+    return isOpen(
+      gateways.fences().find((row) => row.shard === shard),
+      clock.now(),
+    );
   }
 
   /** The external addresses, and by segment the device that reaches it. */
