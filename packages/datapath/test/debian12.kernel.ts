@@ -79,7 +79,7 @@ beforeAll(async () => {
     dir: join(directory.path, 'guest'),
     cacheDir: join(dirname(PACKAGES), '.cache'),
     kernel,
-    memoryMiB: 2048, // the verifier of 6.1 takes some hundred MiB for the programs of a gateway
+    memoryMiB: 4096, // the verifier of 6.1 takes some hundred MiB for the programs of a gateway, more than 2048 in all
     mac: '02:00:00:00:00:61',
     addresses: ['10.0.0.5/24'],
     files,

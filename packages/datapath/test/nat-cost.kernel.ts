@@ -123,7 +123,7 @@ describe('the cost of port mapping', () => {
       for (const event of events) applyNatEvent(standby, event, 0n);
       expect(BigInt(events.length) + eventsLost).toBe(2018n);
       expect(standby.size('mapping')).toBeLessThan(1000);
-      restoreNat(standby, snapshotNat(kernel.maps), new Set([NETWORK]), 0n);
+      restoreNat(standby, snapshotNat(kernel.maps), new Set([NETWORK]), { nowBootNs: 1_000_000_000_000n, clockOffsetNs: 0n });
       compareStores(kernel.maps, standby, ['block', 'source', 'mapping', 'session', 'usage']);
     } finally {
       kernel.close();

@@ -85,9 +85,9 @@ describe('a standby', () => {
       const offset = 5_000n * SECOND;
       const standby = new NatState();
       for (const event of bench.events.slice(0, 20)) applyNatEvent(standby, event, offset);
-      restoreNat(standby, snapshotNat(bench.kernel.maps), new Set(NETWORKS), offset);
+      restoreNat(standby, snapshotNat(bench.kernel.maps), new Set(NETWORKS), { nowBootNs: bench.now + offset, clockOffsetNs: offset });
       const back = new NatState();
-      restoreNat(back, snapshotNat(standby), new Set(NETWORKS), -offset);
+      restoreNat(back, snapshotNat(standby), new Set(NETWORKS), { nowBootNs: bench.now, clockOffsetNs: -offset });
       compareStores(bench.kernel.maps, back, TABLES, comparable(bench.kernel.maps));
       for (const { key, value } of bench.kernel.maps.rows('session'))
         expect(standby.get('session', key)!.expiresBootNs).toBe(value.expiresBootNs + offset);

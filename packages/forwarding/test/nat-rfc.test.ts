@@ -1,4 +1,4 @@
-import { applyNatEvent, type NatFlow, type NatResult, NatState, natFreeRow, natLogRecord, poolStart } from '@weft/forwarding';
+import { applyNatEvent, type NatFlow, type NatResult, NatState, natLogRecord, poolStart } from '@weft/forwarding';
 import { DropReason, dropReasonName, natTenures, whoHad } from '@weft/model';
 import { formatIp, parseIp } from '@weft/packet';
 import { describe, expect, it } from 'vitest';
@@ -341,15 +341,6 @@ describe('applyNatEvent()', () => {
       for (const event of [...events, ...events.slice(from)]) applyNatEvent(standby, event, 0n);
       expect(tables(standby), `again from ${from}`).toEqual(tables(world.state));
     }
-  });
-});
-
-describe('natFreeRow()', () => {
-  it('grants the slice without what is held, and nothing below port 1024', () => {
-    const { own, blocks } = natFreeRow([18, 16, 17, 1023], new Set([17]), 60);
-    expect(blocks).toEqual([16, 18, 1023].map((block) => ({ block, freeAtS: 60 })));
-    expect(own.reduce((sum, byte) => sum + byte.toString(2).replaceAll('0', '').length, 0)).toBe(4);
-    expect(() => natFreeRow([15], new Set(), 0)).toThrow(RangeError);
   });
 });
 

@@ -4,6 +4,7 @@ import {
   type NatResult,
   NatState,
   type NatTables,
+  natFreeRow,
   natSweep,
   type PortForwardEntry,
   PortMapping,
@@ -33,12 +34,14 @@ export class World {
     portForward: (_segment, address, port, protocol) => this.forwards.get(`${formatIp(address)}/${port}/${protocol}`),
   };
 
-  constructor(blocksPerAddress = 8) {
+  /** @param firstBlock Of this member's slice. */
+  constructor(blocksPerAddress = 8, firstBlock = FIRST_BLOCK) {
     this.#nat = new PortMapping(this.state, this.#tables);
     this.state.set('pool', { pool: POOL }, { addresses: EXTERNAL.map((address) => ({ segment: SEGMENT, address })) });
     for (const address of EXTERNAL) {
-      const blocks = Array.from({ length: blocksPerAddress }, (_, i) => ({ block: FIRST_BLOCK + i, freeAtS: 0 }));
-      this.state.set('free', { segment: SEGMENT, address }, { own: new Uint8Array(128).fill(255), blocks });
+      const own = new Uint8Array(128);
+      for (let block = firstBlock; block < firstBlock + blocksPerAddress; block++) own[block >>> 3]! |= 1 << (block & 7);
+      this.state.set('free', { segment: SEGMENT, address }, natFreeRow({ own, known: [], isHeld: () => false, freeAtS: 0 }));
     }
     this.quota({});
   }

@@ -1,4 +1,4 @@
-import { BLOCKS_END, FIRST_BLOCK, type FreeBlock, type NatKey, type NatStore } from '@weft/forwarding';
+import { FIRST_BLOCK, isOwnBlock, type NatKey, type NatStore, natFreeRow } from '@weft/forwarding';
 import type { ReleasedBlocks } from '@weft/model';
 import { parseIp } from '@weft/packet';
 import type { NatSetupChange, NatSliceSetup } from '@weft/tables';
@@ -49,7 +49,7 @@ export class NatSetupControl implements NatControl {
       const key = { segment, address: parseIp(address) };
       // No ring: nothing is granted from it.
       const own = store.get('free', key)?.own ?? new Uint8Array();
-      const isFree = (block: number): boolean => !isOwn(own, block) && store.get('block', { ...key, block }) === undefined;
+      const isFree = (block: number): boolean => !isOwnBlock(own, block) && store.get('block', { ...key, block }) === undefined;
       const found: ReleasedBlocks[] = [];
       for (let at = first; at < first + count; at++) {
         if (!isFree(FIRST_BLOCK + at)) continue;
@@ -80,17 +80,7 @@ export class NatSetupControl implements NatControl {
       this.#waiting.set(name, slice);
       return;
     }
-    const kept = (present?.blocks ?? []).filter(({ block }) => isOwn(value.own, block));
-    const known = new Set(kept.map(({ block }) => block));
-    const fresh: FreeBlock[] = [];
-    for (let block = FIRST_BLOCK; block < BLOCKS_END; block++) {
-      if (!isOwn(value.own, block) || known.has(block)) continue;
-      if (store.get('block', { ...key, block }) === undefined) fresh.push({ block, freeAtS: 0 });
-    }
-    store.set('free', key, { own: value.own, blocks: [...kept, ...fresh] });
+    const isHeld = (block: number): boolean => store.get('block', { ...key, block }) !== undefined;
+    store.set('free', key, natFreeRow({ own: value.own, known: present?.blocks ?? [], isHeld, freeAtS: 0 }));
   }
-}
-
-function isOwn(own: Uint8Array, block: number): boolean {
-  return ((own[block >> 3] ?? 0) & (1 << (block & 7))) !== 0;
 }

@@ -94,8 +94,8 @@ export async function weftGateway(path: GatewayPath, init: WeftGatewayInit, cont
   tables.apply(gatewayRows(path, init, ifindex));
   const addresses = externalAddresses(init.addressCount).map((text) => ({ segment: SEGMENT, address: parseIp(text) }));
   tables.nat.set('pool', { pool: POOL }, { addresses });
-  const blocks = Array.from({ length: 1008 }, (_, index) => 16 + index);
-  for (const address of addresses) tables.nat.set('free', address, natFreeRow(blocks, new Set(), 0));
+  const all = natFreeRow({ own: new Uint8Array(128).fill(255), known: [], isHeld: () => false, freeAtS: 0 });
+  for (const address of addresses) tables.nat.set('free', address, all);
   for (const { networkId } of init.networks) tables.nat.set('quota', { networkId }, init.quota ?? UNLIMITED);
   inNetns(`/run/netns/${path.gateway.netns}`, () => tables.attachExternal({ name: EXTERNAL_DEVICE, ifindex }));
   return { host, gateway };

@@ -1,4 +1,5 @@
 import { type BlockEvent, type MappingEvent, type NatEvent, NatEventKind, type PortChange, type SessionEvent } from './events.ts';
+import { giveBlockBack, takeBlockOut } from './free-row.ts';
 import {
   BLOCK_PORTS,
   emptyPort,
@@ -16,6 +17,7 @@ import {
 } from './rows.ts';
 import { reverseKey } from './session.ts';
 import type { NatStore } from './state.ts';
+import { HOLD_NS, secondsUp } from './timing.ts';
 
 // The standby's side: what the owner tells is written into one's own tables, so that a takeover has nothing to do for each flow. Events carry what
 // is true after them, with versions and tickets, so applying one twice, or an old one late, changes nothing.
@@ -50,6 +52,7 @@ function applyGrant(store: NatStore, event: BlockEvent, offsetNs: bigint): void 
   const known = store.get('block', key);
   if (known === undefined || isNewer(block.version, known.version)) {
     if (known === undefined) addUsage(store, block.networkId, 'blocks', 1);
+    takeBlockOut(store, key);
     const ports = Array.from({ length: BLOCK_PORTS }, emptyPort);
     store.set('block', key, { ...block, grantedBootNs, ports });
   }
@@ -62,6 +65,8 @@ function applyRelease(store: NatStore, event: BlockEvent, offsetNs: bigint): voi
   if (known !== undefined && known.version === block.version) {
     store.delete('block', key);
     addUsage(store, block.networkId, 'blocks', -1);
+    // The holds of its ports were over before it was given back.
+    giveBlockBack(store, key, secondsUp(shift(event.timeBootNs, offsetNs)));
   }
   const sourceKey = { networkId: block.networkId, pool: block.pool, ca: block.ca };
   const source = store.get('source', sourceKey);
@@ -210,14 +215,17 @@ export function restoreNat(
   store: NatStore,
   snapshot: Iterable<NatSnapshotRow>,
   networks: { has(networkId: number): boolean },
-  clockOffsetNs: bigint,
+  { nowBootNs, clockOffsetNs }: { readonly nowBootNs: bigint; readonly clockOffsetNs: bigint },
 ): void {
-  for (const _ of forgetNat(store, networks));
+  for (const _ of forgetNat(store, networks, nowBootNs));
   for (const row of snapshot) restoreNatRow(store, row, clockOffsetNs);
 }
 
-/** Removes all that is known of these networks. Gives control back after each row, with whether that was one of theirs. */
-export function* forgetNat(store: NatStore, networks: { has(networkId: number): boolean }): Generator<boolean> {
+/**
+ * Removes all that is known of these networks. Gives control back after each row, with whether that was one of theirs. Blocks of the own slice may be granted
+ * again after the hold, unless a snapshot says then that they are held.
+ */
+export function* forgetNat(store: NatStore, networks: { has(networkId: number): boolean }, nowBootNs: bigint): Generator<boolean> {
   for (const { key, value } of store.rows('session')) {
     const isTheirs = networks.has(value.networkId);
     if (isTheirs) removeSession(store, key, value);
@@ -227,7 +235,10 @@ export function* forgetNat(store: NatStore, networks: { has(networkId: number): 
   for (const { key } of store.rows('source')) yield networks.has(key.networkId) && store.delete('source', key);
   for (const { key, value } of store.rows('block')) {
     const isTheirs = networks.has(value.networkId) && store.delete('block', key);
-    if (isTheirs) addUsage(store, value.networkId, 'blocks', -1);
+    if (isTheirs) {
+      addUsage(store, value.networkId, 'blocks', -1);
+      giveBlockBack(store, key, secondsUp(nowBootNs + HOLD_NS));
+    }
     yield isTheirs;
   }
 }
@@ -242,6 +253,7 @@ export function restoreNatRow(store: NatStore, row: NatSnapshotRow, offsetNs: bi
       const ports = value.ports.map((port) => ({ ...port, sessions: 0, freeAtBootNs: shift(port.freeAtBootNs, offsetNs) }));
       store.set('block', row.key, { ...value, grantedBootNs: shift(value.grantedBootNs, offsetNs), ports });
       if (known === undefined) addUsage(store, value.networkId, 'blocks', 1);
+      takeBlockOut(store, row.key);
       return;
     }
     case 'source': {

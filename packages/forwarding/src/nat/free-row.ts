@@ -1,20 +1,45 @@
-import { BLOCKS_END, FIRST_BLOCK, type NatFree } from './rows.ts';
+import { BLOCKS_END, FIRST_BLOCK, type FreeBlock, type NatFree, type NatKey } from './rows.ts';
+import type { NatStore } from './state.ts';
 
-/**
- * What of an address a member may grant: its slice without the blocks that are held. For an address that is new to the member, and after it has been
- * without ownership: what others granted, or gave back, meanwhile.
- * @param slice Block numbers (port / 64) of the member's own slice.
- * @param held Block numbers that stand in `nat_block` for this address.
- * @param freeAtS Seconds of the boot clock: none is granted before.
- */
-export function natFreeRow(slice: Iterable<number>, held: ReadonlySet<number>, freeAtS: number): NatFree {
-  const own = new Uint8Array(BLOCKS_END / 8);
-  const blocks: { block: number; freeAtS: number }[] = [];
-  for (const block of [...new Set(slice)].sort((a, b) => a - b)) {
-    if (!Number.isInteger(block) || block < FIRST_BLOCK || block >= BLOCKS_END)
-      throw new RangeError(`Cannot grant block ${block}: must be an integer from ${FIRST_BLOCK} to ${BLOCKS_END - 1}`);
-    own[block >>> 3]! |= 1 << (block & 7);
-    if (!held.has(block)) blocks.push({ block, freeAtS });
+// What of an address a member may grant, of its own slice: a block stands in the ring once, or somebody holds it.
+
+export function isOwnBlock(own: Uint8Array, block: number): boolean {
+  return ((own[block >>> 3] ?? 0) & (1 << (block & 7))) !== 0;
+}
+
+export interface FreeRowInput {
+  /** The member's own slice, a bit a block. */
+  readonly own: Uint8Array;
+  /** The ring so far: what of it may be granted still keeps its place and its time. */
+  readonly known: readonly FreeBlock[];
+  /** Whether a block stands in `nat_block` for this address. */
+  readonly isHeld: (block: number) => boolean;
+  /** Seconds of the boot clock: blocks that come into the ring are not granted before. */
+  readonly freeAtS: number;
+}
+
+/** The ring of an address that is new to the member, or whose slice has changed. */
+export function natFreeRow({ own, known, isHeld, freeAtS }: FreeRowInput): NatFree {
+  const kept = known.filter(({ block }) => isOwnBlock(own, block) && !isHeld(block));
+  const present = new Set(kept.map(({ block }) => block));
+  const fresh: FreeBlock[] = [];
+  for (let block = FIRST_BLOCK; block < BLOCKS_END; block++) {
+    if (isOwnBlock(own, block) && !present.has(block) && !isHeld(block)) fresh.push({ block, freeAtS });
   }
-  return { own, blocks };
+  return { own, blocks: [...kept, ...fresh] };
+}
+
+/** Puts a block that nobody holds any more at the end of the ring, if it is of this member's slice; once. */
+export function giveBlockBack(store: NatStore, { segment, address, block }: NatKey<'block'>, freeAtS: number): void {
+  const free = store.get('free', { segment, address });
+  if (free === undefined || !isOwnBlock(free.own, block) || free.blocks.some((one) => one.block === block)) return;
+  store.set('free', { segment, address }, { own: free.own, blocks: [...free.blocks, { block, freeAtS }] });
+}
+
+/** Takes a block that somebody holds out of the ring. */
+export function takeBlockOut(store: NatStore, { segment, address, block }: NatKey<'block'>): void {
+  const free = store.get('free', { segment, address });
+  if (free === undefined || !isOwnBlock(free.own, block)) return;
+  const blocks = free.blocks.filter((one) => one.block !== block);
+  if (blocks.length < free.blocks.length) store.set('free', { segment, address }, { own: free.own, blocks });
 }

@@ -1,7 +1,7 @@
 export { applyNatEvent, forgetNat, type NatSnapshotRow, restoreNat, restoreNatRow, SNAPSHOT_TABLES, snapshotNat } from './apply.ts';
 export { BufferedNatStore } from './buffered-store.ts';
 export * from './events.ts';
-export { natFreeRow } from './free-row.ts';
+export { isOwnBlock, natFreeRow } from './free-row.ts';
 export { poolStart } from './holder.ts';
 export { type NatLogContext, natLogInterim, natLogRecord } from './log-record.ts';
 export { type NatTables, PortMapping } from './port-mapping.ts';

@@ -198,7 +198,7 @@ export class StateReceiver {
     }
     const theirs = new Set(networks.map(({ networkId }) => networkId).filter((network) => this.#mayTell(connection, network, own)));
     let looked = 0;
-    for (const _ of forgetNat(this.#store, theirs)) {
+    for (const _ of forgetNat(this.#store, theirs, toNs(this.#init.clock.now()))) {
       if (++looked % FORGET_ROWS !== 0) continue;
       this.#store.flush();
       await this.#pause();
