@@ -227,7 +227,8 @@ export class OwnershipNode {
       'no-automatic-failover',
       '',
       lacksFailover(config),
-      () => 'No automatic failover: a pair of gateways needs a witness host on a third machine: name one in `witnesses` of the Gateway, and apply it',
+      () =>
+        'No automatic failover: a pair of gateways needs a witness host on a third machine: name one in `witnesses` of the Gateway, and apply it',
     );
     const faults = configFaults(config);
     context.alarm('configuration-missing', 'faults', faults.length > 0, () => faults.join('; '));
