@@ -1,4 +1,4 @@
-import { BLOCKS_END, FIRST_BLOCK, NatState } from '@weft/forwarding';
+import { BLOCKS_END, FIRST_BLOCK, NatState, natFreeRow } from '@weft/forwarding';
 import { parseIp } from '@weft/packet';
 import type { NatSliceSetup } from '@weft/tables';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -6,13 +6,25 @@ import { NatSetupControl } from '../src/gateway/nat-control.ts';
 
 const key = { segment: 1, address: parseIp('203.0.113.16') };
 let store: NatState;
-let served: boolean;
 let control: NatSetupControl;
 
 beforeEach(() => {
   store = new NatState();
-  served = false;
-  control = new NatSetupControl({ store, runSweep: () => {}, isServed: () => served });
+  control = new NatSetupControl({
+    store,
+    runSweep: () => {},
+    resize: (at, own) =>
+      store.set(
+        'free',
+        at,
+        natFreeRow({
+          own,
+          known: store.get('free', at)!.blocks,
+          isHeld: (block) => store.get('block', { ...at, block }) !== undefined,
+          freeAtS: 0,
+        }),
+      ),
+  });
 });
 
 function slice(first: number, end: number): NatSliceSetup {
@@ -37,14 +49,14 @@ describe('NatSetupControl', () => {
     expect(store.get('free', key)!.blocks).toEqual([{ block: 19, freeAtS: 5 }]);
   });
 
-  it('changes a slice only while the address is not served here', () => {
+  it('gives another slice to the packet path, which may be granting from it', () => {
     control.apply([{ op: 'put', ...slice(16, 20) }]);
-    served = true;
+    const row = { networkId: 1, pool: 6, ca: key.address, epoch: 1n, grantedBootNs: 0n, next: 0, addressIndex: 0, version: 1, ports: [] };
+    for (const block of [19, 21]) store.set('block', { ...key, block }, row);
+    store.set('free', key, { own: store.get('free', key)!.own, blocks: range(16, 19).map((block) => ({ block, freeAtS: 0 })) });
     control.apply([{ op: 'put', ...slice(18, 24) }]);
-    expect(blocks()).toEqual(range(16, 20));
-    served = false;
-    control.apply([]);
-    expect(blocks()).toEqual(range(18, 24));
+    // Neither what somebody holds of what came, nor what was granted of what stayed.
+    expect(blocks()).toEqual([18, 20, 22, 23]);
   });
 
   it('sets and removes pools and quotas', () => {

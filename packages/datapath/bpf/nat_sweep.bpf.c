@@ -3,9 +3,10 @@
  * hold no spin lock on kernel 6.1. */
 #include <linux/pkt_cls.h>
 
-#include "lib/nat_sweep.h"
+#include "lib/nat_slice.h"
 
-/* At most cb[0] steps.  Says in cb[1..3] how many steps there were, sessions and blocks retired. */
+/* At most cb[0] steps.  Says in cb[1..3] how many steps there were, sessions and blocks retired.  cb[4] 1: no sweep, but another slice for the
+ * address that the frame names; cb[1] says if it was done. */
 SEC("tc")
 int nat_sweep(struct __sk_buff *skb)
 {
@@ -15,6 +16,10 @@ int nat_sweep(struct __sk_buff *skb)
 
 	if (!w)
 		return TC_ACT_SHOT;
+	if (skb->cb[4] == 1) {
+		skb->cb[1] = nat_slice(skb);
+		return TC_ACT_SHOT;
+	}
 	w->now = weft_now();
 	bpf_loop(budget < NAT_SWEEP_MAX ? budget : NAT_SWEEP_MAX, nat_sweep_step, &sweep, 0);
 	skb->cb[1] = sweep.steps;

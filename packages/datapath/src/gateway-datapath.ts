@@ -1,4 +1,4 @@
-import type { GatewayTableChange, GatewayTableEntry, GatewayTableName, NatEvent, NatStore } from '@weft/forwarding';
+import type { GatewayTableChange, GatewayTableEntry, GatewayTableName, NatEvent, NatKey, NatStore } from '@weft/forwarding';
 
 /** A device of this host that leads to a physical network beyond the gateway. */
 export interface ExternalDevice {
@@ -73,6 +73,12 @@ export interface GatewayDatapath {
   readonly nat: NatStore;
   /** Retires sessions whose time is over and gives back blocks, in at most `budget` steps. To be called every second. */
   sweepNat(budget: number): NatSwept;
+  /**
+   * Gives an address another slice (a bit a block) while blocks may be granted from its ring: what leaves is granted no more once this returns, what comes is
+   * granted unless somebody holds it.
+   * @returns False: the address has no ring yet.
+   */
+  sliceNat(key: NatKey<'free'>, own: Uint8Array): boolean;
   /** Told of what port mapping grants, makes and retires, until the returned function is called. One reader at a time. */
   watchNat(onEvent: (event: NatEvent) => void): () => void;
   /** Events that found no room, ever. When it grows, a standby needs a snapshot. */

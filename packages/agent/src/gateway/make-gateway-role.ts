@@ -18,19 +18,13 @@ export function makeGatewayRole(parts: AgentParts): GatewayRole {
       { path: 'roles', value: 'gateway' },
     );
   }
-  const isServed = (segment: number, address: Uint8Array): boolean => {
-    const row = datapath.gateway
-      .entries('external_address')
-      .find((one) => one.table === 'external_address' && one.key.segment === segment && Buffer.compare(one.key.address, address) === 0);
-    if (row?.table !== 'external_address') return false;
-    const now = BigInt(Math.floor(clock.now() * 1e6));
-    return datapath.gateway
-      .entries('gateway_shard')
-      .some((one) => one.table === 'gateway_shard' && one.key.shard === row.value.shard && now < one.value.deadlineBootNs);
-  };
   const { gateways, init, identity, logger, conditions } = parts;
   return new GatewayRole(parts, {
-    nat: new NatSetupControl({ store: datapath.gateway.nat, runSweep: () => void datapath.gateway.sweepNat(SWEEP_STEPS), isServed }),
+    nat: new NatSetupControl({
+      store: datapath.gateway.nat,
+      runSweep: () => void datapath.gateway.sweepNat(SWEEP_STEPS),
+      resize: (key, own) => void datapath.gateway.sliceNat(key, own),
+    }),
     log: makeNatLog(parts),
     makeState: (of) =>
       new StateKeeper({

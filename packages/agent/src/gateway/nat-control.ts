@@ -8,15 +8,13 @@ export interface NatControlInit {
   /** The NAT's state in the packet path. */
   readonly store: NatStore;
   readonly runSweep: () => void;
-  /** Whether this member may be granting blocks of an address now: what is in use is not written over. */
-  readonly isServed: (segment: number, address: Uint8Array) => boolean;
+  /** Gives an address that has a ring another slice, while the packet path may be granting blocks from it. */
+  readonly resize: (key: NatKey<'free'>, own: Uint8Array) => void;
 }
 
 /** Gives port mapping its pools, slices and quotas. What it makes of them is the packet path's own. */
 export class NatSetupControl implements NatControl {
   readonly #init: NatControlInit;
-  /** Slices that have changed while their address was served: written once it is not. */
-  readonly #waiting = new Map<string, NatSliceSetup>();
 
   constructor(init: NatControlInit) {
     this.#init = init;
@@ -40,7 +38,6 @@ export class NatSetupControl implements NatControl {
           break;
       }
     }
-    for (const slice of [...this.#waiting.values()]) this.#setSlice(slice);
   }
 
   free(pieces: readonly ReleasedBlocks[]): readonly ReleasedBlocks[] {
@@ -65,22 +62,13 @@ export class NatSetupControl implements NatControl {
     this.#init.runSweep();
   }
 
-  /**
-   * The ring of blocks that may be granted: the member's own, less those that somebody holds. Made once; a slice that changes later is changed only while the
-   * address is not served here, since the packet path takes blocks from the ring at any moment.
-   */
-  #setSlice(slice: NatSliceSetup): void {
-    const { store, isServed } = this.#init;
-    const { key, value } = slice;
-    const name = `${key.segment} ${Buffer.from(key.address).toString('hex')}`;
-    this.#waiting.delete(name);
+  /** The ring of blocks that may be granted: the member's own, less those that somebody holds. Made once; then the packet path's, which is told of another slice. */
+  #setSlice({ key, value: { own } }: NatSliceSetup): void {
+    const { store, resize } = this.#init;
     const present = store.get('free', key);
-    if (present !== undefined && Buffer.compare(present.own, value.own) === 0) return;
-    if (present !== undefined && isServed(key.segment, key.address)) {
-      this.#waiting.set(name, slice);
-      return;
-    }
-    const isHeld = (block: number): boolean => store.get('block', { ...key, block }) !== undefined;
-    store.set('free', key, natFreeRow({ own: value.own, known: present?.blocks ?? [], isHeld, freeAtS: 0 }));
+    if (present === undefined) {
+      const isHeld = (block: number): boolean => store.get('block', { ...key, block }) !== undefined;
+      store.set('free', key, natFreeRow({ own, known: [], isHeld, freeAtS: 0 }));
+    } else if (Buffer.compare(present.own, own) !== 0) resize(key, own);
   }
 }

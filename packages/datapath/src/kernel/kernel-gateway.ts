@@ -7,6 +7,7 @@ import {
   type GatewayTableName,
   gatewayRowKey,
   type NatEvent,
+  type NatKey,
 } from '@weft/forwarding';
 import { interfaceIndex } from '@weft/tuntap';
 import { DatapathError } from '../errors.ts';
@@ -20,6 +21,9 @@ import { NatMaps } from './nat/nat-maps.ts';
 
 /** A frame that BPF_PROG_TEST_RUN takes; the sweep does not look at it. */
 const SWEEP_FRAME = new Uint8Array(64);
+const ETHERNET_BYTES = 14;
+/** Segment, address, slice. */
+const SLICE_FRAME_BYTES = ETHERNET_BYTES + 4 + 16 + 128;
 const PROBE_FORWARDS = 1;
 
 /** The kernel engine's part for gateways. */
@@ -131,6 +135,16 @@ export class KernelGateway implements GatewayDatapath {
       .program('nat_sweep')
       .testRun({ data: SWEEP_FRAME, ctx: { cb: [budget] }, dataOutBytes: SWEEP_FRAME.length });
     return { steps: ctx.cb[1]!, sessions: ctx.cb[2]!, blocks: ctx.cb[3]! };
+  }
+
+  sliceNat({ segment, address }: NatKey<'free'>, own: Uint8Array): boolean {
+    this.#check('write to');
+    const data = new Uint8Array(SLICE_FRAME_BYTES);
+    new DataView(data.buffer).setUint32(ETHERNET_BYTES, segment, true);
+    data.set(address, ETHERNET_BYTES + 4);
+    data.set(own, ETHERNET_BYTES + 20);
+    const { ctx } = this.#object.program('nat_sweep').testRun({ data, ctx: { cb: [0, 0, 0, 0, 1] }, dataOutBytes: data.length });
+    return ctx.cb[1] === 1;
   }
 
   watchNat(onEvent: (event: NatEvent) => void): () => void {

@@ -300,6 +300,7 @@ function noGateway(): GatewayDatapath {
       return refuse();
     },
     sweepNat: refuse,
+    sliceNat: refuse,
     watchNat: refuse,
     natEventsLost: refuse,
   };
