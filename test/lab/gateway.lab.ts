@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Lab, parseLabFile } from '@weft/lab';
+import { Lab, OwnershipWatcher, parseLabFile } from '@weft/lab';
 import {
   httpGet,
   httpServe,
@@ -92,14 +92,31 @@ describe('a group of two gateways', () => {
   });
 
   it('loses nothing and moves nothing when an agent is killed and started within its deadline', async () => {
-    const owner = await ownerOf('coke');
-    const stream = await startPingStream(lab.vm('coke-web').netns, SERVER, { intervalMs: 10, registry: lab.net.registry });
-    await stream.answered(50, 10_000);
-    lab.agent(owner).kill('SIGKILL');
-    await lab.startAgent(owner);
-    await stream.answered(400, 20_000);
-    expect((await stream.stop()).lost).toBe(0);
-    expect(await ownerOf('coke')).toBe(owner);
+    const watcher = OwnershipWatcher.start(lab.net);
+    try {
+      // A busy machine may need longer for a start than a deadline lasts. That proves nothing, and is done again.
+      for (let attempt = 1; ; attempt++) {
+        const owner = await ownerOf('coke');
+        const stream = await startPingStream(lab.vm('coke-web').netns, SERVER, { intervalMs: 10, registry: lab.net.registry });
+        await stream.answered(50, 10_000);
+        lab.agent(owner).kill('SIGKILL');
+        await lab.agent(owner).exited;
+        const inTime = renewedInTime(watcher, owner);
+        await lab.startAgent(owner);
+        if (!(await inTime)) {
+          if (attempt === 3) throw new Error('Three times an agent was not up again before its deadline: this machine is too busy to tell');
+          await stream.stop();
+          await watcher.untilAtRest();
+          continue;
+        }
+        await stream.answered(400, 20_000);
+        expect((await stream.stop()).lost).toBe(0);
+        expect(await ownerOf('coke')).toBe(owner);
+        break;
+      }
+    } finally {
+      watcher.stop();
+    }
   });
 
   it('loses nothing when NATS stops', async () => {
@@ -140,6 +157,16 @@ describe('a group of two gateways', () => {
     expect(await ownerOf('pepsi')).toBe(other);
   });
 });
+
+/** Whether the deadlines of a host's shards are moved on, or anything else is done to them, before one of them has passed. */
+async function renewedInTime(watcher: OwnershipWatcher, host: string): Promise<boolean> {
+  const read = () => new Map(watcher.sample().fences.flatMap((row) => (row.host === host ? [[row.shard, row.deadlineMs] as const] : [])));
+  const before = [...read()].filter(([, deadlineMs]) => deadlineMs > watcher.now());
+  const untouched = (): boolean => before.some(([shard, deadlineMs]) => read().get(shard) === deadlineMs);
+  const endsMs = Math.min(...before.map(([, deadlineMs]) => deadlineMs));
+  await waitFor(() => watcher.now() >= endsMs || !untouched(), { what: `the deadlines of ${host} to be moved on`, intervalMs: 5 });
+  return !untouched();
+}
 
 async function eachTenant(): Promise<PingStream[]> {
   const streams: PingStream[] = [];
