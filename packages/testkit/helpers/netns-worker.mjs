@@ -64,12 +64,12 @@ const operations = {
     });
   },
 
-  /** Serves GET /SEED/SIZE with `SIZE` bytes made from `SEED`, and GET / with the given text. */
+  /** Serves GET /SEED/SIZE with `SIZE` bytes made from `SEED`, GET /address with the asker's address, and GET / with the given text. */
   httpServe({ host, port, text }) {
     const server = http.createServer((request, response) => {
       const match = /^\/([A-Za-z0-9._-]+)\/(\d{1,10})$/.exec(request.url ?? '');
       if (match === null) {
-        response.end(text);
+        response.end(request.url === '/address' ? request.socket.remoteAddress.replace(/^::ffff:/, '') : text);
         return;
       }
       const size = Number(match[2]);
@@ -311,6 +311,7 @@ function summarize(all) {
     sent: all.reduce((sum, stream) => sum + Number(stream.sent), 0),
     echoed: all.reduce((sum, stream) => sum + Number(stream.echoed), 0),
     corrupt: all.reduce((sum, stream) => sum + stream.corrupt, 0),
+    owed: all.filter((stream) => stream.broken === undefined && stream.echoed < stream.sent).length,
     stalled: all.filter((stream) => stream.broken === undefined && stream.echoed < stream.sent && now - stream.lastEchoMs > STALLED_MS)
       .length,
     // A stall that still lasts counts, but only while something is due.

@@ -160,6 +160,8 @@ export class GatewayRole implements Role {
   }
 
   onGateways(): void {
+    // Neighbours send to the former owner until they hear this: before anything that takes time.
+    this.#announce();
     this.#reviewSoon();
   }
 

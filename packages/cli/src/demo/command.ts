@@ -15,18 +15,19 @@ import type { Command } from 'commander';
 import type { Deps } from '../commands/deps.ts';
 import { CliError, CliErrorCode } from '../core/errors.ts';
 import { labCacheDir, weftCommand } from '../lab/commands.ts';
+import { GatewaySteps } from './gateway.ts';
 import { proveIsolation } from './isolation.ts';
 import { type StepOutcome, Story } from './story.ts';
-import { labFileText, tenants, vmName, vms } from './topology.ts';
+import { gateways, labFileText, tenants, vmName, vms } from './topology.ts';
 
 const HTTP_BYTES = 2_000_000;
 
 export function registerDemoCommand(program: Command, deps: Deps): void {
   program
     .command('demo')
-    .summary('three hosts and two tenants with equal addresses on this machine, proving what Weft promises')
+    .summary('three hosts, two gateways and two tenants with equal addresses on this machine, proving what Weft promises')
     .description(
-      'Builds a lab, shows isolation, forwarding, a port that moves and what happens when the agent and NATS die, and removes it all. Exit status 0 if everything held.',
+      'Builds a lab, shows isolation, forwarding, a port that moves, what happens when the agent and NATS die, the way out through two gateways and what becomes of connections when one of them loses power or is drained, and removes it all. Exit status 0 if everything held.',
     )
     .option('--json', 'print {ok, steps} as JSON and nothing else on standard output')
     .action(async (options: { json?: boolean }) => {
@@ -76,8 +77,8 @@ export function registerDemoCommand(program: Command, deps: Deps): void {
         story.say(`${vm.host}: coke-${vm.letter} and pepsi-${vm.letter} are both ${vm.address} (${vm.subnet}), both ${vm.mac}`);
       return {
         ok: true,
-        line: `${lab.net.hosts.size} hosts, ${lab.vms.size} VMs, one nats-server, real agents, real eBPF`,
-        figures: { hosts: lab.net.hosts.size, vms: lab.vms.size },
+        line: `${lab.net.hosts.size - gateways.length} hosts, ${gateways.length} gateways, ${lab.vms.size} VMs, one nats-server, real agents, real eBPF`,
+        figures: { hosts: lab.net.hosts.size - gateways.length, gateways: gateways.length, vms: lab.vms.size },
       };
     });
     await story.step('ping', 'Ping on every pair inside each tenant', () => withDeaths(lab, () => pingAll(lab, story)));
@@ -88,6 +89,18 @@ export function registerDemoCommand(program: Command, deps: Deps): void {
       withDeaths(lab, () => killAgent(lab, story)),
     );
     await story.step('nats-stopped', 'NATS is stopped while traffic goes on', () => withDeaths(lab, () => stopNats(lab, story)));
+    const outside = new GatewaySteps(lab, story);
+    try {
+      for (const [id, title, work] of [
+        ['way-out', 'Both tenants reach the Internet at once, through gateways', () => outside.wayOut()],
+        ['port-forward', 'A port of an external address leads to a VM', () => outside.portForward()],
+        ['power-cut', 'A gateway loses power under load', () => outside.powerCut()],
+        ['drain', 'A gateway is drained under load', () => outside.drain()],
+      ] as const)
+        await story.step(id, title, () => withDeaths(lab, work));
+    } finally {
+      outside.stop();
+    }
     await story.step('consistent', 'At the end every table is what the records say', async () => {
       await lab.untilConsistent();
       return {

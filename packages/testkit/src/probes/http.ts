@@ -9,7 +9,7 @@ export interface Served {
 
 /**
  * Serves HTTP in the worker's namespace: `/SEED/SIZE` is a body of SIZE bytes that follows from SEED, so that the fetcher knows what must
- * arrive; any other path is `text`.
+ * arrive; `/address` is the address that the fetcher is seen with; any other path is `text`.
  *
  * @param init.host Address to listen on. Default: all.
  * @param init.port Default 80. 0 takes a free one.

@@ -51,6 +51,8 @@ export interface TcpStreamResult {
   readonly echoed: number;
   /** Numbers that came back out of order or changed: more than 0 means that TCP itself was deceived. */
   readonly corrupt: number;
+  /** Connections that are not broken and wait for an answer. After `stop`: those that nothing came over any more. */
+  readonly owed: number;
   /** Connections that live, and have been owed an answer for more than 5 s. */
   readonly stalled: number;
   /** Longest time in which a connection that was owed an answer had none, in ms. */
