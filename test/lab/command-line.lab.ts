@@ -162,11 +162,15 @@ describe('npm run demo', () => {
       'migration',
       'agent-killed',
       'nats-stopped',
+      'way-out',
+      'port-forward',
+      'power-cut',
+      'drain',
       'consistent',
     ]);
     expect(code).toBe(0);
     expect(demoLabs()).toEqual([]);
-  });
+  }, 400_000);
 
   it('cleans up after itself when interrupted', async () => {
     const child = spawn(program!, [...first, 'demo', '--json'], { stdio: 'ignore', cwd: projectRoot });

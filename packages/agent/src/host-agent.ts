@@ -90,7 +90,7 @@ export class HostAgent {
       providerAddress: init.providerAddress,
       bootId: init.bootId,
       storage: gatewayStorage(init.stateDirectory),
-      tables: new DatapathOwnership(datapath, (address) => trust.hosts().find((host) => host.providerAddress === address)?.id),
+      tables: new DatapathOwnership(datapath, (address) => this.#gateways.hostAt(address)),
       used: () => this.#usedGateways,
       onChange: () => {
         this.#giveAssignments();

@@ -37,6 +37,8 @@ class Machine {
   /** Networks whose records have all been read. */
   complete = true;
   fences: FenceRow[] = [];
+  /** Rows of `shard`. */
+  shardMap: unknown[] = [];
   fault: Error | undefined;
   changes = 0;
 
@@ -92,6 +94,7 @@ class Machine {
       },
       datapath: {
         drops: () => this.drops,
+        entries: () => this.shardMap,
         gateway: {
           entries: () => [...this.tables.entries()],
           apply: (changes: readonly GatewayTableChange[]) => {
@@ -224,6 +227,21 @@ describe('GatewayRole', () => {
     machine.devices.delete('eth1');
     await machine.role.poll();
     expect(machine.carriers.at(-1)).toBe(false);
+  });
+
+  it('announces what was handed over after hosts have had time to obey, once', async () => {
+    await machine.review();
+    const open = { epoch: 4n, deadlineMs: 60_000, handoverUntilMs: 0, handoverTo: '' };
+    machine.fences = [{ ...open, shard: machine.shard }];
+    machine.shardMap = [{ table: 'shard', key: { id: machine.shard }, value: { prevUntilBootNs: 31_000_000_000n } }];
+    await machine.review();
+    machine.clock.advance(100);
+    await machine.review();
+    expect(machine.sent).toEqual([]);
+    machine.clock.advance(100);
+    expect(machine.heard()).toEqual(new Set(['eth1 2:0:0:0:0:11']));
+    await machine.review();
+    expect(machine.sent).toEqual([]);
   });
 
   it('announces the addresses of shards that are open here, anew with each epoch, and no others', async () => {

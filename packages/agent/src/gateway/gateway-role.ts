@@ -14,6 +14,7 @@ import { BlockReleases } from './block-releases.ts';
 import { type ExternalDeviceState, readExternalDevices } from './external-devices.ts';
 import { GatewayReads } from './gateway-reads.ts';
 import { FlowMeter } from './gateway-use.ts';
+import { HandoverPause } from './handover-pause.ts';
 import { NatFeed } from './nat-feed.ts';
 import type { NatLog } from './nat-log.ts';
 import type { StateKeeper, StateKeeperInit } from './state/keeper.ts';
@@ -90,6 +91,7 @@ export class GatewayRole implements Role {
   readonly #announced = new Map<number, string>();
   readonly #ownedSince = new Map<number, number>();
   readonly #conflicts = new AddressConflicts();
+  readonly #pause: HandoverPause;
   #reviewing: Promise<void> | undefined;
   #again = false;
   #stopped = false;
@@ -120,6 +122,9 @@ export class GatewayRole implements Role {
           return { name, isPresent: device !== undefined, hasCarrier: device?.carrier === true };
         }),
       lags: () => this.state.lags(),
+    });
+    this.#pause = new HandoverPause(parts.clock, parts.datapath, () => {
+      if (!this.#stopped) this.#announce();
     });
     this.#announcer = new Announcer({
       clock: parts.clock,
@@ -160,7 +165,7 @@ export class GatewayRole implements Role {
   }
 
   onGateways(): void {
-    // Neighbours send to the former owner until they hear this: before anything that takes time.
+    // Neighbours send to a lost owner until they hear this: before anything that takes time.
     this.#announce();
     this.#reviewSoon();
   }
@@ -379,7 +384,9 @@ export class GatewayRole implements Role {
       this.#announced.delete(shard);
       this.#ownedSince.delete(shard);
     }
+    const waiting = this.#pause.waiting(new Map([...open].filter(([shard]) => !this.#announced.has(shard))));
     for (const [shard, what] of addresses) {
+      if (waiting.has(shard)) continue;
       const mark = `${open.get(shard)} ${what.map((one) => `${one.device}/${formatMac(one.mac)}/${one.addresses.map(formatIp)}`).join(' ')}`;
       if (this.#announced.get(shard) === mark) continue;
       this.#announced.set(shard, mark);

@@ -196,6 +196,12 @@ export class Gateways {
     }
   }
 
+  /** Who has a provider address; right after a restart too, when a hand-over may come that names its former owner. */
+  hostAt(address: string): string | undefined {
+    for (const { id, providerAddress } of this.#hosts.all()) if (providerAddress === address) return id;
+    return undefined;
+  }
+
   /** Where hosts are may have changed, a witness's address among it: no record of a group says so. */
   poll(): void {
     if (this.#hosts.look()) this.review();
