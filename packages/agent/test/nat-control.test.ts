@@ -6,13 +6,16 @@ import { NatSetupControl } from '../src/gateway/nat-control.ts';
 
 const key = { segment: 1, address: parseIp('203.0.113.16') };
 let store: NatState;
+let served: boolean;
 let control: NatSetupControl;
 
 beforeEach(() => {
   store = new NatState();
+  served = false;
   control = new NatSetupControl({
     store,
     runSweep: () => {},
+    isServed: () => served,
     resize: (at, own) =>
       store.set(
         'free',
@@ -57,6 +60,17 @@ describe('NatSetupControl', () => {
     control.apply([{ op: 'put', ...slice(18, 24) }]);
     // Neither what somebody holds of what came, nor what was granted of what stayed.
     expect(blocks()).toEqual([18, 20, 22, 23]);
+  });
+
+  it('goes on with its slice when it is to have nothing, until the address is served elsewhere', () => {
+    control.apply([{ op: 'put', ...slice(16, 20) }]);
+    served = true;
+    control.apply([{ op: 'put', ...slice(16, 16) }]);
+    control.sweep();
+    expect(blocks()).toEqual(range(16, 20));
+    served = false;
+    control.sweep();
+    expect(blocks()).toEqual([]);
   });
 
   it('sets and removes pools and quotas', () => {

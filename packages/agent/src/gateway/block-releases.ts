@@ -27,6 +27,8 @@ export class BlockReleases {
   readonly #init: BlockReleasesInit;
   #consented = 0;
   #turn = 0;
+  #isSecond = false;
+  #free = new Set<string>();
   #running = false;
 
   private constructor(init: BlockReleasesInit, consented: number) {
@@ -53,7 +55,7 @@ export class BlockReleases {
     if (this.#running || moving.length === 0 || assignmentRevision === 0 || this.outdated(assignmentRevision)) return;
     this.#running = true;
     try {
-      const blocks = free(this.#next(moving));
+      const blocks = this.#twice(free(this.#next(moving)));
       if (blocks.length === 0) return;
       if (assignmentRevision > this.#consented) {
         await file.write(new TextEncoder().encode(String(assignmentRevision)));
@@ -67,6 +69,25 @@ export class BlockReleases {
     }
   }
 
+  /** Of free blocks, those that were free at the last look, too: while a snapshot is being taken in, what somebody holds is missing for a moment. */
+  #twice(pieces: readonly ReleasedBlocks[]): readonly ReleasedBlocks[] {
+    const before = this.#free;
+    this.#free = new Set();
+    const found: ReleasedBlocks[] = [];
+    for (const { segment, address, first, count } of pieces) {
+      for (let at = first; at < first + count; at++) {
+        const name = `${segment} ${address} ${at}`;
+        this.#free.add(name);
+        if (!before.has(name)) continue;
+        const last = found.at(-1);
+        const follows = last?.segment === segment && last.address === address && last.first + last.count === at;
+        if (follows) found[found.length - 1] = { ...last, count: last.count + 1 };
+        else found.push({ segment, address, first: at, count: 1 });
+      }
+    }
+    return found;
+  }
+
   /** Some of the pieces, each in its turn. */
   #next(moving: readonly ReleasedBlocks[]): readonly ReleasedBlocks[] {
     const chosen: ReleasedBlocks[] = [];
@@ -76,7 +97,9 @@ export class BlockReleases {
       chosen.push(piece);
       blocks += piece.count;
     }
-    this.#turn = (this.#turn + chosen.length) % moving.length;
+    // Each is looked at twice in a row, if there are more than one look takes.
+    if (chosen.length < moving.length && this.#isSecond) this.#turn = (this.#turn + chosen.length) % moving.length;
+    this.#isSecond = !this.#isSecond;
     return chosen;
   }
 }

@@ -1,3 +1,4 @@
+import type { NatKey } from '@weft/forwarding';
 import { AgentError } from '../errors.ts';
 import type { AgentParts } from '../role.ts';
 import { GatewayRole } from './gateway-role.ts';
@@ -18,11 +19,27 @@ export function makeGatewayRole(parts: AgentParts): GatewayRole {
       { path: 'roles', value: 'gateway' },
     );
   }
+  const isServed = ({ segment, address }: NatKey<'free'>): boolean => {
+    const row = datapath.gateway
+      .entries('external_address')
+      .find((one) => one.table === 'external_address' && one.key.segment === segment && Buffer.compare(one.key.address, address) === 0);
+    const now = BigInt(Math.floor(clock.now() * 1e6));
+    return datapath.gateway
+      .entries('gateway_shard')
+      .some(
+        (one) =>
+          one.table === 'gateway_shard' &&
+          row?.table === 'external_address' &&
+          one.key.shard === row.value.shard &&
+          now < one.value.deadlineBootNs,
+      );
+  };
   const { gateways, init, identity, logger, conditions } = parts;
   return new GatewayRole(parts, {
     nat: new NatSetupControl({
       store: datapath.gateway.nat,
       runSweep: () => void datapath.gateway.sweepNat(SWEEP_STEPS),
+      isServed,
       resize: (key, own) => void datapath.gateway.sliceNat(key, own),
     }),
     log: makeNatLog(parts),

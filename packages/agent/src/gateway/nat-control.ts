@@ -10,11 +10,15 @@ export interface NatControlInit {
   readonly runSweep: () => void;
   /** Gives an address that has a ring another slice, while the packet path may be granting blocks from it. */
   readonly resize: (key: NatKey<'free'>, own: Uint8Array) => void;
+  /** Whether this member may be granting blocks of an address now. */
+  readonly isServed: (key: NatKey<'free'>) => boolean;
 }
 
 /** Gives port mapping its pools, slices and quotas. What it makes of them is the packet path's own. */
 export class NatSetupControl implements NatControl {
   readonly #init: NatControlInit;
+  /** Slices that are to end while their address is served: once it is served elsewhere. */
+  readonly #ending = new Map<string, NatSliceSetup>();
 
   constructor(init: NatControlInit) {
     this.#init = init;
@@ -59,16 +63,25 @@ export class NatSetupControl implements NatControl {
   }
 
   sweep(): void {
+    for (const slice of [...this.#ending.values()]) this.#setSlice(slice);
     this.#init.runSweep();
   }
 
-  /** The ring of blocks that may be granted: the member's own, less those that somebody holds. Made once; then the packet path's, which is told of another slice. */
-  #setSlice({ key, value: { own } }: NatSliceSetup): void {
-    const { store, resize } = this.#init;
+  /**
+   * The ring of blocks that may be granted: the member's own, less those that somebody holds. Made once; then the packet path's, which is told of another slice.
+   * An owner that is to have nothing goes on until its shard is with another: till it consents, nobody else grants these.
+   */
+  #setSlice(slice: NatSliceSetup): void {
+    const { store, resize, isServed } = this.#init;
+    const { key, value } = slice;
+    const { own } = value;
+    const name = `${key.segment} ${Buffer.from(key.address).toString('hex')}`;
+    this.#ending.delete(name);
     const present = store.get('free', key);
     if (present === undefined) {
       const isHeld = (block: number): boolean => store.get('block', { ...key, block }) !== undefined;
       store.set('free', key, natFreeRow({ own, known: [], isHeld, freeAtS: 0 }));
-    } else if (Buffer.compare(present.own, own) !== 0) resize(key, own);
+    } else if (own.every((byte) => byte === 0) && isServed(key)) this.#ending.set(name, slice);
+    else if (Buffer.compare(present.own, own) !== 0) resize(key, own);
   }
 }
