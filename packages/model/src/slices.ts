@@ -2,7 +2,7 @@ import { quotas } from './assignment.ts';
 import type { AssignedAddress, Assignment, BlockSlice } from './gateway-records.ts';
 
 // Who grants which blocks of an external address. A block changes hands only with the consent of the member that has it: first it is marked
-// (`movingTo`; from then on nobody grants it), and when its member says that it grants it no more, it is the other's. So within one incarnation
+// (`movingTo`: its member prepares to grant it no more, nobody else may yet), and when its member says that it grants it no more, it is the other's. So within one incarnation
 // no block is ever granted by two, however documents are delayed on their way.
 //
 //   member A ──planSlices──► A, moving to B ──settleSlices (A consents)──► B
