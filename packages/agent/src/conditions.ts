@@ -25,6 +25,8 @@ export type ConditionCode =
   | 'GATEWAY_OWNERSHIP'
   | 'GATEWAY_TABLES'
   | 'EXTERNAL_DEVICE'
+  /** Two gateways name one interface of this host; one of them has it. */
+  | 'EXTERNAL_DEVICE_SHARED'
   /** Agents can't talk about ownership on the underlay. */
   | 'CONTROL_PORT'
   | 'STATE_PORT'
@@ -52,6 +54,7 @@ export const CONDITIONS: Readonly<Record<ConditionCode, Severity>> = {
   GATEWAY_OWNERSHIP: 'critical',
   GATEWAY_TABLES: 'critical',
   EXTERNAL_DEVICE: 'critical',
+  EXTERNAL_DEVICE_SHARED: 'critical',
   CONTROL_PORT: 'critical',
   STATE_PORT: 'critical',
   NAT_LOG_BEHIND: 'warning',

@@ -10,6 +10,7 @@ import { type Assignment, networkPath, type VirtualNetwork } from '@weft/model';
 import { ipKey } from '@weft/packet';
 import type { GatewayFacts, NatSetup, NatSetupChange } from './gateway-facts.ts';
 import { addressRows, networkGatewayRows, peerRows, type Rows, segmentRows } from './gateway-rows.ts';
+import { interfaceHolders } from './interface-holders.ts';
 
 // A gateway member's rows: a function of the facts, whatever the order in which they came. A network's rows are made again only when its own
 // document, its assignment or those it peers with are others; then all is compared with what was given before.
@@ -94,9 +95,14 @@ function compile(facts: GatewayFacts, rowsOf: RowsOfNetwork): Rows {
     for (const row of rows.nat) nat.set(natSetupKey(row), row);
   };
   const byPath = new Map([...facts.networks.values()].map((network) => [networkPath(network.tenant, network.name), network]));
+  const holders = interfaceHolders(
+    facts.groups.map(({ gateway }) => gateway),
+    facts.hostId,
+  );
   for (const { gateway, assignment } of facts.groups) {
     if (!assignment.members.some(({ hostId }) => hostId === facts.hostId)) continue;
-    put({ tables: [...segmentRows(gateway, facts.hostId, facts.devices), ...peerRows(assignment, facts)], nat: [] }, '');
+    const devices = new Map([...facts.devices].filter(([name]) => holders.get(name)?.gatewayId === gateway.id));
+    put({ tables: [...segmentRows(gateway, facts.hostId, devices), ...peerRows(assignment, facts)], nat: [] }, '');
     put(addressRows(assignment, facts.hostId), '');
     const served = [...facts.networks.values()].filter((network) => network.gateway?.gatewayId === assignment.gatewayId);
     for (const network of served.sort((a, b) => (a.id < b.id ? -1 : 1))) {

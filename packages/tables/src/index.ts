@@ -18,6 +18,7 @@ export type {
 } from './gateway-facts.ts';
 export { ownBlocks, ownPool, type Rows as GatewayRows, splitPrefix } from './gateway-rows.ts';
 export { compileGateway, diffGateway, diffNatSetup, type GatewayRowChanges, GatewayView, natSetupKey } from './gateway-view.ts';
+export { type InterfaceHolder, interfaceHolders } from './interface-holders.ts';
 export {
   type ApplyResult,
   NetworkView,

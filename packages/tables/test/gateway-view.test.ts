@@ -19,6 +19,7 @@ import {
   type GatewayFacts,
   type GatewayRowChanges,
   GatewayView,
+  interfaceHolders,
   type NatSetup,
   natSetupKey,
   ownBlocks,
@@ -85,6 +86,26 @@ describe('compileGateway()', () => {
     expect([hop('8.8.8.8', mpls!.id), at.externalRoute(mpls!.id, parseIp('2001:db8::1'))]).toEqual(['192.168.0.1', undefined]);
     expect(['198.51.100.2', '198.51.100.4', '198.51.100.1'].map((pa) => at.peerGateway(parseIp(pa)))).toEqual([true, true, false]);
     expect(compileGateway(factsOf(made, { hostId: 'host-x' }))).toEqual({ tables: [], nat: [] });
+  });
+
+  it('leaves an interface that two gateways name to the one whose segment is older, in whatever order they are told', () => {
+    const made = world();
+    const facts = factsOf(made);
+    const [{ gateway, assignment }] = [facts.groups[0]!];
+    const [internet, mpls] = gateway.segments;
+    const late = { ...gateway, id: '99999999-9999-4999-8999-999999999999', name: 'late', segments: [{ ...internet!, id: mpls!.id + 7 }] };
+    const groups = [{ gateway: late, assignment: { ...assignment, gatewayId: late.id } }, ...facts.groups];
+    const { at } = tablesOf({ ...facts, groups });
+    expect(at.external(11)).toMatchObject({ segment: internet!.id });
+    expect(at.external(12)).toMatchObject({ segment: mpls!.id });
+    expect(at.segment(late.segments[0]!.id)).toBeUndefined();
+    expect(interfaceHolders([late, gateway], 'gw-a').get('eth1')).toEqual({
+      interface: 'eth1',
+      gatewayId: gateway.id,
+      named: ['edge', 'late'],
+    });
+    // Alone it has it.
+    expect(tablesOf({ ...facts, groups: groups.slice(0, 1) }).at.external(11)).toMatchObject({ segment: late.segments[0]!.id });
   });
 
   it('NAT: a network uses the shared addresses of its shard, and members grant from their own blocks', () => {

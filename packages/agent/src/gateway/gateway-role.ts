@@ -3,7 +3,7 @@ import { isOpen, TIMING } from '@weft/election';
 import type { GatewayTableEntry } from '@weft/forwarding';
 import { type Assignment, type Gateway, type ReleasedBlocks, withholdSlices } from '@weft/model';
 import { buildAnnouncement, formatIp, formatMac, parseIp } from '@weft/packet';
-import { diffGateway, type GatewayFacts, GatewayView, type NatSetupChange } from '@weft/tables';
+import { diffGateway, type GatewayFacts, GatewayView, interfaceHolders, type NatSetupChange } from '@weft/tables';
 import { openPacketSocket } from '@weft/tuntap';
 import { messageOf } from '../errors.ts';
 import type { NetworkSession } from '../network-session.ts';
@@ -257,9 +257,21 @@ export class GatewayRole implements Role {
         .map(({ name, mac }) => ({ interface: name, mac: formatMac(mac) }))
         .sort((a, b) => (a.interface < b.interface ? -1 : 1)),
     );
+    const holders = interfaceHolders(
+      groups.map(({ gateway }) => gateway),
+      init.hostId,
+    );
     for (const name of names) {
       if (this.#devices.has(name)) conditions.clear('EXTERNAL_DEVICE', name);
       else conditions.raise('EXTERNAL_DEVICE', `There is no interface ${name}, which a gateway names for this host`, name);
+      const [first, ...others] = holders.get(name)?.named ?? [];
+      if (others.length === 0) conditions.clear('EXTERNAL_DEVICE_SHARED', name);
+      else
+        conditions.raise(
+          'EXTERNAL_DEVICE_SHARED',
+          `Interface ${name} serves gateway ${first} only, though ${others.join(', ')} names it, too: an interface is one segment's`,
+          name,
+        );
     }
     const sessions = [...this.#served].flatMap((rdid) => networks.get(rdid) ?? []);
     const facts: GatewayFacts = {

@@ -22,6 +22,7 @@ const CODES: ReadonlySet<ConditionCode> = new Set<ConditionCode>([
   'GATEWAY_OWNERSHIP',
   'GATEWAY_TABLES',
   'EXTERNAL_DEVICE',
+  'EXTERNAL_DEVICE_SHARED',
   'CONTROL_PORT',
   'NAT_LOG_BEHIND',
   'NAT_LOG_LOST',
