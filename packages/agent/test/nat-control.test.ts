@@ -74,7 +74,7 @@ describe('NatSetupControl', () => {
   });
 
   it('sets and removes pools and quotas', () => {
-    const quota = { blocks: 10, blocksPerSource: 5, sessions: 100 };
+    const quota = { blocks: 10, blocksPerSource: 5, sessions: 100, newFlowsPerSecond: 0 };
     control.apply([
       { op: 'put', table: 'nat_pool', key: { pool: 3 }, value: { addresses: [key] } },
       { op: 'put', table: 'gateway_quota', key: { networkId: 7 }, value: quota },

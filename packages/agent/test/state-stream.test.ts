@@ -50,7 +50,8 @@ class Owner {
       const blocks = Array.from({ length: 4 }, (_, i) => ({ block: FIRST_BLOCK + i, freeAtS: 0 }));
       this.state.set('free', { segment: SEGMENT, address }, { own: new Uint8Array(128).fill(255), blocks });
     }
-    for (const networkId of NETWORKS) this.state.set('quota', { networkId }, { blocks: 8, blocksPerSource: 3, sessions: 500 } as never);
+    for (const networkId of NETWORKS)
+      this.state.set('quota', { networkId }, { blocks: 8, blocksPerSource: 3, sessions: 500, newFlowsPerSecond: 0 } as never);
   }
 
   get now(): bigint {

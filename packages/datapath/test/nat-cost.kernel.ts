@@ -24,7 +24,7 @@ function open(addresses: number, sizes: Readonly<Record<string, number>> = {}): 
   kernel.setClock(1_000_000_000_000n);
   kernel.setNetwork(NETWORK, 1);
   kernel.setShard(1, { epoch: 5n, deadlineBootNs: 1n << 62n });
-  kernel.maps.set('quota', { networkId: NETWORK }, { blocks: 1 << 30, blocksPerSource: 1 << 30, sessions: 1 << 30 });
+  kernel.maps.set('quota', { networkId: NETWORK }, { blocks: 1 << 30, blocksPerSource: 1 << 30, sessions: 1 << 30, newFlowsPerSecond: 0 });
   const pool = Array.from({ length: addresses }, (_, i) => ({ segment: SEGMENT, address: parseIp(`203.0.113.${i + 1}`) }));
   kernel.maps.set('pool', { pool: POOL }, { addresses: pool });
   for (const address of pool) kernel.maps.set('free', address, freeRow(1008));

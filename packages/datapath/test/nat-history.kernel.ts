@@ -19,7 +19,10 @@ describe('port mapping in the kernel and in the oracle', () => {
   it(`agree on ${RUNS} histories: answers, every row, every event`, { timeout: 600_000 }, () => {
     fc.assert(
       fc.property(histories, (steps) => {
-        const bench = new NatBench(harness.path, { blocksPerAddress: 3, quota: { blocks: 100, blocksPerSource: 100, sessions: 10_000 } });
+        const bench = new NatBench(harness.path, {
+          blocksPerAddress: 3,
+          quota: { blocks: 100, blocksPerSource: 100, sessions: 10_000, newFlowsPerSecond: 0 },
+        });
         try {
           const history = new History(bench);
           for (const step of steps) history.run(step);

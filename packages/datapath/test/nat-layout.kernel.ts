@@ -24,6 +24,7 @@ const STRUCTS: Readonly<Record<string, readonly [offsets: Readonly<Record<string
   nat_reverse: [L.NAT_REVERSE, L.NAT_MAP_LAYOUT.reverse.valueBytes],
   nat_quota: [L.NAT_QUOTA, L.NAT_MAP_LAYOUT.quota.valueBytes],
   nat_usage: [L.NAT_USAGE, L.NAT_MAP_LAYOUT.usage.valueBytes],
+  nat_rate: [L.NAT_RATE, L.NAT_MAP_LAYOUT.rate.valueBytes],
   nat_counters: [L.NAT_COUNTERS, 32],
   nat_event_block: [L.NAT_EVENT_BLOCK, 152],
   nat_event_mapping: [L.NAT_EVENT_MAPPING, 200],

@@ -65,7 +65,10 @@ async function race(bench: NatBench, jobs: readonly Job[]): Promise<[number, num
 }
 
 function bench(): NatBench {
-  return new NatBench(harness.path, { blocksPerAddress: 1008, quota: { blocks: 3000, blocksPerSource: 3000, sessions: 1_000_000 } });
+  return new NatBench(harness.path, {
+    blocksPerAddress: 1008,
+    quota: { blocks: 3000, blocksPerSource: 3000, sessions: 1_000_000, newFlowsPerSecond: 0 },
+  });
 }
 
 function udp(index: number, remotePort = 53): NatFlow {

@@ -9,7 +9,7 @@ import { History, histories } from './support/nat-histories.ts';
 
 const RUNS = Number(process.env['WEFT_NAT_HISTORIES'] ?? 30) / 2;
 const TABLES: readonly NatTable[] = ['block', 'source', 'mapping', 'session', 'reverse', 'usage'];
-const QUOTA = { blocks: 100, blocksPerSource: 100, sessions: 10_000 };
+const QUOTA = { blocks: 100, blocksPerSource: 100, sessions: 10_000, newFlowsPerSecond: 0 };
 const SECOND = 1_000_000_000n;
 
 /** Without what is each member's own: counts of denials, whether a holder is queued, and the end of a session between two tellings. */

@@ -33,7 +33,11 @@ describe('the cost of a standby', () => {
       owner.setClock(1_000_000_000_000n);
       owner.setNetwork(NETWORK, 1);
       owner.setShard(1, { epoch: 5n, deadlineBootNs: 1n << 62n });
-      owner.maps.set('quota', { networkId: NETWORK }, { blocks: 1 << 30, blocksPerSource: 1 << 30, sessions: 1 << 30 });
+      owner.maps.set(
+        'quota',
+        { networkId: NETWORK },
+        { blocks: 1 << 30, blocksPerSource: 1 << 30, sessions: 1 << 30, newFlowsPerSecond: 0 },
+      );
       const address = { segment: SEGMENT, address: parseIp('203.0.113.1') };
       owner.maps.set('pool', { pool: 1 }, { addresses: [address] });
       owner.maps.set('free', address, freeRow(1008));

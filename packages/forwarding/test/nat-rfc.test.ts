@@ -286,6 +286,22 @@ describe('RFC 6888 (carrier-grade)', () => {
     },
   );
 
+  it('new flows keep to a limit by the second, which may come at once; those that are known are not counted', () => {
+    const world = new World();
+    world.quota({ newFlowsPerSecond: 10 });
+    for (let i = 0; i < 10; i++) expectPassed(world.out(udp(1000 + i)));
+    expectReason(world.out(udp(1010)), DropReason.NAT_RATE_QUOTA);
+    expectPassed(world.out(udp(1000)));
+    expect(world.state.usage(NETWORK)).toMatchObject({ sessions: 10, deniedSessions: 0n });
+    expect(world.state.get('rate', { networkId: NETWORK })!.denied).toBe(1n);
+    world.now += 100_000_000n; // room for one
+    expectPassed(world.out(udp(1010)));
+    expectReason(world.out(udp(1011)), DropReason.NAT_RATE_QUOTA);
+    world.advance(3600); // and no more than one second's after an hour
+    const passed = Array.from({ length: 30 }, (_, i) => world.out(udp(3000 + i))).filter(({ reason }) => reason === DropReason.NONE);
+    expect(passed).toHaveLength(10);
+  });
+
   it('REQ-3, REQ-4: limits of ports and flows deny what is new, and take nothing from anyone', () => {
     const world = new World();
     world.quota({ blocksPerSource: 1 });

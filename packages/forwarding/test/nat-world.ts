@@ -46,8 +46,17 @@ export class World {
     this.quota({});
   }
 
-  quota(limits: { readonly blocks?: number; readonly blocksPerSource?: number; readonly sessions?: number }): void {
-    this.state.set('quota', { networkId: NETWORK }, { blocks: 1000, blocksPerSource: 100, sessions: 100_000, ...limits });
+  quota(limits: {
+    readonly blocks?: number;
+    readonly blocksPerSource?: number;
+    readonly sessions?: number;
+    readonly newFlowsPerSecond?: number;
+  }): void {
+    this.state.set(
+      'quota',
+      { networkId: NETWORK },
+      { blocks: 1000, blocksPerSource: 100, sessions: 100_000, newFlowsPerSecond: 0, ...limits },
+    );
   }
 
   /** Of the first external address. */

@@ -166,7 +166,7 @@ export const DropReason = {
   NAT_FLOW_QUOTA: 80,
   /** The network has as many port blocks as its quota allows. */
   NAT_BLOCK_QUOTA: 81,
-  /** The network sends more new flows or packets a second than its quota allows. */
+  /** The network sends more new flows a second than its quota allows. */
   NAT_RATE_QUOTA: 82,
   /** No address of the pool has a free block of ports in this member's slice. */
   NAT_PORTS_EXHAUSTED: 83,
@@ -282,7 +282,7 @@ export const dropReasonTexts: ReadonlyMap<number, DropReasonText> = new Map([
   [79, { name: 'NAT_TCP_NOT_SYN', what: 'A TCP segment of no known flow that does not begin one.', operator: 'nothing; connections older than their idle time.' }],
   [80, { name: 'NAT_FLOW_QUOTA', what: 'The network has as many flows as its quota allows.', operator: 'raise the quota, or find the VM that scans.' }],
   [81, { name: 'NAT_BLOCK_QUOTA', what: 'The network has as many port blocks as its quota allows.', operator: 'raise the quota.' }],
-  [82, { name: 'NAT_RATE_QUOTA', what: 'The network sends more new flows or packets a second than its quota allows.', operator: 'raise the quota, or find the VM that floods.' }],
+  [82, { name: 'NAT_RATE_QUOTA', what: 'The network sends more new flows a second than its quota allows.', operator: 'raise the quota, or find the VM that floods.' }],
   [83, { name: 'NAT_PORTS_EXHAUSTED', what: 'No address of the pool has a free block of ports in this member\'s slice.', operator: 'add external addresses.' }],
   [84, { name: 'NAT_POOL_UNKNOWN', what: 'The source\'s pool is not known to this gateway.', operator: 'give the network external addresses.' }],
   [85, { name: 'NAT_FILTERED', what: 'From a remote address or port that the mapping has no session with (RFC 4787 REQ-8).', operator: 'nothing; scans, mostly.' }],

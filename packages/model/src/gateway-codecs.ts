@@ -55,11 +55,15 @@ export const gatewayCodec: Message<G.Gateway> = message('Gateway', pb.Gateway, {
   shards: u32,
 });
 
-const quotaMessage: Message<G.GatewayQuota> = message('GatewayQuota', pb.GatewayQuota, { blocks: u32, flows: u32 });
+const quotaMessage: Message<G.GatewayQuota> = message('GatewayQuota', pb.GatewayQuota, {
+  blocks: u32,
+  flows: u32,
+  newFlowsPerSecond: u32,
+});
 /** Absent: nothing may be held. */
 export const quotaCodec: Field<G.GatewayQuota> = {
   toWire: quotaMessage.toWire,
-  fromWire: (raw) => (raw === undefined || raw === null ? { blocks: 0, flows: 0 } : quotaMessage.fromWire(raw)),
+  fromWire: (raw) => (raw === undefined || raw === null ? { blocks: 0, flows: 0, newFlowsPerSecond: 0 } : quotaMessage.fromWire(raw)),
 };
 const connectionCodec: Message<G.GatewayConnection> = message('GatewayConnection', pb.GatewayConnection, {
   name: text,

@@ -118,6 +118,8 @@ export interface GatewayQuota {
   readonly blocks: number;
   /** Sessions. */
   readonly flows: number;
+  /** As many may come at once; 0: no limit. */
+  readonly newFlowsPerSecond: number;
 }
 
 export type ExternalUse = 'snat' | 'static' | 'reserved';

@@ -10,7 +10,7 @@ import type { CustomerRoute } from './records.ts';
 //                      segments: [{name, onLink?: [prefix, …], nextHops?: [address, …], mtu?, tenants?: any | none | [tenant, …]}]
 //                      pools?: [{name, segment?, addresses?: [address | prefix | first-last, …], prefixes?: [prefix, …], shared?, tenants?}]
 //   GatewayConnection  gateway: name;  mode: nat | forward | peering;  gatewaySubnet?: [prefix, …];  routes?: [prefix, …]
-//                      nat: pool, ipv6?: none | forward | nptv6 | nat66, ipv6Inside?, ipv6Prefix?, quota?: {blocks?, flows?}
+//                      nat: pool, ipv6?: none | forward | nptv6 | nat66, ipv6Inside?, ipv6Prefix?, quota?: {blocks?, flows?, newFlowsPerSecond?}
 //                      forward: segment;      peering: peer: tenant/network, offers: [prefix, …], accepts: [prefix, …]
 //   ExternalAddress    pool: name;  use: snat | static | reserved;  address?: address
 //   NatRule            snat: {source, externalAddress | pool}  or  static: {externalAddress, address}
@@ -82,7 +82,7 @@ export function gatewayResource(
     }
     case 'GatewayConnection': {
       const [peerTenant, peerNetwork] = peerOf(read, spec.get('peer'));
-      const quota = read.map(spec.get('quota'), 'spec.quota', ['blocks', 'flows'], []);
+      const quota = read.map(spec.get('quota'), 'spec.quota', ['blocks', 'flows', 'newFlowsPerSecond'], []);
       const value = {
         tenant,
         network,
@@ -103,6 +103,7 @@ export function gatewayResource(
         quota: {
           blocks: read.integer(quota?.get('blocks'), 'spec.quota.blocks', MAX_U32) ?? 0,
           flows: read.integer(quota?.get('flows'), 'spec.quota.flows', MAX_U32) ?? 0,
+          newFlowsPerSecond: read.integer(quota?.get('newFlowsPerSecond'), 'spec.quota.newFlowsPerSecond', MAX_U32) ?? 0,
         },
       };
       return { kind: 'connection', value };

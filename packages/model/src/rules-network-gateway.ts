@@ -18,7 +18,7 @@ const FIRST_BLOCK_PORT = 1_024;
 const MAX_PREFIXES = 256;
 /** Of all connections of a network together: its document has to fit in a message twice, as it was and as it is. */
 export const MAX_CONNECTION_PREFIXES = 1_024;
-const DEFAULT_QUOTA: GatewayQuota = { blocks: 64, flows: 65_536 };
+const DEFAULT_QUOTA: GatewayQuota = { blocks: 64, flows: 65_536, newFlowsPerSecond: 10_000 };
 const IPV4_DEFAULT = '0.0.0.0/0';
 const IPV6_DEFAULT = '::/0';
 
@@ -41,7 +41,7 @@ export function checkConnectionFields(problems: ResourceProblems, spec: Connecti
     peer: spec.peerTenant !== '' || spec.peerNetwork !== '',
     offers: spec.offers.length > 0,
     accepts: spec.accepts.length > 0,
-    quota: spec.quota.blocks > 0 || spec.quota.flows > 0,
+    quota: spec.quota.blocks > 0 || spec.quota.flows > 0 || spec.quota.newFlowsPerSecond > 0,
   };
   const { must, may } = FIELDS[spec.mode];
   for (const [field, there] of Object.entries(given)) {
@@ -100,8 +100,12 @@ export function routesOf(spec: ConnectionSpec): string[] {
 }
 
 export function quotaOf({ mode, quota }: ConnectionSpec): GatewayQuota {
-  if (mode !== 'nat') return { blocks: 0, flows: 0 };
-  return { blocks: quota.blocks || DEFAULT_QUOTA.blocks, flows: quota.flows || DEFAULT_QUOTA.flows };
+  if (mode !== 'nat') return { blocks: 0, flows: 0, newFlowsPerSecond: 0 };
+  return {
+    blocks: quota.blocks || DEFAULT_QUOTA.blocks,
+    flows: quota.flows || DEFAULT_QUOTA.flows,
+    newFlowsPerSecond: quota.newFlowsPerSecond || DEFAULT_QUOTA.newFlowsPerSecond,
+  };
 }
 
 /** What must hold of a network as it will be. Values must be sound each by itself. */

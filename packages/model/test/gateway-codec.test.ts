@@ -84,7 +84,7 @@ const networkGateway: fc.Arbitrary<NetworkGateway> = fc.record({
       peerNetwork: name,
       offers: names,
       accepts: names,
-      quota: fc.record({ blocks: u32, flows: u32 }),
+      quota: fc.record({ blocks: u32, flows: u32, newFlowsPerSecond: u32 }),
     }),
     { maxLength: 3 },
   ),
@@ -154,7 +154,7 @@ describe('codecs of gateways', () => {
     for (const routes of [undefined, [], ['0.0.0.0/0']]) {
       const value = { tenant: 't', network: 'n', name: 'c', gateway: 'g', mode: 'nat', ipv6: 'none' } as const;
       const rest = { gatewaySubnet: [], pool: '', segment: '', ipv6Inside: '', ipv6Prefix: '', peerTenant: '', peerNetwork: '' };
-      const spec = { ...value, ...rest, routes, offers: [], accepts: [], quota: { blocks: 0, flows: 0 } };
+      const spec = { ...value, ...rest, routes, offers: [], accepts: [], quota: { blocks: 0, flows: 0, newFlowsPerSecond: 0 } };
       const command = { kind: 'apply', value: { resources: [{ kind: 'connection', value: spec }], dryRun: false } } as const;
       const request = { requestId: 'request-1', timeUnixMs: 1, target: 'controller', command };
       expect(requestCodec.decode(requestCodec.encode(request))).toEqual(request);
@@ -188,7 +188,7 @@ describe('the largest network there may be', () => {
         peerNetwork: long,
         offers: times(8, prefix),
         accepts: times(8, prefix),
-        quota: { blocks: 0, flows: 0 },
+        quota: { blocks: 0, flows: 0, newFlowsPerSecond: 0 },
       })),
       externalAddresses: times(256, (i) => ({
         name: `${long}${i}`,

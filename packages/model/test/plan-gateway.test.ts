@@ -158,7 +158,7 @@ describe('GatewayConnection', () => {
       routes: ['0.0.0.0/0'],
       segment: 'internet',
       ipv6: 'none',
-      quota: { blocks: 64, flows: 65_536 },
+      quota: { blocks: 64, flows: 65_536, newFlowsPerSecond: 10_000 },
     });
     const assignment = world.assignments.get(network.gateway!.gatewayId)!.value;
     expect(

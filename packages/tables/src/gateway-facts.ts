@@ -51,7 +51,12 @@ export interface NatSliceSetup {
 export interface QuotaSetup {
   readonly table: 'gateway_quota';
   readonly key: { readonly networkId: number };
-  readonly value: { readonly blocks: number; readonly blocksPerSource: number; readonly sessions: number };
+  readonly value: {
+    readonly blocks: number;
+    readonly blocksPerSource: number;
+    readonly sessions: number;
+    readonly newFlowsPerSecond: number;
+  };
 }
 
 /** What the address translation is given; its state is its own. */

@@ -330,8 +330,8 @@ function ownPools(of: NetworkGateway): NatSetup[] {
 
 function quotaOf(networkId: number, outside: GatewayConnection | undefined): NatSetup[] {
   if (outside?.mode !== 'nat') return [];
-  const { blocks, flows } = outside.quota;
-  const value = { blocks, blocksPerSource: Math.ceil(blocks / SOURCE_SHARE), sessions: flows };
+  const { blocks, flows, newFlowsPerSecond } = outside.quota;
+  const value = { blocks, blocksPerSource: Math.ceil(blocks / SOURCE_SHARE), sessions: flows, newFlowsPerSecond };
   return [{ table: 'gateway_quota', key: { networkId }, value }];
 }
 

@@ -131,7 +131,7 @@ describe('compileGateway()', () => {
     expect(setup).toContainEqual({
       table: 'gateway_quota',
       key: { networkId: network.networkId },
-      value: { blocks: 64, blocksPerSource: 16, sessions: 65_536 },
+      value: { blocks: 64, blocksPerSource: 16, sessions: 65_536, newFlowsPerSecond: 10_000 },
     });
   });
 

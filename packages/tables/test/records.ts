@@ -117,7 +117,7 @@ export function gatewayPart(gatewayId: string): NetworkGateway {
     peerNetwork: '',
     offers: [],
     accepts: [],
-    quota: { blocks: 8, flows: 100 },
+    quota: { blocks: 8, flows: 100, newFlowsPerSecond: 50 },
   } as const;
   const addresses = ['100.127.255.250', 'fd57:4546:5447::2'];
   return { gatewayId, gateway: 'edge', shard: 40, addresses, ownPool: 50, connections: [connection], externalAddresses: [], natRules: [] };

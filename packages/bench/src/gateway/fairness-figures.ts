@@ -24,7 +24,7 @@ const PACKETS_A_CONNECTION = 5;
 /** A hundred times one of the others' packets; and each of them asks for a new flow, which is 500 times their share of flows. */
 const FLOOD_RATE = 100 * RATE * PACKETS_A_CONNECTION;
 /** What a network may have unless its connection says otherwise. */
-const QUOTA = { blocks: 64, blocksPerSource: 16, sessions: 65_536 };
+const QUOTA = { blocks: 64, blocksPerSource: 16, sessions: 65_536, newFlowsPerSecond: 10_000 };
 const TAP = 'flood';
 const CULPRIT = { mac: '02:00:00:00:02:01', address: '10.0.0.150' };
 const SINK = { mac: '02:00:00:00:02:02', address: '10.0.0.200', device: 'sink0' };

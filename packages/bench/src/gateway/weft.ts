@@ -52,7 +52,12 @@ export interface WeftGatewayInit {
   readonly addressCount: number;
   readonly natSessions: number;
   /** Of each network. Default: no limits, since the peers have none. */
-  readonly quota?: { readonly blocks: number; readonly blocksPerSource: number; readonly sessions: number };
+  readonly quota?: {
+    readonly blocks: number;
+    readonly blocksPerSource: number;
+    readonly sessions: number;
+    readonly newFlowsPerSecond: number;
+  };
 }
 
 export interface WeftGateway {
@@ -67,7 +72,7 @@ const EPOCH = 5n;
 /** Larger than any clock. */
 const FOREVER = 1n << 62n;
 const NO_ADDRESS = new Uint8Array(16);
-const UNLIMITED = { blocks: 1 << 30, blocksPerSource: 1 << 30, sessions: 1 << 30 };
+const UNLIMITED = { blocks: 1 << 30, blocksPerSource: 1 << 30, sessions: 1 << 30, newFlowsPerSecond: 0 };
 
 /** Weft's kernel engine at the host and at the gateway, with every check on: identity, inner source, MTU, ownership, quota. */
 export async function weftGateway(path: GatewayPath, init: WeftGatewayInit, context: BenchContext): Promise<WeftGateway> {

@@ -87,6 +87,14 @@ struct {
 	__type(value, struct nat_quota);
 } map_gateway_quota SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32); /* network */
+	__type(value, struct nat_rate);
+} map_nat_rate SEC(".maps");
+
 /* What the sweep looks at, in its order: every session once, every holder without mappings once. */
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);

@@ -132,6 +132,31 @@ static __always_inline int nat_session_touch(struct nat_work *w, struct nat_sess
 	return 0;
 }
 
+/* A new flow keeps to the network's limit by the second: a flood is refused before it costs anything more.  Two processors at once may let one more in. */
+static __always_inline bool nat_is_in_time(struct nat_work *w, __u32 network_id, __u32 per_second)
+{
+	struct nat_rate *rate;
+	__u64 due, next;
+
+	if (!per_second)
+		return true;
+	rate = bpf_map_lookup_elem(&map_nat_rate, &network_id);
+	if (!rate) {
+		bpf_map_update_elem(&map_nat_rate, &network_id, &w->rate, BPF_NOEXIST);
+		rate = bpf_map_lookup_elem(&map_nat_rate, &network_id);
+		if (!rate)
+			return true;
+	}
+	due = READ_ONCE(rate->due_boot_ns);
+	next = (due > w->now ? due : w->now) + NAT_SECOND / per_second;
+	if (next > w->now + NAT_SECOND) {
+		__sync_fetch_and_add(&rate->denied, 1);
+		return false;
+	}
+	__sync_val_compare_and_swap(&rate->due_boot_ns, due, next);
+	return true;
+}
+
 /* Counts one more session of a network, or refuses it. */
 static __always_inline int nat_session_reserve(struct nat_work *w, __u32 network_id)
 {
@@ -141,6 +166,8 @@ static __always_inline int nat_session_reserve(struct nat_work *w, __u32 network
 	if (!usage)
 		return WEFT_DROP_NAT_TABLE_FULL;
 	quota = bpf_map_lookup_elem(&map_gateway_quota, &network_id);
+	if (quota && !nat_is_in_time(w, network_id, quota->new_flows_per_second))
+		return WEFT_DROP_NAT_RATE_QUOTA;
 	if (quota && __sync_fetch_and_add(&usage->sessions, 1) < quota->sessions)
 		return 0;
 	if (quota)

@@ -221,7 +221,13 @@ struct nat_quota {
 	__u32 blocks;
 	__u32 blocks_per_source;
 	__u32 sessions;
-	__u32 pad;
+	__u32 new_flows_per_second; /* 0: no limit */
+};
+
+/* New flows of a network that has such a limit: a leaky bucket that holds one second's. */
+struct nat_rate {
+	__u64 due_boot_ns; /* when those let in would all have come, at the limit */
+	__u64 denied;
 };
 
 struct nat_usage {
@@ -309,6 +315,7 @@ _Static_assert(sizeof(struct nat_session_key) == 44, "contract");
 _Static_assert(sizeof(struct nat_session) == 64, "contract");
 _Static_assert(sizeof(struct nat_reverse_key) == 44, "contract");
 _Static_assert(sizeof(struct nat_reverse) == 24, "contract");
+_Static_assert(sizeof(struct nat_rate) == 16, "contract");
 _Static_assert(sizeof(struct nat_fragment_key) == 48, "contract");
 _Static_assert(sizeof(struct nat_fragment) == 32, "contract");
 _Static_assert(sizeof(struct nat_queue_entry) == 64, "contract");

@@ -57,6 +57,7 @@ struct nat_work {
 	__u32 link_reference;
 	__u32 pad5;
 	struct nat_usage usage; /* zero */
+	struct nat_rate rate; /* zero */
 	__u8 source[sizeof(struct nat_source)] __attribute__((aligned(8))); /* zero but for `self` and the version; a per-CPU map may have no lock in it */
 	struct nat_block block; /* zero but for `head` */
 };

@@ -91,7 +91,11 @@ export class GatewayLab extends Lab {
         blocks: [16, 17, 18, 19].map((block) => ({ block, freeAtS: 0 })),
       },
     );
-    this.b.datapath.gateway.nat.set('quota', { networkId: RED.networkId }, { blocks: 100, blocksPerSource: 4, sessions: 1000 });
+    this.b.datapath.gateway.nat.set(
+      'quota',
+      { networkId: RED.networkId },
+      { blocks: 100, blocksPerSource: 4, sessions: 1000, newFlowsPerSecond: 0 },
+    );
     this.b.in(() => this.b.datapath.gateway.attachExternal({ name: 'out0', ifindex: this.outIfindex }));
   }
 

@@ -147,7 +147,9 @@ export class GatewayBench {
         store.set(
           'quota',
           { networkId },
-          networkId % 5 === 0 ? { blocks: 2, blocksPerSource: 1, sessions: 20 } : { blocks: 100, blocksPerSource: 4, sessions: 10_000 },
+          networkId % 5 === 0
+            ? { blocks: 2, blocksPerSource: 1, sessions: 20, newFlowsPerSecond: 0 }
+            : { blocks: 100, blocksPerSource: 4, sessions: 10_000, newFlowsPerSecond: 0 },
         );
       }
     }

@@ -28,7 +28,7 @@ export const NETWORKS: readonly number[] = [11, 12];
 const SHARD = 1;
 
 /** The tables that are a NAT's state, compared whole. */
-const COMPARED: readonly NatTable[] = ['free', 'block', 'source', 'mapping', 'session', 'reverse', 'usage'];
+const COMPARED: readonly NatTable[] = ['free', 'block', 'source', 'mapping', 'session', 'reverse', 'usage', 'rate'];
 
 export interface BenchOptions {
   readonly blocksPerAddress: number;

@@ -18,7 +18,14 @@ export type Op =
   | { readonly op: 'outError'; readonly answer: number; readonly shift: number }
   | { readonly op: 'time'; readonly seconds: number }
   | { readonly op: 'sweep'; readonly budget: number }
-  | { readonly op: 'quota'; readonly network: number; readonly blocks: number; readonly perSource: number; readonly sessions: number }
+  | {
+      readonly op: 'quota';
+      readonly network: number;
+      readonly blocks: number;
+      readonly perSource: number;
+      readonly sessions: number;
+      readonly perSecond: number;
+    }
   | { readonly op: 'forward'; readonly port: number; readonly isTcp: boolean; readonly to: number }
   | { readonly op: 'own'; readonly isOwned: boolean }
   /** Until every session is over and every block given back. */
@@ -70,6 +77,7 @@ const op: fc.Arbitrary<Op> = fc.oneof(
       blocks: fc.constantFrom(0, 1, 4, 100),
       perSource: fc.constantFrom(1, 2, 100),
       sessions: fc.constantFrom(0, 20, 10_000),
+      perSecond: fc.constantFrom(0, 0, 1, 3, 50),
     }),
   },
   {
@@ -122,7 +130,12 @@ export class History {
         bench.sweep(step.budget);
         return;
       case 'quota':
-        bench.setQuota(NETWORKS[step.network]!, { blocks: step.blocks, blocksPerSource: step.perSource, sessions: step.sessions });
+        bench.setQuota(NETWORKS[step.network]!, {
+          blocks: step.blocks,
+          blocksPerSource: step.perSource,
+          sessions: step.sessions,
+          newFlowsPerSecond: step.perSecond,
+        });
         return;
       case 'forward': {
         const to = step.to === 3 ? undefined : { networkId: NETWORKS[step.to & 1]!, port: 80, ca: CAS[step.to]! };

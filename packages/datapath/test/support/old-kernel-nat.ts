@@ -11,7 +11,10 @@ let tried = 0;
 try {
   fc.assert(
     fc.property(histories, (steps) => {
-      const bench = new NatBench(path, { blocksPerAddress: 3, quota: { blocks: 100, blocksPerSource: 100, sessions: 10_000 } });
+      const bench = new NatBench(path, {
+        blocksPerAddress: 3,
+        quota: { blocks: 100, blocksPerSource: 100, sessions: 10_000, newFlowsPerSecond: 0 },
+      });
       try {
         const history = new History(bench);
         for (const step of steps) history.run(step);

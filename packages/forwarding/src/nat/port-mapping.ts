@@ -89,7 +89,7 @@ export class PortMapping implements Nat {
     if (key === undefined) return undefined;
     // A port forward's session of the same remote side has its place.
     if (session !== undefined) return DropReason.NAT_FILTERED;
-    const reason = reserveSession(state, flow.networkId);
+    const reason = reserveSession(state, flow.networkId, nowBootNs);
     if (reason !== DropReason.NONE) return reason;
     const { segment, address, externalPort } = key;
     state.get('block', { segment, address, block: externalPort >>> 6 })!.ports[externalPort & 63]!.sessions++;
@@ -102,7 +102,7 @@ export class PortMapping implements Nat {
     const { state } = this;
     const { networkId, near: ca, nearPort, protocol } = flow;
     if (protocol === IP_PROTOCOL.tcp && !isTcpOpen(flow.tcpFlags)) return DropReason.NAT_TCP_NOT_SYN;
-    const reason = reserveSession(state, networkId);
+    const reason = reserveSession(state, networkId, nowBootNs);
     if (reason !== DropReason.NONE) return reason;
     const epoch = ownership(this.#tables, networkId)?.epoch ?? 0n;
     const held = takePort(state, { networkId, pool, ca }, protocol, nearPort, { epoch, nowBootNs });
@@ -161,7 +161,7 @@ export class PortMapping implements Nat {
         touchSession(state, key, session, packet, nowBootNs, true);
         return session;
       }
-      const reason = reserveSession(state, forward.networkId);
+      const reason = reserveSession(state, forward.networkId, nowBootNs);
       if (reason !== DropReason.NONE) return reason;
       const { networkId, ca, port: insidePort } = forward;
       return addSession(state, key, { networkId, ca, insidePort, kind: SessionKind.FORWARD, ...packet }, nowBootNs);

@@ -156,6 +156,15 @@ export interface GatewayQuota {
   readonly blocks: number;
   readonly blocksPerSource: number;
   readonly sessions: number;
+  /** As many may come at once; 0: no limit. */
+  readonly newFlowsPerSecond: number;
+}
+
+/** New flows of a network that has such a limit, as a leaky bucket that holds one second's. */
+export interface NatRate {
+  /** When the flows that were let in would all have come, at the limit. */
+  dueBootNs: bigint;
+  denied: bigint;
 }
 
 /** What a network uses, and how often it was refused. */
@@ -202,6 +211,7 @@ export interface NatRows {
   };
   readonly quota: { readonly key: { readonly networkId: number }; readonly value: GatewayQuota };
   readonly usage: { readonly key: { readonly networkId: number }; readonly value: NatUsage };
+  readonly rate: { readonly key: { readonly networkId: number }; readonly value: NatRate };
 }
 
 export type NatTable = keyof NatRows;
@@ -244,4 +254,5 @@ export const NAT_KEY_TEXT: { readonly [T in NatTable]: (key: NatKey<T>) => strin
   reverse: (key) => `${key.networkId}/${packed(key.ca)}/${packed(key.remote)}/${key.port}/${key.remotePort}/${key.protocol}`,
   quota: (key) => String(key.networkId),
   usage: (key) => String(key.networkId),
+  rate: (key) => String(key.networkId),
 };

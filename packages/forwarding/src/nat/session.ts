@@ -5,7 +5,7 @@ import { givePort, type HeldPort, sourceState } from './holder.ts';
 import { type NatKey, type NatSession, PortState, SessionKind } from './rows.ts';
 import type { NatState } from './state.ts';
 import { type Direction, sessionTimeoutNs, tcpAdvance, tcpBegin } from './tcp.ts';
-import { tellAfterNs } from './timing.ts';
+import { SECOND_NS, tellAfterNs } from './timing.ts';
 
 /** Whose session it is, and what its first packet was. */
 export interface SessionBegin {
@@ -22,10 +22,23 @@ export function isLive(session: NatSession, nowBootNs: bigint): boolean {
   return session.expiresBootNs > nowBootNs;
 }
 
+/** A new flow keeps to the network's limit by the second: a flood is refused before it costs anything more. */
+function isInTime(state: NatState, networkId: number, perSecond: number, nowBootNs: bigint): boolean {
+  if (perSecond === 0) return true;
+  const rate = state.get('rate', { networkId }) ?? { dueBootNs: 0n, denied: 0n };
+  const next = (rate.dueBootNs > nowBootNs ? rate.dueBootNs : nowBootNs) + SECOND_NS / BigInt(perSecond);
+  const isAllowed = next <= nowBootNs + SECOND_NS;
+  if (isAllowed) rate.dueBootNs = next;
+  else rate.denied++;
+  state.set('rate', { networkId }, rate);
+  return isAllowed;
+}
+
 /** Counts one more session of the network, or refuses it. */
-export function reserveSession(state: NatState, networkId: number): DropReason {
+export function reserveSession(state: NatState, networkId: number, nowBootNs: bigint): DropReason {
   const quota = state.get('quota', { networkId });
   const usage = state.usage(networkId);
+  if (quota !== undefined && !isInTime(state, networkId, quota.newFlowsPerSecond, nowBootNs)) return DropReason.NAT_RATE_QUOTA;
   if (quota === undefined || usage.sessions >= quota.sessions) {
     usage.deniedSessions++;
     return DropReason.NAT_FLOW_QUOTA;

@@ -14,7 +14,18 @@ export interface FragmentRow {
   readonly address: Uint8Array;
 }
 
-export const NAT_TABLES: readonly NatTable[] = ['pool', 'free', 'block', 'source', 'mapping', 'session', 'reverse', 'quota', 'usage'];
+export const NAT_TABLES: readonly NatTable[] = [
+  'pool',
+  'free',
+  'block',
+  'source',
+  'mapping',
+  'session',
+  'reverse',
+  'quota',
+  'usage',
+  'rate',
+];
 
 /** State that rows can be read from and written to: {@link NatState}, and the kernel's maps. */
 export interface NatStore {

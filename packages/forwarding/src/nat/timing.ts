@@ -1,21 +1,21 @@
 // How long things live, in nanoseconds: docs/gateway-contract.md section 7. The kernel's are in packages/datapath/bpf/lib/nat_types.h.
 
-const SECOND = 1_000_000_000n;
+export const SECOND_NS: bigint = 1_000_000_000n;
 
 /** UDP (RFC 4787 REQ-5: at least 2 minutes, 5 recommended). */
-export const UDP_NS: bigint = 300n * SECOND;
+export const UDP_NS: bigint = 300n * SECOND_NS;
 /** A TCP connection that is not, or no longer, established (RFC 5382 REQ-5: at least 4 minutes). */
-export const TCP_TRANSITORY_NS: bigint = 240n * SECOND;
+export const TCP_TRANSITORY_NS: bigint = 240n * SECOND_NS;
 /** RFC 5382 REQ-5: at least 2 hours and 4 minutes. */
-export const TCP_ESTABLISHED_NS: bigint = 7_440n * SECOND;
+export const TCP_ESTABLISHED_NS: bigint = 7_440n * SECOND_NS;
 /** ICMP queries (RFC 5508 REQ-2: at least 60 seconds). */
-export const ICMP_NS: bigint = 60n * SECOND;
+export const ICMP_NS: bigint = 60n * SECOND_NS;
 /** Before a port is used again (RFC 6888 REQ-8). */
-export const HOLD_NS: bigint = 120n * SECOND;
+export const HOLD_NS: bigint = 120n * SECOND_NS;
 /** What a datagram's first fragment tells is kept as long as its receiver waits for the rest at most (RFC 791, RFC 8200 section 4.5 say less). */
-export const FRAGMENT_NS: bigint = 30n * SECOND;
+export const FRAGMENT_NS: bigint = 30n * SECOND_NS;
 /** A standby hears of a session that is in use at least this often. */
-const TELL_NS_MAX = 300n * SECOND;
+const TELL_NS_MAX = 300n * SECOND_NS;
 
 /** A standby is told when the end of a session has moved by more than this: a quarter of its life, or 5 minutes. */
 export function tellAfterNs(timeoutNs: bigint): bigint {
@@ -24,9 +24,9 @@ export function tellAfterNs(timeoutNs: bigint): bigint {
 
 /** Seconds of the boot clock that are over at `ns`, rounded up. */
 export function secondsUp(ns: bigint): number {
-  return Number((ns + SECOND - 1n) / SECOND);
+  return Number((ns + SECOND_NS - 1n) / SECOND_NS);
 }
 
 export function secondsDown(ns: bigint): number {
-  return Number(ns / SECOND);
+  return Number(ns / SECOND_NS);
 }

@@ -378,11 +378,13 @@ export const NAT_CODECS: { readonly [T in NatTable]: NatCodec<T> } = {
       setU32(view, L.NAT_QUOTA.blocks, value.blocks);
       setU32(view, L.NAT_QUOTA.blocksPerSource, value.blocksPerSource);
       setU32(view, L.NAT_QUOTA.sessions, value.sessions);
+      setU32(view, L.NAT_QUOTA.newFlowsPerSecond, value.newFlowsPerSecond);
     },
     decodeValue: (view) => ({
       blocks: u32(view, L.NAT_QUOTA.blocks),
       blocksPerSource: u32(view, L.NAT_QUOTA.blocksPerSource),
       sessions: u32(view, L.NAT_QUOTA.sessions),
+      newFlowsPerSecond: u32(view, L.NAT_QUOTA.newFlowsPerSecond),
     }),
   },
   usage: {
@@ -401,5 +403,13 @@ export const NAT_CODECS: { readonly [T in NatTable]: NatCodec<T> } = {
       deniedSessions: u64(view, L.NAT_USAGE.deniedSessions),
       exhausted: u64(view, L.NAT_USAGE.exhausted),
     }),
+  },
+  rate: {
+    ...network,
+    encodeValue(view, value) {
+      setU64(view, L.NAT_RATE.dueBootNs, value.dueBootNs);
+      setU64(view, L.NAT_RATE.denied, value.denied);
+    },
+    decodeValue: (view) => ({ dueBootNs: u64(view, L.NAT_RATE.dueBootNs), denied: u64(view, L.NAT_RATE.denied) }),
   },
 };

@@ -15,6 +15,7 @@ export const NAT_MAP_LAYOUT: Readonly<Record<NatTable, { readonly map: string; r
     reverse: { map: 'map_nat_reverse', keyBytes: 44, valueBytes: 24 },
     quota: { map: 'map_gateway_quota', keyBytes: 4, valueBytes: 16 },
     usage: { map: 'map_nat_usage', keyBytes: 4, valueBytes: 32 },
+    rate: { map: 'map_nat_rate', keyBytes: 4, valueBytes: 16 },
   };
 
 /** `struct nat_address`, also the key of `free`. */
@@ -100,7 +101,9 @@ export const NAT_REVERSE_KEY = { networkId: 0, ca: 4, remote: 20, port: 36, remo
 /** `struct nat_reverse` */
 export const NAT_REVERSE = { segment: 0, address: 4, externalPort: 20 } as const;
 /** `struct nat_quota` */
-export const NAT_QUOTA = { blocks: 0, blocksPerSource: 4, sessions: 8 } as const;
+export const NAT_QUOTA = { blocks: 0, blocksPerSource: 4, sessions: 8, newFlowsPerSecond: 12 } as const;
+/** `struct nat_rate` */
+export const NAT_RATE = { dueBootNs: 0, denied: 8 } as const;
 /** `struct nat_usage` */
 export const NAT_USAGE = { blocks: 0, sessions: 4, deniedBlocks: 8, deniedSessions: 16, exhausted: 24 } as const;
 /** `struct nat_counters` */
