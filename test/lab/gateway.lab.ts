@@ -9,6 +9,7 @@ import {
   startPingStream,
   startTcpStream,
   tcpEchoServe,
+  UdpSocket,
   uniqueName,
   waitFor,
 } from '@weft/testkit';
@@ -91,6 +92,78 @@ describe('a group of two gateways', () => {
     expect(await ping(outside, '10.0.1.10')).toMatchObject({ received: 0 });
   });
 
+  it('is told of by the command: who owns what, who maps what, who had which port, and who floods', async () => {
+    // A list of voters that is settling, an owner that is moving to where it belongs: both are over soon.
+    const status = await waitFor(
+      async () => {
+        const answered = await weftCommand('gateway', 'status', 'edge', '--hosts');
+        return answered.code === 0 ? answered : undefined;
+      },
+      { what: 'the gateway to be well', deadlineMs: 60_000, intervalMs: 500, show: logs },
+    );
+    expect(status.stdout).toMatch(/^g1 +192\.0\.2\.1 +active .* ext-internet up/m);
+    expect(status.stdout).not.toMatch(/disagrees|no answer|nobody/);
+    const socket = await UdpSocket.open(await lab.net.worker(lab.vm('coke-web').netns));
+    await socket.send('x', { host: SERVER, port: 9 });
+    const { rows } = await weftJson<{ rows: NatRow[] }>(
+      'nat',
+      'list',
+      '--network',
+      'coke/shop',
+      '--inside',
+      '10.0.1.10',
+      '--protocol',
+      'udp',
+    );
+    const mapping = rows.find(({ customerPort }) => customerPort === socket.port);
+    expect(mapping).toMatchObject({ network: 'coke/shop', port: 'coke/shop/web', sessions: 1 });
+    expect(['g1', 'g2']).toContain(mapping!.member);
+    // The other tenant's VM has the same address: nothing of it is among them.
+    expect(new Set(rows.map(({ network }) => network))).toEqual(new Set(['coke/shop']));
+    const { externalAddress, externalPort } = mapping!;
+    const flows = await weftJson<{ rows: object[] }>(
+      'flows',
+      '--address',
+      externalAddress,
+      '--port',
+      String(externalPort),
+      '--remote',
+      SERVER,
+    );
+    expect(flows.rows).toEqual([
+      expect.objectContaining({ network: 'coke/shop', remotePort: 9, protocol: 'udp', state: 'open', isForward: false }),
+    ]);
+    asked = [externalAddress, String(externalPort)];
+    const told = await waitFor(
+      async () => {
+        const { code, stdout } = await whoHad();
+        return code === 0 ? stdout : undefined;
+      },
+      { what: 'the log to say who has the port', deadlineMs: 30_000, intervalMs: 200, show: logs },
+    );
+    // Told by who had the shard when the block was granted.
+    expect(JSON.parse(told).holder).toMatchObject({ network: 'coke/shop', ca: '10.0.1.10', port: 'coke/shop/web' });
+
+    let flooding = true;
+    const flood = (async () => {
+      const worker = await lab.net.worker(lab.vm('pepsi-db').netns);
+      while (flooding) {
+        const one = await UdpSocket.open(worker);
+        await one.send('x', { host: SERVER, port: 9 });
+        await one.close();
+      }
+    })();
+    const top = () => weftJson<{ culprits: { network: string }[] }>('gateway', 'top', '--interval', '1');
+    await waitFor(async () => (await top()).culprits.some(({ network }) => network === 'pepsi/shop'), {
+      what: 'the culprit to be named',
+      deadlineMs: 30_000,
+      show: logs,
+    });
+    flooding = false;
+    await flood;
+    await socket.close();
+  });
+
   it('loses nothing and moves nothing when an agent is killed and started within its deadline', async () => {
     const watcher = OwnershipWatcher.start(lab.net);
     try {
@@ -155,6 +228,19 @@ describe('a group of two gateways', () => {
     await echo.close();
     expect(await ownerOf('coke')).toBe(other);
     expect(await ownerOf('pepsi')).toBe(other);
+
+    const status = await weftCommand('gateway', 'status', 'edge', '--json');
+    expect(status.code).toBe(1);
+    expect(JSON.parse(status.stdout)[0]).toMatchObject({
+      silent: [{ host: owner }],
+      shards: Array(2).fill({ owner: other, forwards: true, disagree: [] }),
+    });
+    // Of what the lost one had granted the log still tells, and its successor's state is where the mapping is.
+    expect(JSON.parse((await whoHad()).stdout).holder).toMatchObject({ network: 'coke/shop', ca: '10.0.1.10' });
+    const { rows } = await weftJson<{ rows: NatRow[] }>('nat', 'list', '--inside', '10.0.1.10');
+    expect(new Set(rows.map(({ network, member }) => `${network} ${member}`))).toEqual(
+      new Set([`coke/shop ${other}`, `pepsi/shop ${other}`]),
+    );
   });
 });
 
@@ -167,6 +253,29 @@ async function renewedInTime(watcher: OwnershipWatcher, host: string): Promise<b
   await waitFor(() => watcher.now() >= endsMs || !untouched(), { what: `the deadlines of ${host} to be moved on`, intervalMs: 5 });
   return !untouched();
 }
+
+interface NatRow {
+  readonly network: string;
+  readonly port: string;
+  readonly member: string;
+  readonly customerPort: number;
+  readonly externalAddress: string;
+  readonly externalPort: number;
+  readonly sessions: number;
+}
+
+/** An external address and port of coke's. */
+let asked: readonly [address: string, port: string] = ['', ''];
+
+/** What a person types. */
+const weftCommand = (...args: string[]) =>
+  run(weft[0]!, [...weft.slice(1), '--lab', lab.name, ...args], { timeoutMs: 60_000, allowFailure: true });
+async function weftJson<T>(...args: string[]): Promise<T> {
+  const { stdout, stderr } = await weftCommand(...args, '--json');
+  if (stdout === '') throw new Error(`weft ${args.join(' ')}: ${stderr}`);
+  return JSON.parse(stdout) as T;
+}
+const whoHad = () => weftCommand('nat', 'log', '--at', new Date().toISOString(), '--address', asked[0], '--port', asked[1], '--json');
 
 async function eachTenant(): Promise<PingStream[]> {
   const streams: PingStream[] = [];
