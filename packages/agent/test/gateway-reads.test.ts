@@ -223,7 +223,7 @@ describe('who uses how much', () => {
       now: () => now,
       slices: { now: () => 0, pause: async () => {} },
     };
-    state.set('quota', { networkId: 8 }, { blocks: 64, blocksPerSource: 16, sessions: 1_000 });
+    state.set('quota', { networkId: 8 }, { blocks: 64, blocksPerSource: 16, sessions: 1_000, newFlowsPerSecond: 0 });
     state.set('usage', { networkId: 8 }, { blocks: 60, sessions: 900, deniedBlocks: 1_000n, deniedSessions: 7n, exhausted: 0n });
     state.set('usage', { networkId: 7 }, { blocks: 1, sessions: 3, deniedBlocks: 50n, deniedSessions: 0n, exhausted: 0n });
     flow(7);
