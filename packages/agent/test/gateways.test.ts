@@ -1,7 +1,7 @@
 import type { Identity } from '@weft/bus';
-import { createIdentity } from '@weft/bus';
+import { commitRecord, createIdentity, getRecord } from '@weft/bus';
 import { type FenceRow, isOpen, type ShardRow } from '@weft/election';
-import { type Assignment, assignmentKey, type Host, hostKey, TrustStore } from '@weft/model';
+import { type Assignment, assignmentKey, grantKey, type Host, hostKey, TrustStore } from '@weft/model';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Conditions } from '../src/conditions.ts';
 import type { ControlSocketInit } from '../src/gateway/control-socket.ts';
@@ -389,6 +389,46 @@ describe('gateway groups, as machines', () => {
     expect(row.previousUntilMs).toBeGreaterThan(world.lab.clock.now());
     expect(world.open(71)).toEqual([other.id]);
     expect(owner.fence.get(71)?.handoverTo).toBe(other.pa);
+  });
+
+  it('write their grants down, and believe of what is written only what proves itself', async () => {
+    const { owner, other } = world.pair();
+    const recorded = async () => {
+      const entry = await getRecord((await other.bus!.open()).gateways, grantKey(GID, 71));
+      return entry?.record?.kind === 'grant' ? { entry, certificate: entry.record.value.certificate } : undefined;
+    };
+    const first = await recorded();
+    expect(first?.certificate.ballot.candidate).toBe(owner.id);
+    // A host may write any, here one of an epoch that no honest grant would ever be above.
+    const { ballot, votes } = first!.certificate;
+    const forged = { ballot: { ...ballot, epoch: ballot.epoch + 1_000n, candidate: 'g2', providerAddress: world.machine('g2').pa }, votes };
+    await commitRecord({
+      bus: other.bus!,
+      bucket: (await other.bus!.open()).gateways,
+      identity: other.identity,
+      key: grantKey(GID, 71),
+      tenant: '',
+      current: first!.entry,
+      after: { kind: 'grant', value: { gatewayId: GID, shard: 71, certificate: forged } },
+      authorKey: other.identity.publicKey,
+      authorName: other.id,
+      requestId: 'forged-grant-1',
+      nowMs: 0,
+    });
+    const before = world.machine('h1').shard.get(71)!;
+    world.kill(other);
+    await world.start(other);
+    await world.lab.settle(3_000);
+    expect(other.conditions!.list().some(({ message }) => message.includes('is refused'))).toBe(true);
+    expect(world.open(71)).toEqual([owner.id]);
+    expect(world.machine('h1').shard.get(71)).toEqual(before);
+    // The next true grant takes its place.
+    world.kill(owner);
+    for (const { id } of world.machines.values()) world.cut.add(`${owner.id} ${id}`).add(`${id} ${owner.id}`);
+    await world.until(() => world.owners()[71] === other.id, 10_000, 'shard 71 on the other member');
+    await world.lab.settle(1_000);
+    expect((await recorded())?.certificate.ballot).toMatchObject({ candidate: other.id, shards: expect.arrayContaining([71]) });
+    expect((await recorded())!.certificate.ballot.epoch).toBeLessThan(forged.ballot.epoch);
   });
 
   it('refuse what a stranger signs in a member’s name', async () => {

@@ -131,7 +131,8 @@ export class OwnershipNode {
         this.member.owner.hostsChanged(input.hosts);
         break;
       case 'recorded':
-        this.#certificate(input.certificate.ballot.candidate, input.certificate);
+        // Also one of its own: whoever can write there can write this node's name.
+        if (context.verified(input.certificate, 'the store')) this.#believe(input.certificate);
         break;
       case 'synced':
         this.member.handover.synced(input.shards);
@@ -182,7 +183,11 @@ export class OwnershipNode {
 
   #certificate(from: string, certificate: Parameters<Voter['certified']>[0]): void {
     const context = this.#context;
-    if (from !== context.self && !context.verified(certificate, from)) return;
+    if (from === context.self || context.verified(certificate, from)) this.#believe(certificate);
+  }
+
+  #believe(certificate: Parameters<Voter['certified']>[0]): void {
+    const context = this.#context;
     this.voter.certified(certificate);
     this.member.certified(certificate);
     const { epoch, config, round, candidate } = certificate.ballot;
