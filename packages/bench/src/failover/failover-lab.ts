@@ -118,6 +118,7 @@ export async function withFailoverLab<T>(
     watcher = OwnershipWatcher.start(lab.net);
     await watcher.untilAtRest(60_000);
     const shard = watcher.sample().accepted[0]!.shard;
+    await untilPlaced(lab, watcher, shard);
     progress('the standby');
     const isProtecting = await untilProtected({ lab, watcher, shard }, 10_000).then(
       () => true,
@@ -125,8 +126,9 @@ export async function withFailoverLab<T>(
     );
     return await work({ lab, control, watcher, shard, tap, gateway: gatewayMac(control.vsid), isProtecting });
   } catch (error) {
+    const rows = (watcher?.sample().accepted ?? []).map(({ host, owner, epoch }) => `${host} obeys ${owner} with epoch ${epoch}`);
     const logs = [...GATEWAYS, WITNESS].map((host) => `${host}: ${lab.agent(host).lastLines(LOG_LINES).join('\n')}`);
-    (error as Error).message += `\n${[...lab.deaths(), ...logs].join('\n')}`;
+    (error as Error).message += `\n${[...lab.deaths(), ...rows, ...logs].join('\n')}`;
     throw error;
   } finally {
     tap?.close();
@@ -134,6 +136,30 @@ export async function withFailoverLab<T>(
     await echo?.stop();
     await lab.down();
   }
+}
+
+/** Waits until the shard is where the record has placed it: its first owner is whoever was up first, and is replaced once all is quiet. */
+async function untilPlaced(lab: Lab, watcher: OwnershipWatcher, shard: number): Promise<void> {
+  await waitFor(
+    async () => {
+      const list = { kinds: ['Assignment'], tenant: '', network: '', name: '' };
+      const { records } = await lab.ask('controller', { kind: 'list', value: list }, 'list');
+      for (const { record } of records) {
+        if (record?.kind !== 'assignment') continue;
+        const first = record.value.shards.find(({ id }) => id === shard)?.order[0];
+        const member = record.value.members.find((one) => one.member === first);
+        if (member !== undefined) return watcher.owner(shard) === member.hostId;
+      }
+      return false;
+    },
+    {
+      what: `shard ${shard} to be its preferred owner's`,
+      deadlineMs: 60_000,
+      intervalMs: 200,
+      show: () => `it is ${watcher.owner(shard)}'s`,
+    },
+  );
+  await watcher.untilAtRest(60_000);
 }
 
 /** Waits until the owner says that its standby has all it needs. @throws {DeadlineError} Also when it tells nobody. */
