@@ -61,6 +61,8 @@ export class GatewayDirectory {
   #reading: Promise<void> | undefined;
   #again = false;
   #stopped = false;
+  /** The last write, whatever came of it. */
+  #saved: Promise<void> = Promise.resolve();
   #text = '[]';
   #groups: ReadonlyMap<string, GatewayGroup> = new Map();
   #networks: ReadonlyMap<number, readonly string[]> = new Map();
@@ -86,6 +88,7 @@ export class GatewayDirectory {
     this.#init.clock.clearTimeout(this.#timer);
     await this.#events?.stop();
     await this.#reading;
+    await this.#saved;
   }
 
   /** The store of the present connection. */
@@ -175,7 +178,7 @@ export class GatewayDirectory {
     this.#groups = groups;
     this.#networks = networks;
     if (judged) {
-      this.#init.file.write(new TextEncoder().encode(text)).catch((error: unknown) => {
+      this.#saved = this.#init.file.write(new TextEncoder().encode(text)).catch((error: unknown) => {
         this.#init.logger.warn(
           { reason: messageOf(error) },
           'what is known of gateways can not be saved; a restart without NATS will not know it',

@@ -162,6 +162,7 @@ export class Gateways {
     this.#grants.stop();
     await this.directory.stop();
     await this.#settling;
+    await this.#hosts.saved;
     for (const group of this.#groups.values()) {
       await group.driver?.stop();
       await group.hosts?.stop();

@@ -20,6 +20,8 @@ export class KnownHosts {
   readonly #logger: AgentLogger;
   #hosts: ReadonlyMap<string, KnownHost> = new Map();
   #text = '[]';
+  /** The last write, whatever came of it. */
+  saved: Promise<void> = Promise.resolve();
 
   constructor(trust: Pick<TrustStore, 'hosts'>, file: Pick<SyncedFile, 'read' | 'write'>, logger: AgentLogger) {
     this.#trust = trust;
@@ -57,7 +59,7 @@ export class KnownHosts {
     if (hosts.length === 0 || text === this.#text) return false;
     this.#text = text;
     this.#hosts = byId(hosts);
-    this.#file.write(new TextEncoder().encode(text)).catch((error: unknown) => {
+    this.saved = this.#file.write(new TextEncoder().encode(text)).catch((error: unknown) => {
       this.#logger.warn({ reason: messageOf(error) }, 'what is known of hosts can not be saved; a restart without NATS will not know it');
     });
     return true;
