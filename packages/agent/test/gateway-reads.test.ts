@@ -226,6 +226,7 @@ describe('who uses how much', () => {
     state.set('quota', { networkId: 8 }, { blocks: 64, blocksPerSource: 16, sessions: 1_000, newFlowsPerSecond: 0 });
     state.set('usage', { networkId: 8 }, { blocks: 60, sessions: 900, deniedBlocks: 1_000n, deniedSessions: 7n, exhausted: 0n });
     state.set('usage', { networkId: 7 }, { blocks: 1, sessions: 3, deniedBlocks: 50n, deniedSessions: 0n, exhausted: 0n });
+    state.set('rate', { networkId: 8 }, { dueBootNs: 0n, denied: 40n });
     flow(7);
     flow(8);
     const before = await readUse(parts);
@@ -238,6 +239,7 @@ describe('who uses how much', () => {
     // Begun anew, as after a takeover.
     state.set('usage', { networkId: 7 }, { blocks: 1, sessions: 4, deniedBlocks: 3n, deniedSessions: 0n, exhausted: 0n });
     [now, lost] = [3_000, 2n];
+    state.set('rate', { networkId: 8 }, { dueBootNs: 0n, denied: 45n });
     const after = await readUse(parts);
     state.set('source', { networkId: 8, pool: 1, ca: parseIp('10.0.0.1') }, { mappings: 40, addresses: [] } as never);
     state.set('source', { networkId: 8, pool: 2, ca: parseIp('10.0.0.1') }, { mappings: 2, addresses: [] } as never);
@@ -246,7 +248,7 @@ describe('who uses how much', () => {
     expect(uses).toEqual([
       {
         ...{ networkId: 8, blocks: 64, blocksQuota: 64, sessions: 1_000, sessionsQuota: 1_000, mappings: 42, newFlows: 20 },
-        ...{ deniedBlocks: 300, deniedSessions: 0, exhausted: 2 },
+        ...{ deniedBlocks: 300, deniedSessions: 0, deniedFlows: 5, exhausted: 2 },
         drops: [{ reason: DropReason.NAT_BLOCK_QUOTA, packets: 300, bytes: 18_000 }],
       },
       expect.objectContaining({ networkId: 0, newFlows: 0, drops: [{ reason: DropReason.NAT_NO_MAPPING, packets: 40, bytes: 0 }] }),

@@ -213,7 +213,7 @@ describe('weft flows', () => {
 describe('weft gateway top', () => {
   const use = (networkId: number, more: Partial<NetworkUse> = {}): NetworkUse => ({
     ...{ networkId, blocks: 1, blocksQuota: 64, sessions: 10, sessionsQuota: 65_536, mappings: 10 },
-    ...{ newFlows: 2, deniedBlocks: 0, deniedSessions: 0, exhausted: 0, drops: [] },
+    ...{ newFlows: 2, deniedBlocks: 0, deniedSessions: 0, deniedFlows: 0, exhausted: 0, drops: [] },
     ...more,
   });
   const flood = use(pepsi.networkId, {

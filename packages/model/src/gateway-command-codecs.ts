@@ -92,6 +92,7 @@ const networkUse: Message<G.NetworkUse> = message('NetworkUse', pb.NetworkUse, {
   newFlows: u64,
   deniedBlocks: u64,
   deniedSessions: u64,
+  deniedFlows: u64,
   exhausted: u64,
   drops: list(message<G.UseDrops>('UseDrops', pb.UseDrops, { reason: u32, packets: u64, bytes: u64 })),
 });

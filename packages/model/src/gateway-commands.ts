@@ -161,6 +161,8 @@ export interface NetworkUse {
   /** Refused by quota. */
   readonly deniedBlocks: number;
   readonly deniedSessions: number;
+  /** New flows, refused by the limit of a second. */
+  readonly deniedFlows: number;
   /** Refused as no port was left. */
   readonly exhausted: number;
   /** Most first. */

@@ -37,6 +37,8 @@ interface DropCount {
 export interface UseReading {
   readonly atMs: number;
   readonly usage: ReadonlyMap<number, NatUsage>;
+  /** New flows refused by the limit of a second, ever. */
+  readonly deniedFlows: ReadonlyMap<number, bigint>;
   readonly begun: ReadonlyMap<number, number>;
   /** By VSID, then by reason. VSID 0: at external devices only. */
   readonly drops: ReadonlyMap<number, ReadonlyMap<number, DropCount>>;
@@ -58,6 +60,8 @@ export interface UseParts {
 export async function readUse(parts: UseParts): Promise<UseReading> {
   const usage = new Map<number, NatUsage>();
   await inSlices(parts.store.rows('usage'), ({ key, value }) => void usage.set(key.networkId, value), parts.slices);
+  const deniedFlows = new Map<number, bigint>();
+  await inSlices(parts.store.rows('rate'), ({ key, value }) => void deniedFlows.set(key.networkId, value.denied), parts.slices);
   const outside = new Set(parts.externalDevices());
   const drops = new Map<number, Map<number, DropCount>>();
   for (const { ifindex, vsid, reason, packets, bytes } of parts.drops()) {
@@ -67,7 +71,7 @@ export async function readUse(parts: UseParts): Promise<UseReading> {
     of.set(reason, { packets: (known?.packets ?? 0n) + packets, bytes: (known?.bytes ?? 0n) + bytes });
     drops.set(vsid, of);
   }
-  return { atMs: parts.now(), usage, begun: parts.meter.begun(), drops, eventsLost: parts.eventsLost() };
+  return { atMs: parts.now(), usage, deniedFlows, begun: parts.meter.begun(), drops, eventsLost: parts.eventsLost() };
 }
 
 /** Ports in use, by network: each holder counts its own. */
@@ -107,6 +111,7 @@ export function networkUses(
       newFlows: grown(before.begun.get(networkId), after.begun.get(networkId)),
       deniedBlocks: grown(was?.deniedBlocks, is?.deniedBlocks),
       deniedSessions: grown(was?.deniedSessions, is?.deniedSessions),
+      deniedFlows: grown(before.deniedFlows.get(networkId), after.deniedFlows.get(networkId)),
       exhausted: grown(was?.exhausted, is?.exhausted),
       drops: grownDrops(before.drops.get(vsid), after.drops.get(vsid)),
     };
@@ -126,6 +131,7 @@ const NOTHING: NetworkUse = {
   newFlows: 0,
   deniedBlocks: 0,
   deniedSessions: 0,
+  deniedFlows: 0,
   exhausted: 0,
   drops: [],
 };

@@ -28,9 +28,10 @@ export interface TopRow {
   readonly sessions: number;
   readonly sessionsQuota: number;
   readonly newFlowsPerSecond: number;
-  /** Refused, by the second: no block, no session, by quota; no port left. */
+  /** Refused, by the second: no block, no session, by quota; too many new flows; no port left. */
   readonly deniedBlocksPerSecond: number;
   readonly deniedSessionsPerSecond: number;
+  readonly deniedFlowsPerSecond: number;
   readonly exhaustedPerSecond: number;
   readonly droppedPerSecond: number;
   readonly droppedBytesPerSecond: number;
@@ -59,6 +60,7 @@ export function topRows(result: GatewayUseResult, member: string, names: Pick<Na
     newFlowsPerSecond: rate(use.newFlows),
     deniedBlocksPerSecond: rate(use.deniedBlocks),
     deniedSessionsPerSecond: rate(use.deniedSessions),
+    deniedFlowsPerSecond: rate(use.deniedFlows),
     exhaustedPerSecond: rate(use.exhausted),
     droppedPerSecond: rate(sum(use.drops.map(({ packets }) => packets))),
     droppedBytesPerSecond: rate(sum(use.drops.map(({ bytes }) => bytes))),
@@ -125,7 +127,7 @@ export function formatTop(rows: readonly TopRow[], named: readonly Culprit[], op
       formatCount(row.mappings),
       of(row.sessions, row.sessionsQuota),
       rate(row.newFlowsPerSecond),
-      rate(row.deniedBlocksPerSecond + row.deniedSessionsPerSecond + row.exhaustedPerSecond, 'bad'),
+      rate(row.deniedBlocksPerSecond + row.deniedSessionsPerSecond + row.deniedFlowsPerSecond + row.exhaustedPerSecond, 'bad'),
       rate(row.droppedPerSecond),
       row.drops
         .slice(0, 3)
@@ -158,7 +160,7 @@ export function registerGatewayTop(gateway: Command, deps: Deps): void {
     .command('top')
     .summary('which network uses and does how much, the busiest first')
     .description(
-      'Asks the members of gateways twice, with an interval between, what each network of the shards they own has (blocks of 64 ports, mappings, sessions, with its quotas) and did in the interval: new flows, what was refused (DENIED: by the quotas of blocks and sessions, and as no port was left), packets dropped and why. Sorted by new flows and drops; who alone does most of it is named above the table. Packets of flows that pass are not counted by network.',
+      'Asks the members of gateways twice, with an interval between, what each network of the shards they own has (blocks of 64 ports, mappings, sessions, with its quotas) and did in the interval: new flows, what was refused (DENIED: by the quotas of blocks, sessions and new flows a second, and as no port was left), packets dropped and why. Sorted by new flows and drops; who alone does most of it is named above the table. Packets of flows that pass are not counted by network.',
     )
     .argument('[name]', 'only this gateway')
     .option('--tenant <name>', 'only networks of this tenant')
