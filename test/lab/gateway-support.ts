@@ -1,7 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { Lab, OwnershipWatcher, parseLabFile } from '@weft/lab';
 import { dropReasonName, type VirtualNetwork } from '@weft/model';
-import { type PingStream, ping, type SequenceSummary, startPingStream, uniqueName, waitFor } from '@weft/testkit';
+import {
+  type PingStream,
+  ping,
+  type SequenceSummary,
+  startPingStream,
+  startTcpStream,
+  tcpEchoServe,
+  uniqueName,
+  waitFor,
+} from '@weft/testkit';
 import { expect } from 'vitest';
 import { cacheDir, weft } from './support.ts';
 
@@ -25,10 +34,24 @@ export const PROBE_MS = 5;
 /** For what the benchmarks hold to 500 ms: a machine that is busy with tests is slower, but not by seconds. */
 export const TAKEOVER_MS = 3_000;
 
-function labText(gateways: readonly string[], witness: string | undefined): string {
+/** The gateway's manifest. */
+export function gatewayText(members: readonly string[], witness: string | undefined): string {
+  return `apiVersion: weft/v1
+kind: Gateway
+metadata: { name: edge }
+spec:
+  members: [${members.map((host) => `{ host: ${host}, externalInterface: ext-internet }`).join(', ')}]
+  witnesses: [${witness ?? ''}]
+  shards: 2
+  segments: [{ name: internet, onLink: [203.0.113.0/24], nextHops: [203.0.113.1] }]
+  pools: [{ name: public, segment: internet, addresses: [203.0.113.16-203.0.113.23], shared: 4 }]
+`;
+}
+
+function labText(gateways: readonly string[], witness: string | undefined, members: readonly string[]): string {
   const hosts = [
     ...gateways.map((name) => `{ name: ${name}, roles: [gateway] }`),
-    ...['h1', ...(witness === undefined ? [] : [witness])].map((name) => `{ name: ${name} }`),
+    ...['h1', ...(witness === undefined || gateways.includes(witness) ? [] : [witness])].map((name) => `{ name: ${name} }`),
   ];
   const documents = [
     `apiVersion: weft/v1
@@ -39,16 +62,7 @@ spec:
   externalNetworks: [{ name: internet, members: [${gateways.join(', ')}] }]
   vms: [${TENANTS.map((tenant) => `{ name: ${tenant}-web, host: h1, port: ${tenant}/shop/web }`).join(', ')}]
 `,
-    `apiVersion: weft/v1
-kind: Gateway
-metadata: { name: edge }
-spec:
-  members: [${gateways.map((host) => `{ host: ${host}, externalInterface: ext-internet }`).join(', ')}]
-  ${witness === undefined ? '' : `witnesses: [${witness}]`}
-  shards: 2
-  segments: [{ name: internet, onLink: [203.0.113.0/24], nextHops: [203.0.113.1] }]
-  pools: [{ name: public, segment: internet, addresses: [203.0.113.16-203.0.113.23], shared: 4 }]
-`,
+    gatewayText(members, witness),
     ...TENANTS.flatMap((tenant) => [
       `apiVersion: weft/v1\nkind: Tenant\nmetadata: { name: ${tenant} }\n`,
       `apiVersion: weft/v1\nkind: VirtualNetwork\nmetadata: { name: shop, tenant: ${tenant} }\n`,
@@ -83,9 +97,17 @@ export class GatewayLab {
     this.#probes = parts.probes;
   }
 
-  /** @param witness Left out: the gateways, three or more, vote alone. */
-  static async start(gateways: readonly string[], witness?: string): Promise<GatewayLab> {
-    const lab = await Lab.up(parseLabFile('gateways', labText(gateways, witness)), { name: uniqueName('t'), weft, keep: false, cacheDir });
+  /**
+   * @param witness Left out: the gateways, three or more, vote alone.
+   * @param members Of the group at first; left out: all gateways.
+   */
+  static async start(gateways: readonly string[], witness?: string, members: readonly string[] = gateways): Promise<GatewayLab> {
+    const lab = await Lab.up(parseLabFile('gateways', labText(gateways, witness, members)), {
+      name: uniqueName('t'),
+      weft,
+      keep: false,
+      cacheDir,
+    });
     const watcher = OwnershipWatcher.start(lab.net);
     const vms = TENANTS.map((tenant) => lab.vm(`${tenant}-web`));
     await waitFor(async () => (await Promise.all(vms.map((vm) => ping(vm, SERVER)))).every(({ received }) => received === 1), {
@@ -204,8 +226,32 @@ export class GatewayLab {
   }
 }
 
+/** Long connections of each tenant to the server outside, that count what comes back. */
+export async function startConnections(lab: Lab, count: number): Promise<{ expectNoneBroken(): Promise<void> }> {
+  const echo = await tcpEchoServe(await lab.net.worker(lab.externalNetwork('internet').outside), { host: SERVER, port: 7007 });
+  const streams = await Promise.all(
+    TENANTS.map(async (tenant) => {
+      const worker = await lab.net.worker(lab.vm(`${tenant}-web`).netns);
+      return startTcpStream(worker, { host: SERVER, port: 7007, connections: count, intervalMs: 10 });
+    }),
+  );
+  return {
+    async expectNoneBroken() {
+      for (const stream of streams) {
+        const { echoed } = await stream.read();
+        await waitFor(async () => (await stream.read()).echoed > echoed + 10 * count, {
+          what: 'connections that talk on',
+          deadlineMs: 20_000,
+        });
+        expect(await stream.stop()).toMatchObject({ broken: [], corrupt: 0 });
+      }
+      await echo.close();
+    },
+  };
+}
+
 /** Waits until each shard is where the record places it: what the first member to start took for itself it hands over to the others, and that is no fault's doing. */
-async function untilPlaced(lab: Lab, watcher: OwnershipWatcher): Promise<void> {
+export async function untilPlaced(lab: Lab, watcher: OwnershipWatcher): Promise<void> {
   const { records } = await lab.ask(
     'controller',
     { kind: 'list', value: { kinds: ['Assignment'], tenant: '', network: '', name: '' } },
