@@ -98,3 +98,39 @@ describe('traceFrame()', () => {
     await expect(trace(request('2001:db8::1'))).rejects.toThrow(/has no address of that family \(10\.0\.0\.11\)/);
   });
 });
+
+describe('a packet that leaves the network', () => {
+  const outside: VirtualNetwork = {
+    ...network,
+    subnets: [
+      ...network.subnets,
+      { name: 'weft-gateway', vsid: 5009, prefixes: ['100.127.255.248/30'], gateways: ['100.127.255.249'], role: 'gateway' },
+    ],
+    routes: [{ prefix: '0.0.0.0/0', kind: 'next-hop', nextHop: '100.127.255.250' }],
+    gateway: { gatewayId: '33333333-3333-4333-8333-333333333333', shard: 71, connections: [], addresses: [], rules: [] } as never,
+  };
+  const sender = (owner: string | undefined): TraceHost => {
+    const known = hostOf('a');
+    const gatewayCa: Mapping = {
+      ...{ networkId: 7, customerAddress: '100.127.255.250', mac: '02:57:47:00:13:91', vsid: 5009, kind: 'shard' },
+      ...{ providerAddress: '', device: '', generation: 0 },
+    };
+    const shard = { shard: 71, epoch: (1n << 32n) | 2n, owner: owner ?? '', providerAddress: '192.0.2.9' };
+    return { ...known, mappings: [...known.mappings, gatewayCa], ...(owner !== undefined && { shard }) };
+  };
+  const leave = (owner: string | undefined) =>
+    traceFrame({ ...request('198.51.100.7'), network: outside }, sender(owner), async () => undefined);
+
+  it('is followed to the member that owns the shard', async () => {
+    const stages = await leave('gw-a');
+    expect(stages.at(-1)).toMatchObject({ host: 'host-a', gateway: { shard: 71, owner: 'gw-a', epoch: (1n << 32n) | 2n } });
+    expect(arrives(stages)).toBe(true);
+    expect(formatTrace(stages, false)).toMatch(/handed to gateway gw-a, owner of shard 71 by epoch 1\.2/);
+  });
+
+  it('is dropped by name where the host knows no owner', async () => {
+    const stages = await leave(undefined);
+    expect(arrives(stages)).toBe(false);
+    expect(formatTrace(stages, false)).toContain('NO_GATEWAY_OWNER');
+  });
+});

@@ -15,10 +15,11 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { CliError, CliErrorCode, ExitCode, messageOf } from '../core/errors.ts';
 import { ask, type Session } from '../core/session.ts';
 import { toJson } from '../format/output.ts';
+import { formatEpoch } from '../format/quantity.ts';
 import { paint } from '../format/style.ts';
 import { bindingOf, portName, readCatalog, requirePort } from '../resources/catalog.ts';
 import { parseReference } from '../resources/reference.ts';
-import { traceTables } from '../resources/trace-tables.ts';
+import { type TraceShard, traceTables } from '../resources/trace-tables.ts';
 import { type Deps, examples, withSession } from './deps.ts';
 
 type Protocol = 'icmp' | 'tcp' | 'udp';
@@ -35,6 +36,15 @@ export interface TraceRequest {
 export interface TraceHost {
   readonly host: Pick<Host, 'id' | 'providerAddress' | 'underlayMtu'>;
   readonly mappings: readonly Mapping[];
+  /** Who owns the shard that serves the network, as this host has it. */
+  readonly shard?: TraceShard & { readonly owner: string };
+}
+
+/** The gateway that a packet is handed to. What it makes of it (port mapping, routes outside) is not traced. */
+export interface TraceGateway {
+  readonly shard: number;
+  readonly owner: string;
+  readonly epoch: bigint;
 }
 
 export interface TraceStage {
@@ -43,6 +53,8 @@ export interface TraceStage {
   readonly verdict: Verdict;
   /** Device delivered to, by name; empty unless `LOCAL`. */
   readonly device: string;
+  /** Handed to this member, to leave the network. */
+  readonly gateway?: TraceGateway;
 }
 
 const SOURCE_PORT = 40_000;
@@ -87,7 +99,7 @@ export async function traceFrame(
     (mapping) =>
       mapping.networkId === network.networkId && mapping.kind === 'local' && mapping.vsid === port.vsid && mapping.mac === port.mac,
   );
-  const first = traceTables(network, sender.mappings, sender.host);
+  const first = traceTables(network, sender.mappings, sender.host, sender.shard);
   const nameOf = (ifindexes: ReadonlyMap<string, number>, verdict: Verdict): string =>
     verdict.action === Action.LOCAL ? ([...ifindexes].find(([, ifindex]) => ifindex === verdict.ifindex)?.[0] ?? '') : '';
   const context = (host: TraceHost, trace: Trace) => ({ pa: parseIp(host.host.providerAddress), udpPort: 4789, nowBootNs: 1n, trace });
@@ -95,6 +107,8 @@ export async function traceFrame(
   const ifindex = first.ifindexes.get(own?.device ?? '') ?? 0;
   const verdict = fromPort(first.tables, { ifindex, frame: frameOf(request, sender.mappings) }, context(sender, trace));
   const stages: TraceStage[] = [{ host: sender.host.id, steps: trace.steps, verdict, device: nameOf(first.ifindexes, verdict) }];
+  const gateway = gatewayOf(verdict, network, sender);
+  if (gateway !== undefined) return [{ ...stages[0]!, gateway }];
   if (verdict.action !== Action.TUNNEL || verdict.frame === undefined) return stages;
   const receiver = await at(formatIp(verdict.pa));
   if (receiver === undefined) return stages;
@@ -105,9 +119,19 @@ export async function traceFrame(
   return stages;
 }
 
-/** Whether the frame gets there: delivered to a device, or answered by the network itself. */
+/** Set if the frame goes to the owner of the network's shard: it carries the VSID of the gateway's own subnet there, or stays on the owner's machine. */
+function gatewayOf(verdict: Verdict, network: VirtualNetwork, { shard }: TraceHost): TraceGateway | undefined {
+  const vsid = network.subnets.find(({ role }) => role === 'gateway')?.vsid;
+  const isHandedOver = verdict.action === Action.GATEWAY || (verdict.action === Action.TUNNEL && verdict.vsid === vsid);
+  if (shard === undefined || vsid === undefined || !isHandedOver) return undefined;
+  return { shard: shard.shard, owner: shard.owner, epoch: shard.epoch };
+}
+
+/** Whether the frame gets there: delivered to a device, answered by the network itself, or handed to the gateway. */
 export function arrives(stages: readonly TraceStage[]): boolean {
-  const last = stages.at(-1)?.verdict;
+  const end = stages.at(-1);
+  if (end?.gateway !== undefined) return true;
+  const last = end?.verdict;
   return last !== undefined && last.reason === 0 && (last.action === Action.LOCAL || last.action === Action.REPLY);
 }
 
@@ -118,6 +142,11 @@ export function formatTrace(stages: readonly TraceStage[], color: boolean): stri
     return `${paint(`on host ${host}`, 'strong', color)}\n${lines.join('')}`;
   });
   const last = stages.at(-1)!;
+  if (last.gateway !== undefined) {
+    const { shard, owner, epoch } = last.gateway;
+    const what = `handed to gateway ${owner}, owner of shard ${shard} by epoch ${formatEpoch(epoch)}; what leaves there: weft flows, weft nat list`;
+    return `${parts.join('')}${paint(what, 'good', color)}\n`;
+  }
   const end = arrives(stages)
     ? paint(
         last.verdict.action === Action.REPLY ? `answered by host ${last.host}` : `delivered to ${last.device} on ${last.host}`,
@@ -151,7 +180,7 @@ export function registerTrace(program: Command, deps: Deps): void {
     .command('trace')
     .summary('explain what happens to a packet of a port')
     .description(
-      "Makes the packet that the port's VM would send, and decides about it as the packet path does, with what the hosts on its way say they hold. Prints each look-up and the outcome; sends nothing. Exit status 1 when the packet does not arrive.\n(Windows of a port that is moving just now are left out of account.)",
+      "Makes the packet that the port's VM would send, and decides about it as the packet path does, with what the hosts on its way say they hold. Prints each look-up and the outcome; sends nothing. Exit status 1 when the packet does not arrive.\nA packet that leaves the network is followed to the gateway that owns the network's shard.\n(Windows of a port that is moving just now are left out of account.)",
     )
     .requiredOption('--from <port>', 'sending port, TENANT/NETWORK/PORT')
     .requiredOption('--dst <address>', 'customer address it is sent to')
@@ -192,7 +221,8 @@ export function registerTrace(program: Command, deps: Deps): void {
           protocol: options.proto,
           destinationPort: options.dport ?? 80,
         };
-        const stages = await traceFrame(request, await knownAt(session, host, network.id), async (providerAddress) => {
+        const sender = { ...(await knownAt(session, host, network.id)), ...(await shardAt(session, host, network, catalog.hosts)) };
+        const stages = await traceFrame(request, sender, async (providerAddress) => {
           const receiver = catalog.hosts.find(({ value }) => value.providerAddress === providerAddress)?.value;
           return receiver === undefined ? undefined : knownAt(session, receiver, network.id);
         });
@@ -209,7 +239,23 @@ async function knownAt(session: Session, host: Host, routingDomainId: string): P
   return { host, mappings };
 }
 
-function stageJson({ host, steps, verdict, device }: TraceStage): object {
+/** Whom the host believes to own the network's shard. */
+async function shardAt(
+  session: Session,
+  host: Host,
+  network: VirtualNetwork,
+  hosts: readonly { readonly value: Host }[],
+): Promise<Pick<TraceHost, 'shard'>> {
+  const { gateway } = network;
+  if (gateway === undefined) return {};
+  const { groups } = await ask(session, host.id, { kind: 'gatewayStatus', value: { gatewayId: gateway.gatewayId } }, 'gatewayStatus');
+  const known = groups.flatMap(({ shards }) => shards).find(({ shard }) => shard === gateway.shard);
+  const owner = hosts.find(({ value }) => value.id === known?.owner)?.value;
+  if (known === undefined || owner === undefined) return {};
+  return { shard: { shard: known.shard, epoch: known.epoch, owner: owner.id, providerAddress: owner.providerAddress } };
+}
+
+function stageJson({ host, steps, verdict, device, gateway }: TraceStage): object {
   const action = Object.entries(Action).find(([, value]) => value === verdict.action)?.[0] ?? String(verdict.action);
   return {
     host,
@@ -217,6 +263,7 @@ function stageJson({ host, steps, verdict, device }: TraceStage): object {
     reason: dropReasonName(verdict.reason),
     device,
     to: verdict.action === Action.TUNNEL ? formatIp(verdict.pa) : '',
+    ...(gateway !== undefined && { gateway: { ...gateway, epoch: String(gateway.epoch) } }),
     steps,
   };
 }

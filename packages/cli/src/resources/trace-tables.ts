@@ -17,14 +17,23 @@ const NO_ADDRESS = new Uint8Array(16);
 /** What VXLAN over IPv4 adds to an IP packet: outer IPv4, UDP, VXLAN and the inner Ethernet header. */
 const ENCAPSULATION_BYTES = 50;
 
+/** Whose frames a host believes for the shard that serves a network. */
+export interface TraceShard {
+  readonly shard: number;
+  readonly epoch: bigint;
+  readonly providerAddress: string;
+}
+
 /**
  * @param mappings As the host answered, of this network only.
+ * @param shard As the host answered; undefined: the network has no gateway, or the host knows no owner.
  * @param host Its provider address and the underlay's MTU.
  */
 export function traceTables(
   network: VirtualNetwork,
   mappings: readonly Mapping[],
   host: { readonly providerAddress: string; readonly underlayMtu: number },
+  shard?: TraceShard,
 ): TraceTables {
   const pa = parseIp(host.providerAddress);
   const mtuBytes = host.underlayMtu - ENCAPSULATION_BYTES;
@@ -33,16 +42,21 @@ export function traceTables(
   const changes: TableChange[] = rows.map((row) => ({ op: 'put', ...row }));
   const ifindexes = new Map<string, number>();
   const { networkId } = network;
+  if (shard !== undefined) {
+    const value = { epoch: shard.epoch, pa: parseIp(shard.providerAddress), prevPa: NO_ADDRESS, prevUntilBootNs: 0n };
+    changes.push({ op: 'put', table: 'shard', key: { id: shard.shard }, value });
+  }
   for (const mapping of mappings) {
     if (mapping.networkId !== networkId) continue;
     const mac = parseMac(mapping.mac);
     const ifindex = mapping.kind === 'local' ? indexOf(ifindexes, mapping.device) : 0;
+    const shardId = mapping.kind === 'shard' ? (network.gateway?.shard ?? 0) : 0;
     const target: Target = {
       mac,
       kind: kindOf(mapping.kind),
       flags: 0,
       vsid: mapping.vsid,
-      ifindexOrShard: ifindex,
+      ifindexOrShard: ifindex + shardId,
       pa: mapping.kind === 'local' ? pa : mapping.providerAddress === '' ? NO_ADDRESS : parseIp(mapping.providerAddress),
       prevPa: NO_ADDRESS,
       prevUntilBootNs: 0n,
