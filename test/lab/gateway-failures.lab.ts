@@ -2,6 +2,7 @@ import { createIdentity, loadIdentity, signEnvelope } from '@weft/bus';
 import { boundD, makeEpoch, TIMING } from '@weft/election';
 import { cutPower, restorePower } from '@weft/lab';
 import { ownershipMessageCodec } from '@weft/model';
+import { buildAnnouncement } from '@weft/packet';
 import { startCapture, waitFor } from '@weft/testkit';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { GrantRecorder, lateAnswer, putOnWire } from './gateway-forgeries.ts';
@@ -168,6 +169,28 @@ describe('who is not, or not any more, the owner', () => {
       await worker.request('udpSend', { host: address, port: 4790, payload: Buffer.from(old.bytes).toString('base64'), count: 1 });
     await waitFor(() => answers().length > heard, { what: 'a host to answer the old grant that came over the underlay' });
     expect(watcher.epoch(shard)).toBe(epoch);
+    await group.expectNothingLost();
+  });
+
+  it('claims an external address: alarmed, answered, and obeyed by no gateway', async () => {
+    const { lab, watcher } = group;
+    const owner = group.ownerOf('coke');
+    const epoch = watcher.epoch(group.shardOf('coke'));
+    const outsider = lab.host(other(owner));
+    // From another machine of the segment: the router hears it as well as the owner.
+    const forged = ['203.0.113.16', '203.0.113.17', '203.0.113.18', '203.0.113.19'].flatMap((address) =>
+      buildAnnouncement('02:66:66:66:66:66', address),
+    );
+    putOnWire(outsider.netns, 'ext-internet', forged);
+    await waitFor(async () => (await group.conditions(owner)).some((text) => /Another machine claims the external address/.test(text)), {
+      what: 'the owner to raise the alarm',
+      intervalMs: 100,
+    });
+    // The owner has said whose the address is, so answers come again.
+    await group.answered(200);
+    expect(watcher.epoch(group.shardOf('coke'))).toBe(epoch);
+    await group.window();
+    await group.answered(100);
     await group.expectNothingLost();
   });
 

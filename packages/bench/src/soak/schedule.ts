@@ -47,3 +47,55 @@ export function describeAction(action: SoakAction): string {
       return `the moving port ${action.by} host${action.by === 1 ? '' : 's'} on`;
   }
 }
+
+/** What befalls a gateway group in a soak run. */
+export type GatewayAction =
+  | { readonly kind: 'power'; readonly host: string; readonly awayMs: number }
+  | { readonly kind: 'freeze'; readonly host: string; readonly awayMs: number }
+  | {
+      readonly kind: 'partition';
+      readonly from: string;
+      readonly to: string;
+      readonly oneWay: boolean;
+      /** `from` is cut off from NATS as well. */
+      readonly natsToo: boolean;
+      readonly awayMs: number;
+    }
+  | { readonly kind: 'flapping'; readonly host: string; readonly times: number }
+  | { readonly kind: 'nats'; readonly awayMs: number };
+
+/** The next fault and how long to rest before it. Freezes last up to a minute, as a machine's that is moved or snapshotted. */
+export function nextGatewayAction(
+  random: () => number,
+  lab: { readonly gateways: readonly string[]; readonly others: readonly string[] },
+): { readonly action: GatewayAction; readonly pauseMs: number } {
+  const among = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
+  const pauseMs = Math.round(random() * 3_000);
+  const host = among(lab.gateways);
+  const kind = random();
+  const awayMs = Math.round(random() * 10_000);
+  if (kind < 0.3) return { pauseMs, action: { kind: 'power', host, awayMs } };
+  // Most freezes are short; one in three is long.
+  if (kind < 0.5) return { pauseMs, action: { kind: 'freeze', host, awayMs: random() < 0.67 ? awayMs : Math.round(random() * 60_000) } };
+  if (kind < 0.75) {
+    const to = among([...lab.gateways, ...lab.others].filter((other) => other !== host));
+    return { pauseMs, action: { kind: 'partition', from: host, to, oneWay: random() < 0.5, natsToo: random() < 0.3, awayMs } };
+  }
+  if (kind < 0.85) return { pauseMs, action: { kind: 'flapping', host, times: 2 + Math.floor(random() * 6) } };
+  return { pauseMs, action: { kind: 'nats', awayMs } };
+}
+
+export function describeGatewayAction(action: GatewayAction): string {
+  switch (action.kind) {
+    case 'power':
+      return `${action.host} loses power for ${action.awayMs} ms`;
+    case 'freeze':
+      return `agent of ${action.host} stands still for ${action.awayMs} ms`;
+    case 'partition':
+      return `${action.oneWay ? 'nothing comes' : 'no way either way'} from ${action.from} to ${action.to} for ${action.awayMs} ms${action.natsToo ? `, ${action.from} cut off from NATS too` : ''}`;
+    case 'flapping':
+      return `the link of ${action.host} comes and goes ${action.times} times`;
+    case 'nats':
+      return `NATS killed for ${action.awayMs} ms`;
+  }
+}
