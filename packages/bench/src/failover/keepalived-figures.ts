@@ -20,7 +20,7 @@ export async function keepalivedFigures(context: BenchContext): Promise<Figure[]
     context.progress(`gateway-crash-keepalived: ${program} is not installed`);
     return [];
   }
-  const count = scaled(context, context.full ? 20 : 6);
+  const count = scaled(context, context.full ? 20 : 4);
   const pair = await KeepalivedPair.start(context.name('keepalived'));
   let tap: TapDevice | undefined;
   try {

@@ -82,9 +82,10 @@ export async function restartFigures(context: BenchContext): Promise<Figure[]> {
     const movesBefore = watcher.moves.length;
     const connections = await TcpConnections.open(made, CONNECTIONS);
     const seen: RoundTrips[] = [];
-    for (let round = 0; round < context.rounds; round++) {
+    const count = scaled(context, context.full ? 20 : 3);
+    for (let turn = 0; turn < count; turn++) {
       const owner = watcher.owner(shard)!;
-      context.progress(`gateway-restart: ${round + 1}/${context.rounds}`);
+      context.progress(`gateway-restart: ${turn + 1}/${count}`);
       seen.push(
         await roundTrips(made, RATE, async () => {
           lab.agent(owner).kill('SIGKILL');
