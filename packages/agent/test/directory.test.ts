@@ -134,6 +134,20 @@ describe('GatewayDirectory', () => {
     expect(problems.at(-1)).toBeUndefined();
   });
 
+  it('keeps in force what stood where somebody else has written, and takes up the next that a controller signs', async () => {
+    const key = configKey.gateway(GID);
+    await lab.commit('config', key, { kind: 'gateway', value: gateway(GID, 'edge') });
+    const { directory } = await open();
+    await lab.commit('config', key, { kind: 'gateway', value: gateway(GID, 'forged') }, createIdentity('controller'));
+    await directory.refresh();
+    expect(directory.groups.get(GID)?.gateway?.name).toBe('edge');
+    const again = await open(false);
+    expect(again.directory.groups.get(GID)?.gateway?.name).toBe('edge');
+    await lab.commit('config', key, { kind: 'gateway', value: gateway(GID, 'renamed') });
+    await directory.refresh();
+    expect(directory.groups.get(GID)?.gateway?.name).toBe('renamed');
+  });
+
   it('does not believe a gateway that no controller signed', async () => {
     const stranger = createIdentity('controller');
     await lab.commit('config', configKey.gateway(GID), { kind: 'gateway', value: gateway(GID, 'forged') }, stranger);

@@ -45,6 +45,15 @@ export interface GatewayDirectoryInit {
   readonly onProblem: (reason: string | undefined) => void;
 }
 
+/** The first of some for which there is a result, and that. */
+function firstOf<T, R>(items: readonly T[], find: (item: T) => R | undefined): readonly [T, R] | readonly [undefined, undefined] {
+  for (const item of items) {
+    const result = find(item);
+    if (result !== undefined) return [item, result];
+  }
+  return [undefined, undefined];
+}
+
 interface SavedEntry {
   readonly bucket: BucketName;
   readonly key: string;
@@ -158,10 +167,15 @@ export class GatewayDirectory {
       groups.set(id, found);
       return found;
     };
+    const before = new Map((JSON.parse(this.#text) as SavedEntry[]).map((saved) => [`${saved.bucket} ${saved.key}`, saved]));
     const believed: SavedEntry[] = [];
-    for (const saved of entries) {
-      const record = this.#judge(saved, judged);
-      if (record === undefined) continue;
+    for (const read of entries) {
+      // Whoever writes what nobody may believe takes nothing away: what stood there before stays in force.
+      const known = before.get(`${read.bucket} ${read.key}`);
+      const [saved, record] = firstOf([read, ...(judged && known !== undefined ? [known] : [])], (one) =>
+        this.#judge(one, judged && one === read),
+      );
+      if (saved === undefined) continue;
       believed.push(saved);
       const parsed = parseKey(saved.bucket, saved.key);
       if (record.record?.kind === 'gateway') group(record.record.value.id).gateway = record.record.value;
