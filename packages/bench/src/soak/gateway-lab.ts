@@ -61,8 +61,22 @@ export async function startGatewaySoakLab(name: string, progress: (text: string)
     deadlineMs: 60_000,
     intervalMs: 200,
   });
+  await untilPlaced(lab, watcher);
   await watcher.untilAtRest(60_000);
   return { lab, watcher };
+}
+
+/** Each shard where the record places it: a planned move that is still to come would look like one that nothing asked for. */
+async function untilPlaced(lab: Lab, watcher: OwnershipWatcher): Promise<void> {
+  const list = { kinds: ['Assignment'], tenant: '', network: '', name: '' };
+  const { records } = await lab.ask('controller', { kind: 'list', value: list }, 'list');
+  const [assignment] = records.flatMap(({ record }) => (record?.kind === 'assignment' ? [record.value] : []));
+  const hostOf = (member: number | undefined) => assignment!.members.find((one) => one.member === member)?.hostId;
+  await waitFor(() => assignment!.shards.every(({ id, order }) => watcher.owner(id) === hostOf(order[0])), {
+    what: 'shards to be where they belong',
+    deadlineMs: 60_000,
+    intervalMs: 50,
+  });
 }
 
 /** Probes through the gateways, running. */
