@@ -24,7 +24,7 @@ afterAll(() => endLab(lab));
 
 describe('three NATS servers, two controllers, two hosts', () => {
   it('forward while any one NATS server and one controller are dead, and take changes meanwhile', async () => {
-    const stream = await startPingStream(lab.vm('coke-a').netns, '10.0.1.11', { intervalMs: 5, registry: lab.net.registry });
+    const stream = await startPingStream(lab.vm('coke-a').netns, '10.0.1.11', { intervalMs: 10, registry: lab.net.registry });
     lab.controller(1).kill('SIGKILL');
     for (const [index, server] of lab.natsServers.entries()) {
       await server.kill();

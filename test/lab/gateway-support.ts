@@ -29,8 +29,8 @@ export const VM_MAC = '02:00:00:00:00:0a';
 export const TENANTS = ['coke', 'pepsi'] as const;
 export type Tenant = (typeof TENANTS)[number];
 
-/** Between two requests of a probe: a loss of this much is seen. */
-export const PROBE_MS = 5;
+/** Between two requests of a probe: a loss of this much is seen. Below 10 ms ping waits by spinning, which starves what is tested. */
+export const PROBE_MS = 10;
 /** For what the benchmarks hold to 500 ms: a machine that is busy with tests is slower, but not by seconds. */
 export const TAKEOVER_MS = 3_000;
 
@@ -131,7 +131,10 @@ export class GatewayLab {
     const networks = new Map(
       records.flatMap(({ record }) => (record?.kind === 'network' ? [[record.value.tenant, record.value] as const] : [])),
     );
-    return new GatewayLab({ lab, watcher, gateways, networks, probes });
+    const group = new GatewayLab({ lab, watcher, gateways, networks, probes });
+    // A first fault in the middle of the last planned move is another case: the former owner still passes on what comes late.
+    await group.answered(50);
+    return group;
   }
 
   shardOf(tenant: Tenant): number {

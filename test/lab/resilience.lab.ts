@@ -34,7 +34,7 @@ beforeAll(async () => {
 afterAll(() => endLab(lab));
 
 const streams = (...pairs: readonly (readonly [string, string])[]): Promise<PingStream[]> =>
-  Promise.all(pairs.map(([from, to]) => startPingStream(lab.vm(from).netns, to, { intervalMs: 5, registry: lab.net.registry })));
+  Promise.all(pairs.map(([from, to]) => startPingStream(lab.vm(from).netns, to, { intervalMs: 10, registry: lab.net.registry })));
 const all = (pings: readonly PingStream[], count: number): Promise<unknown> =>
   Promise.all(pings.map((ping) => ping.answered(count, 30_000)));
 

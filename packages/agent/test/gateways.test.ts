@@ -380,6 +380,18 @@ describe('gateway groups, as machines', () => {
     expect(owner.shard.get(71)?.owner).toBe(other.id);
   });
 
+  it('know of their successor on the host side, too, when they come back and read of it in the record', async () => {
+    const { owner, other } = world.pair();
+    world.kill(owner);
+    for (const { id } of world.machines.values()) world.cut.add(`${owner.id} ${id}`).add(`${id} ${owner.id}`);
+    await world.until(() => world.owners()[71] === other.id, 10_000, 'shard 71 on the other member');
+    await world.lab.settle(10_000);
+    expect(owner.shard.get(71)?.owner).toBe(owner.id);
+    world.cut.clear();
+    await world.start(owner);
+    await world.until(() => owner.shard.get(71)?.owner === other.id, 5_000, "the returned member's own VMs to be led to the new owner");
+  });
+
   it('move shards away by consent when a member is drained, with both addresses accepted meanwhile', async () => {
     const { owner, other } = world.pair();
     await world.assign(2, owner.id);

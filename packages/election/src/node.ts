@@ -84,6 +84,14 @@ export class OwnershipNode {
     return this.voter.answerTo(this.#context.self, ask);
   }
 
+  /**
+   * True: a majority has granted or renewed the shard to this process. What a former process has left may have passed to another meanwhile; until this one
+   * knows better, it does not tell the outside whose the addresses are.
+   */
+  isConfirmed(shard: number): boolean {
+    return this.member.owner.termOf(shard)?.isConfirmed === true;
+  }
+
   /** The member that this one would hand the shard to: its standby. Undefined: no other answers. */
   successor(shard: number): string | undefined {
     return this.member.handover.successor(shard);
@@ -131,7 +139,7 @@ export class OwnershipNode {
         this.member.owner.hostsChanged(input.hosts);
         break;
       case 'recorded':
-        // Also one of its own: whoever can write there can write this node's name.
+        // Also one of its own: whoever can write there can write this node's name. Nobody has sent it, so nobody is told that it arrived.
         if (context.verified(input.certificate, 'the store')) this.#believe(input.certificate);
         break;
       case 'synced':
@@ -183,16 +191,16 @@ export class OwnershipNode {
 
   #certificate(from: string, certificate: Parameters<Voter['certified']>[0]): void {
     const context = this.#context;
-    if (from === context.self || context.verified(certificate, from)) this.#believe(certificate);
-  }
-
-  #believe(certificate: Parameters<Voter['certified']>[0]): void {
-    const context = this.#context;
-    this.voter.certified(certificate);
-    this.member.certified(certificate);
+    if (from !== context.self && !context.verified(certificate, from)) return;
+    this.#believe(certificate);
     const { epoch, config, round, candidate } = certificate.ballot;
     if (candidate === context.self) return;
     context.send(candidate, { kind: 'acknowledgement', value: { epoch, config, round, accepted: true, highest: epoch } });
+  }
+
+  #believe(certificate: Parameters<Voter['certified']>[0]): void {
+    this.voter.certified(certificate);
+    this.member.certified(certificate);
   }
 
   #tick(): void {

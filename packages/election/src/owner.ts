@@ -13,6 +13,8 @@ export interface Term {
   readonly epoch: bigint;
   /** When it was granted, or taken up again after a start. */
   readonly since: number;
+  /** Granted or renewed by a majority since this process began: not only what a former one has left. */
+  isConfirmed: boolean;
   shards: readonly number[];
   config: number;
   deadline: number;
@@ -85,6 +87,7 @@ export class Owner {
       sentAt + forwardMs(timing),
       sentAt + timing.renewMs,
     );
+    term.isConfirmed = true;
     this.#terms.push(term);
     this.#open(term);
     this.#certify(term, round);
@@ -179,6 +182,7 @@ export class Owner {
 
   #renewed(term: Term, round: Round): void {
     const { timing } = this.#context;
+    term.isConfirmed = true;
     term.nextRenewAt = Math.max(term.nextRenewAt, round.sentAt + timing.renewMs);
     const deadline = round.sentAt + forwardMs(timing);
     if (this.carrier && deadline > term.deadline) {
@@ -285,5 +289,17 @@ export class Owner {
 }
 
 function newTerm(epoch: bigint, since: number, shards: readonly number[], config: number, deadline: number, nextRenewAt: number): Term {
-  return { epoch, since, shards, config, deadline, rounds: [], nextRenewAt, delivery: undefined, raiseAt: undefined, following: undefined };
+  return {
+    epoch,
+    since,
+    isConfirmed: false,
+    shards,
+    config,
+    deadline,
+    rounds: [],
+    nextRenewAt,
+    delivery: undefined,
+    raiseAt: undefined,
+    following: undefined,
+  };
 }

@@ -113,7 +113,10 @@ describe('a group with a witness', () => {
       // Nobody keeps its time but the kernel, and it forwards.
       expect(RULES.isOpen(machine.fence.get(1), machine.clock.at(world.now))).toBe(true);
       world.startAgent(machine);
+      // It goes on by what its former process has left, which it does not vouch for before a majority has renewed it.
+      expect(machine.node?.isConfirmed(1)).toBe(false);
       world.runUntil(world.now + 6_000);
+      expect(machine.node?.isConfirmed(1)).toBe(true);
       expect(epoch(world)).toBe(before);
       expect(world.unhealthy()).toBeUndefined();
     }

@@ -356,13 +356,11 @@ export class GatewayRole implements Role {
     }
   }
 
-  /** Whether the packet path forwards for a shard now. */
+  /** Whether the packet path forwards for a shard now, by a grant that this process has heard of. */
   #isOpen(shard: number): boolean {
     const { gateways, clock } = this.#parts;
-    return isOpen(
-      gateways.fences().find((row) => row.shard === shard),
-      clock.now(),
-    );
+    const row = gateways.fences().find((one) => one.shard === shard);
+    return isOpen(row, clock.now()) && gateways.isConfirmed(shard);
   }
 
   /** The external addresses, and by segment the device that reaches it. */
@@ -381,7 +379,11 @@ export class GatewayRole implements Role {
   #announce(): void {
     const { gateways, clock } = this.#parts;
     const now = clock.now();
-    const open = new Map([...gateways.fences()].flatMap((row) => (isOpen(row, now) ? [[row.shard, row.epoch] as const] : [])));
+    const open = new Map(
+      [...gateways.fences()].flatMap((row) =>
+        isOpen(row, now) && gateways.isConfirmed(row.shard) ? [[row.shard, row.epoch] as const] : [],
+      ),
+    );
     const external = this.#external();
     const addresses = new Map<number, Announced[]>();
     for (const { key, value } of external.addresses) {

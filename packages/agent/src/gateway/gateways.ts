@@ -191,7 +191,11 @@ export class Gateways {
   /** Grants as they were recorded: news for a node that has lost its file, or was away for long. Each is verified by its certificate. */
   async #readGrants(gatewayId: string): Promise<void> {
     try {
-      for (const certificate of await this.#grants.recorded(gatewayId)) this.driver(gatewayId)?.step({ kind: 'recorded', certificate });
+      for (const certificate of await this.#grants.recorded(gatewayId)) {
+        // The host side first: once the member has heard of a grant, its owner is not asked to tell this machine again.
+        this.#groups.get(gatewayId)?.hosts?.take(certificate);
+        this.driver(gatewayId)?.step({ kind: 'recorded', certificate });
+      }
     } catch (error) {
       this.#init.logger.info({ gateway: gatewayId, reason: messageOf(error) }, 'recorded grants not read');
     }
@@ -264,6 +268,11 @@ export class Gateways {
         return driver === undefined || epoch === undefined ? [] : [{ shard, epoch, to: driver.node.successor(shard) }];
       }),
     );
+  }
+
+  /** True: a majority has granted or renewed the shard since this process began. */
+  isConfirmed(shard: number): boolean {
+    return [...this.#groups.values()].some(({ driver }) => driver?.node.isConfirmed(shard) === true);
   }
 
   /** A member of a group that this machine is a member of. */

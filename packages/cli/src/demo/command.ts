@@ -171,8 +171,8 @@ async function fetchAll(lab: Lab, story: Story): Promise<StepOutcome> {
 }
 
 async function migrate(lab: Lab, story: Story): Promise<StepOutcome> {
-  const stream = await startPingStream(lab.vm('coke-a').netns, '10.0.1.11', { intervalMs: 5, registry: lab.net.registry });
-  const other = await startPingStream(lab.vm('pepsi-a').netns, '10.0.1.11', { intervalMs: 5, registry: lab.net.registry });
+  const stream = await startPingStream(lab.vm('coke-a').netns, '10.0.1.11', { intervalMs: 10, registry: lab.net.registry });
+  const other = await startPingStream(lab.vm('pepsi-a').netns, '10.0.1.11', { intervalMs: 10, registry: lab.net.registry });
   await stream.answered(50);
   story.say('coke-a pings coke-b (10.0.1.11) 200 times a second, pepsi-a pings pepsi-b, the same address');
   const binding = await lab.migrate('coke-b', 'h3');
