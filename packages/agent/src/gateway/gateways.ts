@@ -413,6 +413,7 @@ export class Gateways {
         needConfig: () => void this.directory.refresh(),
         settled: (configId, certificate) => this.#settleVoters(group, configId, certificate),
         defend: (address) => this.#defend(address),
+        // Blocks change hands by the assignment's record and a note on disk (block-releases.ts); the machine is given no slices.
         sliceConsent: () => {},
         sliceReclaim: () => {},
         alarm: (alarm) => this.#alarm(group, alarm),

@@ -9,7 +9,17 @@ import { formatTable } from '../format/table.ts';
 import { compareNames } from '../resources/catalog.ts';
 import { type Deps, examples, withSession } from './deps.ts';
 import { askHosts } from './hosts-asked.ts';
-import { endpoint, type NatOptions, natNames, protocolName, queryOf, readNatCatalog, rowOptions, SCAN_TIMEOUT_MS } from './nat-asked.ts';
+import {
+  cutToLimit,
+  endpoint,
+  type NatOptions,
+  natNames,
+  protocolName,
+  queryOf,
+  readNatCatalog,
+  rowOptions,
+  SCAN_TIMEOUT_MS,
+} from './nat-asked.ts';
 import { leftOutNote } from './nat-list.ts';
 
 const { OUT_SYN, IN_SYN, OUT_ACK, IN_ACK, OUT_FIN, IN_FIN, RST } = TcpSeen;
@@ -62,9 +72,7 @@ export function registerFlows(program: Command, deps: Deps): void {
             compareNames(endpoint(a.customerAddress, a.customerPort), endpoint(b.customerAddress, b.customerPort)) ||
             compareNames(endpoint(a.remoteAddress, a.remotePort), endpoint(b.remoteAddress, b.remotePort)),
         );
-        const rows = named.slice(0, query.limit);
-        const leftOut = named.length - rows.length + answers.reduce((sum, answer) => sum + (answer.ok ? answer.result.leftOut : 0), 0);
-        const silent = answers.flatMap((answer) => (answer.ok ? [] : [{ host: answer.host.id, error: answer.error }]));
+        const { rows, leftOut, silent } = cutToLimit(named, answers, query.limit);
         for (const { host, error } of silent) deps.io.note(`${host}: no answer: ${error}`);
         if (silent.length > 0) deps.setExitCode(ExitCode.failed);
         if (options.json === true) {

@@ -6,6 +6,7 @@ import type { Session } from '../core/session.ts';
 import { type Catalog, notFound, portName, readCatalog } from '../resources/catalog.ts';
 import { parseReference } from '../resources/reference.ts';
 import { unknownGateway } from './gateway-status.ts';
+import type { Asked, HostAnswer } from './hosts-asked.ts';
 
 // What the commands about port mapping have in common: who is asked, which rows are wanted, and names instead of numbers.
 
@@ -159,5 +160,23 @@ export function natNames({ networks, ports }: Pick<Catalog, 'networks' | 'ports'
       const found = byAddress.get(`${byId.get(networkId)?.id} ${customerAddress}`);
       return found === undefined ? '' : portName(found);
     },
+  };
+}
+
+/** The first rows of what all members together have told, how many there are besides, and who has told nothing. */
+export function cutToLimit<T>(
+  rows: readonly T[],
+  answers: readonly HostAnswer<{ readonly leftOut: number }, Asked>[],
+  limit: number,
+): {
+  readonly rows: readonly T[];
+  readonly leftOut: number;
+  readonly silent: readonly { readonly host: string; readonly error: string }[];
+} {
+  const told = rows.slice(0, limit);
+  return {
+    rows: told,
+    leftOut: rows.length - told.length + answers.reduce((sum, answer) => sum + (answer.ok ? answer.result.leftOut : 0), 0),
+    silent: answers.flatMap((answer) => (answer.ok ? [] : [{ host: answer.host.id, error: answer.error }])),
   };
 }

@@ -7,7 +7,17 @@ import { formatTable } from '../format/table.ts';
 import { compareNames } from '../resources/catalog.ts';
 import { type Deps, examples, withSession } from './deps.ts';
 import { askHosts } from './hosts-asked.ts';
-import { endpoint, type NatOptions, natNames, protocolName, queryOf, readNatCatalog, rowOptions, SCAN_TIMEOUT_MS } from './nat-asked.ts';
+import {
+  cutToLimit,
+  endpoint,
+  type NatOptions,
+  natNames,
+  protocolName,
+  queryOf,
+  readNatCatalog,
+  rowOptions,
+  SCAN_TIMEOUT_MS,
+} from './nat-asked.ts';
 
 const KIND_NAMES: Readonly<Record<NatMappingKind, string>> = { mapping: 'mapping', static: '1:1 rule', forward: 'port forward' };
 
@@ -40,9 +50,7 @@ export function registerNatList(nat: Command, deps: Deps): void {
           port: names.port(row.networkId, row.customerAddress),
         }));
         named.sort((a, b) => compareNames(a.network, b.network) || compareNames(placeOf(a), placeOf(b)));
-        const rows = named.slice(0, query.limit);
-        const leftOut = named.length - rows.length + answers.reduce((sum, answer) => sum + (answer.ok ? answer.result.leftOut : 0), 0);
-        const silent = answers.flatMap((answer) => (answer.ok ? [] : [{ host: answer.host.id, error: answer.error }]));
+        const { rows, leftOut, silent } = cutToLimit(named, answers, query.limit);
         for (const { host, error } of silent) deps.io.note(`${host}: no answer: ${error}`);
         if (silent.length > 0) deps.setExitCode(ExitCode.failed);
         if (options.json === true) {

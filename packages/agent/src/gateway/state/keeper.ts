@@ -88,10 +88,6 @@ export class StateKeeper {
     for (const stream of [...this.#streams.values()]) stream.close();
   }
 
-  get counters(): StateReceiver['counters'] {
-    return this.#receiver.counters;
-  }
-
   /** Of each shard owned here that has a standby. */
   lags(): readonly ShardLag[] {
     return this.#successions.flatMap(({ shard, to }) => {
