@@ -106,7 +106,7 @@ function repeat() {
 
 function runTest(test, environment) {
   return new Promise((done) => {
-    const argv = ['run', '--project', 'kernel', test, '-t', 'generated frames', '--no-color'];
+    const argv = ['run', '--project', 'kernel*', test, '-t', 'generated frames', '--no-color'];
     running = spawn(process.execPath, [resolve(root, 'node_modules/vitest/vitest.mjs'), ...argv], {
       cwd: root,
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -5,6 +5,7 @@
       "sources": [
         "src/native/addon.cc",
         "src/native/frame_io.cc",
+        "src/native/frame_log.cc",
         "src/native/frame_poller.cc",
         "src/native/generator.cc",
         "src/native/link_info.cc",

@@ -1,5 +1,5 @@
 import { openEnvelope, type Subscription } from '@weft/bus';
-import { gatewayMac } from '@weft/forwarding';
+import { gatewayMac, gatewayPortMac } from '@weft/forwarding';
 import { type OwnershipCertificate, ownershipMessageCodec } from '@weft/model';
 import { buildUdpFrame, buildVxlanFrame } from '@weft/packet';
 import type { LabHost } from '@weft/testkit';
@@ -43,19 +43,38 @@ export function putOnWire(netns: string, device: string, frames: readonly Uint8A
 
 /** An answer of the server to a tenant's VM, in a tunnel from a gateway, as it comes when that gateway was asked while it was the owner. */
 export function lateAnswer(group: GatewayLab, tenant: Tenant, from: LabHost, mark: string): Uint8Array {
-  const to = group.lab.host('h1');
-  const { vsid } = group.networks.get(tenant)!.subnets.find(({ name }) => name === 'blue')!;
+  const vsid = vsidOf(group, tenant, 'blue');
+  const macs = { sourceMac: gatewayMac(vsid), destinationMac: VM_MAC };
   const inner = buildUdpFrame(
-    {
-      sourceMac: gatewayMac(vsid),
-      destinationMac: VM_MAC,
-      source: SERVER,
-      destination: VM_ADDRESS,
-      sourcePort: 7,
-      destinationPort: 9,
-    },
+    { ...macs, source: SERVER, destination: VM_ADDRESS, sourcePort: 7, destinationPort: 9 },
     new TextEncoder().encode(mark),
   );
+  return inTunnel(from, group.lab.host('h1'), vsid, inner);
+}
+
+/** A datagram of a tenant's VM to the server, in a tunnel to a gateway, as h1 sends it while it believes that gateway to be the owner. */
+export function lateRequest(
+  group: GatewayLab,
+  tenant: Tenant,
+  to: LabHost,
+  ports: readonly [own: number, server: number],
+  mark: string,
+): Uint8Array {
+  const vsid = vsidOf(group, tenant, 'weft-gateway');
+  const macs = { sourceMac: gatewayMac(vsid), destinationMac: gatewayPortMac(vsid) };
+  const [sourcePort, destinationPort] = ports;
+  const inner = buildUdpFrame(
+    { ...macs, source: VM_ADDRESS, destination: SERVER, sourcePort, destinationPort },
+    new TextEncoder().encode(mark),
+  );
+  return inTunnel(group.lab.host('h1'), to, vsid, inner);
+}
+
+function vsidOf(group: GatewayLab, tenant: Tenant, subnet: string): number {
+  return group.networks.get(tenant)!.subnets.find(({ name }) => name === subnet)!.vsid;
+}
+
+function inTunnel(from: LabHost, to: LabHost, vni: number, inner: Uint8Array): Uint8Array {
   const link = { sourceMac: from.underlayMac, destinationMac: to.underlayMac, source: from.address, destination: to.address };
-  return buildVxlanFrame({ ...link, sourcePort: 50_000, vni: vsid }, inner);
+  return buildVxlanFrame({ ...link, sourcePort: 50_000, vni }, inner);
 }

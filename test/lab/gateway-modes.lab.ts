@@ -422,3 +422,25 @@ describe('two gateways on one machine', () => {
     await lab.untilConsistent();
   });
 });
+
+describe('a network that is disconnected', () => {
+  it('leaves no flow behind: connected anew it has none of before', async () => {
+    const flows = async (): Promise<number> => {
+      const { rows } = await lab.weftJson<{ readonly rows: readonly unknown[] }>(['flows', '--network', 'pepsi/net', '--protocol', 'tcp']);
+      return rows.length;
+    };
+    expect((await seen('pepsi-web', SERVER)).address).toBe(SHARED);
+    expect(await flows()).toBeGreaterThan(0);
+    const connections = await lab.weft(['get', 'connections', '-o', 'yaml', '--tenant', 'pepsi']);
+    await lab.weft(['delete', 'GatewayConnection', 'pepsi/net/internet', 'pepsi/net/fanta']);
+    await waitFor(async () => (await flows()) === 0, { what: 'the flows of pepsi/net to be over', deadlineMs: 30_000 });
+    await lab.weft(['apply', '-f', '-'], { input: connections.stdout });
+    await waitFor(async () => (await ping(vm('pepsi-web'), SERVER)).received === 1, {
+      what: 'pepsi to be connected again',
+      deadlineMs: 20_000,
+      intervalMs: 50,
+    });
+    // Only networks that are connected are listed: what stayed would be seen now.
+    expect(await flows()).toBe(0);
+  });
+});

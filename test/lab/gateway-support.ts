@@ -1,12 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { Lab, OwnershipWatcher, parseLabFile } from '@weft/lab';
-import { dropReasonName, type VirtualNetwork } from '@weft/model';
+import { type Assignment, dropReasonName, type VirtualNetwork } from '@weft/model';
 import {
   type PingStream,
   ping,
+  run,
   type SequenceSummary,
+  type Served,
   startPingStream,
   startTcpStream,
+  type TcpStream,
   tcpEchoServe,
   uniqueName,
   waitFor,
@@ -43,8 +46,8 @@ spec:
   members: [${members.map((host) => `{ host: ${host}, externalInterface: ext-internet }`).join(', ')}]
   witnesses: [${witness ?? ''}]
   shards: 2
-  segments: [{ name: internet, onLink: [203.0.113.0/24], nextHops: [203.0.113.1] }]
-  pools: [{ name: public, segment: internet, addresses: [203.0.113.16-203.0.113.23], shared: 4 }]
+  segments: [{ name: internet, onLink: [203.0.113.0/24, '2001:db8:ffff::/64'], nextHops: [203.0.113.1, '2001:db8:ffff::1'] }]
+  pools: [{ name: public, segment: internet, addresses: [203.0.113.16-203.0.113.23, '2001:db8:ffff::100-2001:db8:ffff::107'], shared: 4 }]
 `;
 }
 
@@ -191,9 +194,44 @@ export class GatewayLab {
 
   /** Whatever the case has done: one owner a shard at its end, and no promise broken since the lab began. */
   async afterCase(failed: boolean): Promise<void> {
-    if (failed) console.error(this.story());
+    if (failed) console.error(`${this.story()}\n${await this.#dropped()}`);
     await this.watcher.untilAtRest();
     expect(this.watcher.faults).toEqual([]);
+  }
+
+  /** Waits until the owner's state of each shard is at its standby: from there on the owner may be lost and no connection with it. */
+  async untilProtected(): Promise<void> {
+    await waitFor(
+      async () => {
+        for (const shard of new Set(TENANTS.map((tenant) => this.shardOf(tenant)))) {
+          const owner = this.watcher.owner(shard);
+          if (owner === undefined) return false;
+          const { groups } = await this.lab.ask(owner, { kind: 'gatewayStatus', value: { gatewayId: '' } }, 'gatewayStatus');
+          if (groups.flatMap(({ shards }) => shards).find((one) => one.shard === shard)?.lag?.isProtected !== true) return false;
+        }
+        return true;
+      },
+      { what: 'each shard to be protected by a standby', deadlineMs: 30_000, intervalMs: 100, show: () => this.story() },
+    );
+  }
+
+  /** An external address of the family that a tenant's shard has, if not its own. */
+  async externalAddress(tenant: Tenant, family: 4 | 6): Promise<string> {
+    const { addresses } = await assignmentOf(this.lab);
+    const found = addresses.find(({ shard, address }) => shard === this.shardOf(tenant) && address.includes(':') === (family === 6));
+    return found!.address;
+  }
+
+  /** MAC address at which the router has an IPv6 address. Undefined: it knows none. */
+  async neighborOf(address: string): Promise<string | undefined> {
+    const { stdout } = await this.lab.externalNetwork('internet').outside.exec(['ip', '-6', '-j', 'neigh', 'show', 'to', address]);
+    return (JSON.parse(stdout || '[]') as { lladdr?: string }[])[0]?.lladdr;
+  }
+
+  /** MAC address of a gateway's device on the segment. */
+  async externalMac(host: string): Promise<string> {
+    const { stdout } = await run('ip', ['-n', this.lab.host(host).netns, '-j', 'link', 'show', 'dev', 'ext-internet']);
+    return (JSON.parse(stdout) as { address: string }[])[0]!.address;
   }
 
   /** Messages of what a host complains of now. */
@@ -223,54 +261,110 @@ export class GatewayLab {
     ].join('\n');
   }
 
+  /** What each host has dropped since it started, by reason. */
+  async #dropped(): Promise<string> {
+    const lines: string[] = [];
+    for (const { name } of this.lab.net.hosts.values()) {
+      const counters = await this.lab.ask(name, { kind: 'drops', value: {} }, 'drops').then(
+        (result) => result.counters,
+        () => [],
+      );
+      const byReason = new Map<string, number>();
+      for (const { reason, packets } of counters)
+        byReason.set(dropReasonName(reason), (byReason.get(dropReasonName(reason)) ?? 0) + Number(packets));
+      lines.push(`${name} dropped ${[...byReason].map(([reason, packets]) => `${packets} ${reason}`).join(', ') || 'nothing'}`);
+    }
+    return lines.join('\n');
+  }
+
   async stop(): Promise<void> {
     this.watcher.stop();
     for (const probe of this.#probes.values()) await probe.stop(0).catch(() => {});
   }
 }
 
-/** Long connections of each tenant to the server outside, that count what comes back. */
-export async function startConnections(lab: Lab, count: number): Promise<{ expectNoneBroken(): Promise<void> }> {
-  const echo = await tcpEchoServe(await lab.net.worker(lab.externalNetwork('internet').outside), { host: SERVER, port: 7007 });
-  const streams = await Promise.all(
-    TENANTS.map(async (tenant) => {
+/** Long TCP connections of each tenant to the server outside, which send numbers and want them back in order. */
+export class Connections {
+  readonly #streams: ReadonlyMap<Tenant, TcpStream>;
+  readonly #echo: Served;
+  readonly #count: number;
+  #isOver = false;
+
+  private constructor(streams: ReadonlyMap<Tenant, TcpStream>, echo: Served, count: number) {
+    this.#streams = streams;
+    this.#echo = echo;
+    this.#count = count;
+  }
+
+  static async start(lab: Lab, count: number, intervalMs = 10): Promise<Connections> {
+    const at = { host: SERVER, port: 7007 };
+    const echo = await tcpEchoServe(await lab.net.worker(lab.externalNetwork('internet').outside), at);
+    const streams = new Map<Tenant, TcpStream>();
+    for (const tenant of TENANTS) {
       const worker = await lab.net.worker(lab.vm(`${tenant}-web`).netns);
-      return startTcpStream(worker, { host: SERVER, port: 7007, connections: count, intervalMs: 10 });
-    }),
-  );
-  return {
-    async expectNoneBroken() {
-      for (const stream of streams) {
-        const { echoed } = await stream.read();
-        await waitFor(async () => (await stream.read()).echoed > echoed + 10 * count, {
-          what: 'connections that talk on',
-          deadlineMs: 20_000,
-        });
-        expect(await stream.stop()).toMatchObject({ broken: [], corrupt: 0 });
-      }
-      await echo.close();
-    },
-  };
+      streams.set(tenant, await startTcpStream(worker, { ...at, connections: count, intervalMs }));
+    }
+    return new Connections(streams, echo, count);
+  }
+
+  /** Each of them lives, none waits for long, and they talk on. */
+  async expectAlive(): Promise<void> {
+    for (const [tenant, stream] of this.#streams) {
+      const { echoed } = await stream.read();
+      // TCP itself waits longer and longer before it sends again what a gap has swallowed.
+      await waitFor(
+        async () => {
+          const now = await stream.read();
+          return now.stalled === 0 && now.echoed > echoed + 10 * this.#count;
+        },
+        { what: `connections of ${tenant} that talk on`, deadlineMs: 20_000 },
+      );
+      expect(await stream.read(), tenant).toMatchObject({ connections: this.#count, broken: [], corrupt: 0 });
+    }
+  }
+
+  /** None has ended, and nothing came back changed. */
+  async expectNoneBroken(): Promise<void> {
+    if (this.#isOver) return;
+    for (const [tenant, stream] of this.#streams) expect(await stream.read(), tenant).toMatchObject({ broken: [], corrupt: 0 });
+  }
+
+  /** The last word: nothing is owed on any of them. */
+  async expectNoneLost(): Promise<void> {
+    this.#isOver = true;
+    for (const [tenant, stream] of this.#streams) {
+      expect(await stream.stop(15_000), tenant).toMatchObject({ connections: this.#count, broken: [], corrupt: 0, owed: 0 });
+    }
+    await this.#echo.close();
+  }
 }
 
 /** Waits until each shard is where the record places it: what the first member to start took for itself it hands over to the others, and that is no fault's doing. */
 export async function untilPlaced(lab: Lab, watcher: OwnershipWatcher): Promise<void> {
-  const { records } = await lab.ask(
-    'controller',
-    { kind: 'list', value: { kinds: ['Assignment'], tenant: '', network: '', name: '' } },
-    'list',
-  );
-  const [assignment] = records.flatMap(({ record }) => (record?.kind === 'assignment' ? [record.value] : []));
-  const first = assignment!.shards.map(({ id, order }) => ({
-    shard: id,
-    host: assignment!.members.find(({ member }) => member === order[0])!.hostId,
-  }));
+  const { shards, members } = await assignmentOf(lab);
+  const first = shards.map(({ id, order }) => ({ shard: id, host: members.find(({ member }) => member === order[0])!.hostId }));
   await waitFor(() => first.every(({ shard, host }) => watcher.owner(shard) === host), {
     what: `shards to be where they belong: ${first.map(({ shard, host }) => `${shard} at ${host}`).join(', ')}`,
     deadlineMs: 60_000,
     intervalMs: 50,
     show: () => logs(lab),
   });
+}
+
+/** MAC address of a device in a namespace. */
+export async function macOf(netns: string, device: string): Promise<string> {
+  const { stdout } = await run('ip', ['-n', netns, '-j', 'link', 'show', 'dev', device]);
+  return (JSON.parse(stdout) as { address: string }[])[0]!.address;
+}
+
+/** How the group's work is divided now. */
+async function assignmentOf(lab: Lab): Promise<Assignment> {
+  const { records } = await lab.ask(
+    'controller',
+    { kind: 'list', value: { kinds: ['Assignment'], tenant: '', network: '', name: '' } },
+    'list',
+  );
+  return records.flatMap(({ record }) => (record?.kind === 'assignment' ? [record.value] : []))[0]!;
 }
 
 /** The end of each agent's log. */

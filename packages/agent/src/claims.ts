@@ -35,7 +35,7 @@ export class ClaimChecker {
   }
 
   /** Reads the claims of the document's VSIDs. @throws What `Bucket.get` throws. */
-  async read(network: VirtualNetwork, config: Bucket, trust: TrustStore): Promise<void> {
+  async read(network: VirtualNetwork, config: Pick<Bucket, 'name' | 'get'>, trust: TrustStore): Promise<void> {
     const vsids = network.subnets.map((subnet) => subnet.vsid);
     const verdicts = await Promise.all(vsids.map((vsid) => this.#read(vsid, config, trust)));
     const allowed = new Set<number>();
@@ -47,7 +47,7 @@ export class ClaimChecker {
     this.#allowed = allowed;
   }
 
-  async #read(vsid: number, config: Bucket, trust: TrustStore): Promise<string | undefined> {
+  async #read(vsid: number, config: Pick<Bucket, 'name' | 'get'>, trust: TrustStore): Promise<string | undefined> {
     const deny = (why: string): string => `Cannot use VSID ${vsid} in network ${this.#rdid}: ${why}; apply the network again`;
     try {
       const entry = await getRecord(config, configKey.vsidClaim(vsid));

@@ -25,7 +25,17 @@ export type Awaitable<T> = T | Promise<T>;
 /** The packet path as the agent uses it. Calls are synchronous, but for the attach. */
 export type AgentDatapath = Pick<
   Datapath,
-  'engine' | 'gateway' | 'apply' | 'entries' | 'attachDeviceAsync' | 'detachDevice' | 'attachedDevices' | 'drops' | 'close' | 'destroy'
+  | 'engine'
+  | 'gateway'
+  | 'apply'
+  | 'entries'
+  | 'rows'
+  | 'attachDeviceAsync'
+  | 'detachDevice'
+  | 'attachedDevices'
+  | 'drops'
+  | 'close'
+  | 'destroy'
 >;
 
 /** A network device of this host. */
@@ -61,6 +71,8 @@ export interface HostAgentComponents {
   readonly trust: TrustStore;
   readonly identity: Identity;
   readonly datapath: AgentDatapath;
+  /** Where `datapath` has only taken over the tables of a former process: puts programs to work. Called once, when leases have been renewed by those tables. */
+  readonly startDatapath?: () => void;
   readonly devices: Devices;
   readonly clock: AgentClock;
   /** 0 up to 1. */

@@ -35,6 +35,7 @@ export interface AgentConfig {
   readonly acceptNewStore: boolean;
   readonly lingerSeconds: number;
   readonly maxMappings: number | undefined;
+  readonly natSessions: number | undefined;
   readonly logLevel: LogLevel;
 }
 
@@ -51,6 +52,8 @@ interface KeyRule {
   readonly check?: (value: never) => string | undefined;
 }
 
+/** Four networks with their default quotas in full. */
+const GATEWAY_NAT_SESSIONS = 262_144;
 export const DEFAULT_TUNNEL_DEVICE = 'weft-tun0' as const;
 
 const INTERFACE_NAME = /^[^\s/:%]{1,15}$/;
@@ -188,6 +191,13 @@ export const AGENT_CONFIG_KEYS: Readonly<Record<AgentConfigKey, KeyRule>> = {
     defaultText: "the engine's own",
     check: between(1_024, 16_777_216),
   },
+  natSessions: {
+    kind: 'number',
+    explanation:
+      'Flows that address translation holds at most, of all networks that this gateway serves: some 130 bytes each at once, half a kilobyte in use (kernel engine; fixed when the tables are first made).',
+    defaultText: '262144 with the role gateway',
+    check: between(1_024, 16_777_216),
+  },
   logLevel: {
     kind: 'text',
     explanation: 'Least level that is logged.',
@@ -260,6 +270,7 @@ export function parseAgentConfig(
     acceptNewStore: false,
     lingerSeconds: 600,
     maxMappings: undefined,
+    natSessions: (checked.roles as readonly AgentRole[] | undefined)?.includes('gateway') ? GATEWAY_NAT_SESSIONS : undefined,
     logLevel: 'info',
     ...(checked as Pick<AgentConfig, 'nats' | 'hostId' | 'identity' | 'trust' | 'underlay'>),
   };

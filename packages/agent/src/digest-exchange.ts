@@ -28,8 +28,18 @@ export interface DigestExchangeComponents {
   readonly onResync: () => void;
   /** Call `resync` at that time (boot clock). */
   readonly onResyncAt: (atMs: number) => void;
+  /** Networks that this host follows. */
+  readonly followed: () => number;
   /** `deadlineMs` has changed. */
   readonly onRearm: () => void;
+}
+
+/** Digests of all its networks that a host sends in a second, at most: each is signed here and verified by all that hear it. */
+const DIGESTS_A_SECOND = 50;
+
+/** With many networks a settled one is told of more rarely. News makes the interval short again, however many there are. */
+function trickleOf(followed: number): typeof DEFAULT_TRICKLE {
+  return { ...DEFAULT_TRICKLE, maxIntervalMs: Math.max(DEFAULT_TRICKLE.maxIntervalMs, (followed / DIGESTS_A_SECOND) * 1_000) };
 }
 
 /** One network's digests, out and in: equal ► quiet, different ► look at the store, ever more rarely if that mends nothing. */
@@ -43,7 +53,7 @@ export class DigestExchange {
 
   constructor(components: DigestExchangeComponents) {
     this.#on = components;
-    this.#trickle = startTrickle(DEFAULT_TRICKLE, components.clock.now(), components.random);
+    this.#trickle = startTrickle(trickleOf(components.followed()), components.clock.now(), components.random);
   }
 
   /** When `tick` has something to do next. */
@@ -58,7 +68,7 @@ export class DigestExchange {
 
   /** @returns Whether a digest is to be sent now. */
   tick(nowMs: number): boolean {
-    const { state, send } = tickTrickle(DEFAULT_TRICKLE, this.#trickle, nowMs, this.#on.random);
+    const { state, send } = tickTrickle(trickleOf(this.#on.followed()), this.#trickle, nowMs, this.#on.random);
     this.#trickle = state;
     return send;
   }

@@ -3,8 +3,10 @@ import {
   createUserDatapath,
   type Datapath,
   findKernelEngine,
+  type KernelDatapath,
   type KernelDatapathOptions,
   removeKernelEngine,
+  resumeKernelDatapath,
   type UserDatapathOptions,
 } from '@weft/datapath';
 import { parseIp } from '@weft/packet';
@@ -36,7 +38,7 @@ export function startEngine(
   use: Engines = engines,
   removeKernel = false,
 ): Datapath {
-  const { instance, underlay: underlayInterface, tunnelDevice, maxMappings } = config;
+  const { instance, underlay: underlayInterface, tunnelDevice } = config;
   const options = { instance, pa: parseIp(providerAddress), underlayInterface, udpPort: config.udpPort };
   const place = { instance, underlayInterface, tunnelDevice: tunnelDevice ?? DEFAULT_TUNNEL_DEVICE, pins: use.pins };
   if (config.engine === 'user') {
@@ -52,11 +54,7 @@ export function startEngine(
     return use.user({ ...options, logger });
   }
   try {
-    return use.kernel({
-      ...options,
-      ...(tunnelDevice !== undefined && { tunnelDevice }),
-      ...(maxMappings !== undefined && { maxEntries: { lookup: maxMappings, l2: maxMappings } }),
-    });
+    return use.kernel(kernelOptions(config, providerAddress));
   } catch (error) {
     if (config.engine === 'kernel' || findKernelEngine(place).length > 0) throw error;
     logger.warn(
@@ -65,6 +63,36 @@ export function startEngine(
     );
     return use.user({ ...options, logger });
   }
+}
+
+/**
+ * Takes over the tables of a gateway that a former process left forwarding, before anything that takes long: its leases run out within seconds unless they are renewed, and
+ * to start the packet path, on a busy machine, takes as long as that. The caller calls `start` afterwards.
+ *
+ * @param now Boot clock, ms.
+ * @returns Undefined: nothing here forwards for a shard, or tables are not what this version's would be. Then {@link startEngine}.
+ */
+export function resumeEngine(config: AgentConfig, providerAddress: string, now: number): KernelDatapath | undefined {
+  if (config.engine === 'user') return undefined;
+  const datapath = resumeKernelDatapath(kernelOptions(config, providerAddress));
+  if (datapath === undefined) return undefined;
+  const nowBootNs = BigInt(Math.floor(now * 1_000_000));
+  const isForwarding = datapath.gateway
+    .entries('gateway_shard')
+    .some((row) => row.table === 'gateway_shard' && row.value.deadlineBootNs > nowBootNs);
+  if (isForwarding) return datapath;
+  datapath.close();
+  return undefined;
+}
+
+function kernelOptions(config: AgentConfig, providerAddress: string): KernelDatapathOptions {
+  const { instance, underlay: underlayInterface, udpPort, tunnelDevice, maxMappings, natSessions } = config;
+  return {
+    ...{ instance, pa: parseIp(providerAddress), underlayInterface, udpPort },
+    ...(tunnelDevice !== undefined && { tunnelDevice }),
+    ...(natSessions !== undefined && { natSessions }),
+    ...(maxMappings !== undefined && { maxEntries: { lookup: maxMappings, l2: maxMappings } }),
+  };
 }
 
 function beside(atWork: readonly string[]): AgentError {

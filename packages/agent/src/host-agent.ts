@@ -5,12 +5,15 @@ import type { HostAgentComponents, HostAgentInit } from './components.ts';
 import { Conditions } from './conditions.ts';
 import { Connection } from './connection.ts';
 import { AgentError, messageOf } from './errors.ts';
-import { Gateways, gatewayStorage } from './gateway/gateways.ts';
+import { gatewayStorage } from './gateway/gateway-storage.ts';
+import { GatewayUsers } from './gateway/gateway-users.ts';
+import { Gateways } from './gateway/gateways.ts';
+import { inSlices } from './gateway/in-slices.ts';
 import { makeGatewayRole } from './gateway/make-gateway-role.ts';
 import { DatapathOwnership } from './gateway/ownership-tables.ts';
 import { HostRole } from './host-role.ts';
-import { Limiter } from './limiter.ts';
 import { Memory } from './memory.ts';
+import { MANY_NETWORKS, NetworkReader } from './network-reader.ts';
 import type { NetworkSession } from './network-session.ts';
 import { Networks } from './networks.ts';
 import { Registration } from './registration.ts';
@@ -18,8 +21,9 @@ import type { AgentParts, MakeRole, Role, RoleDevices, RoleName } from './role.t
 import { TableKeeper } from './table-keeper.ts';
 import { TrustFeed } from './trust-feed.ts';
 
-const MAX_RESYNCS = 4;
 const POLL_MS = 1_000;
+/** A start waits so long for leases to be renewed: a renewal, and a second one after a quarter of its interval (timing.ts), with the votes' journeys. */
+const RENEW_MS = 500;
 /** Principals that were removed are announced by nobody. */
 const TRUST_MS = 300_000;
 
@@ -35,7 +39,7 @@ export class HostAgent {
   readonly #registration: Registration;
   readonly #connection: Connection;
   readonly #gateways: Gateways;
-  #usedGateways: ReadonlySet<string> = new Set();
+  readonly #gatewayUsers = new GatewayUsers();
   readonly #roles: readonly Role[];
   readonly #commands: Commands;
   readonly #startedMs: number;
@@ -45,6 +49,15 @@ export class HostAgent {
   #polling: Promise<void> | undefined;
   #lastTrustMs: number;
   #stopping = false;
+  /** Networks that were joined, and that nobody has read yet. */
+  readonly #unread = new Set<NetworkSession>();
+  /** Networks are being read because it is time. */
+  #readingDue: Promise<void> | undefined;
+  /** Networks of the start have been read. */
+  #isRead = false;
+  /** Everything that the last run left has been taken up. */
+  #isRestored = false;
+  #giving: Promise<void> = Promise.resolve();
 
   constructor(components: HostAgentComponents, init: HostAgentInit, makeRoles: readonly MakeRole[]) {
     this.#with = components;
@@ -71,17 +84,23 @@ export class HostAgent {
         random,
         logger,
         conditions,
-        limiter: new Limiter(MAX_RESYNCS),
+        reader: new NetworkReader({ store: () => this.#store }),
+        followed: () => this.#networks.size,
+        onDue: (session) => this.#readDue(session),
         store: () => this.#store,
         publishDigest: (digest) => bus.publishDigest(digest, identity),
         onChanges: (changes) => this.#tables.push(changes),
         onComplete: (session) => this.#tables.takeOver(session),
         onRecords: (session, portId) => this.#onRecords(session, portId),
       },
-      onJoin: () => this.#memory.saveState(),
+      onJoin: (sessions) => {
+        this.#memory.saveState();
+        for (const session of sessions) this.#unread.add(session);
+      },
       onLeave: (session, changes) => {
         this.#tables.push(changes);
         this.#memory.forget(session);
+        if (this.#gatewayUsers.note(session.rdid, undefined)) this.#gateways.review();
       },
     });
     this.#gateways = new Gateways({
@@ -91,10 +110,10 @@ export class HostAgent {
       bootId: init.bootId,
       storage: gatewayStorage(init.stateDirectory),
       tables: new DatapathOwnership(datapath, (address) => this.#gateways.hostAt(address)),
-      used: () => this.#usedGateways,
-      onChange: () => {
-        this.#giveAssignments();
-        for (const role of this.#roles) role.onGateways?.();
+      used: () => this.#gatewayUsers.used,
+      onChange: () => this.#onGateways(),
+      onOwnership: () => {
+        for (const role of this.#roles) role.onOwnership?.();
       },
       onMemories: () => this.#registerAgain(),
     });
@@ -108,7 +127,7 @@ export class HostAgent {
     this.#roles = makeRoles.map((make) => make(parts));
     const roles = this.#roles.map((role) => role.name);
     const memories = () => this.#gateways.memories();
-    const externalLinks = () => this.#gateways.externalLinks();
+    const externalLinks = () => (roles.includes('gateway') ? this.#gateways.externalLinks() : []);
     this.#registration = new Registration({
       ...{ init, bus, identity, trust, clock, logger, conditions, roles, memories, externalLinks },
       trustFeed: this.#trustFeed,
@@ -131,12 +150,21 @@ export class HostAgent {
    */
   async start(): Promise<void> {
     const { bus, logger, identity, clock } = this.#with;
-    const saved = this.#memory.restore();
-    for (const role of this.#roles) await role.start(saved);
-    this.#tables.start();
-    this.#reviewGateways();
+    // First of all: a lease goes on being renewed, and others' ballots being answered, while ten thousand networks are restored.
     await this.#gateways.start();
-    for (const session of this.#networks.all()) session.start();
+    const { startDatapath } = this.#with;
+    if (startDatapath !== undefined) {
+      const isRenewed = await this.#gateways.renewed(RENEW_MS);
+      logger.info({ isRenewed, sinceStartMs: Math.round(process.uptime() * 1_000) }, 'leases renewed by the tables as they were left');
+      startDatapath();
+    }
+    const saved = await this.#memory.restore();
+    for (const role of this.#roles) await role.start(saved);
+    await this.#tables.start();
+    await inSlices(this.#networks.all(), (session) => this.#noteGateway(session));
+    this.#isRestored = true;
+    this.#onGateways();
+    await inSlices(this.#networks.all(), (session) => session.start());
     this.#serving = bus.serve(this.#init.hostId, { identity, handler: (request) => this.#handle(request), logger });
     this.#pollTimer = clock.setTimeout(() => this.#poll(), POLL_MS);
     this.#connection.start();
@@ -167,7 +195,8 @@ export class HostAgent {
       datapath.destroy();
       this.#memory.purge();
     } else {
-      this.#memory.flush();
+      // A start that failed has nothing to save, and would save that.
+      if (this.#isRestored) this.#memory.flush();
       datapath.close();
     }
     logger.info({ purge }, 'agent stopped');
@@ -200,7 +229,7 @@ export class HostAgent {
 
   /** After each connection: store, trust, own record, then every network anew. */
   async #settleIn(first: boolean): Promise<void> {
-    const { bus, logger, clock } = this.#with;
+    const { bus } = this.#with;
     if (this.#store === undefined) {
       // The controller makes the buckets; an agent that came first would make them with its own idea of replicas.
       this.#store = await bus.open({ replicas: 1, create: false });
@@ -212,17 +241,50 @@ export class HostAgent {
     await this.#gateways.connected(this.#store);
     for (const role of this.#roles) await role.onStore(this.#store);
     if (!first && this.#tables.complete) {
-      for (const session of this.#networks.all()) session.resyncSoon(Math.min(2_000, 20 * this.#networks.size));
+      this.#readAgain();
       return;
     }
-    const results = await Promise.allSettled(this.#networks.all().map((session) => session.resync('start')));
-    const failed = results.find((result) => result.status === 'rejected');
-    if (failed !== undefined) throw failed.reason;
+    this.#unread.clear();
+    await resyncAll(this.#networks.all(), 'start');
+    this.#isRead = true;
     for (const session of this.#networks.all()) for (const role of this.#roles) await role.onRecords(session, undefined);
-    if (!this.#networks.all().every((session) => session.complete)) return;
-    this.#tables.completed();
-    const durationMs = Math.round(clock.now() - this.#startedMs);
-    logger.info({ networks: this.#networks.size, durationMs }, 'tables complete');
+    await this.#completeTables();
+  }
+
+  #readAgain(): void {
+    const sessions = this.#networks.all();
+    if (sessions.length >= MANY_NETWORKS) resyncAll(sessions, 'reconnect').catch(() => undefined);
+    else for (const session of sessions) session.resyncSoon(Math.min(2_000, 20 * sessions.length));
+  }
+
+  /** Of many networks all are read when the first is due: then none is for a while. */
+  #readDue(session: NetworkSession): void {
+    if (this.#networks.size < MANY_NETWORKS) {
+      session.resync('periodic').catch(() => undefined);
+      return;
+    }
+    this.#readingDue ??= resyncAll(this.#networks.all(), 'periodic')
+      .catch(() => undefined)
+      .finally(() => {
+        this.#readingDue = undefined;
+      });
+  }
+
+  /** Reads what was joined since the networks were read at the start. Digests tell of those that have ports somewhere, one by one, and nobody of the others. */
+  #readJoined(): void {
+    if (!this.#isRead) return;
+    const sessions = [...this.#unread].filter(({ rdid, complete }) => !complete && this.#networks.get(rdid) !== undefined);
+    this.#unread.clear();
+    // What fails tries again by itself.
+    if (sessions.length > 0) resyncAll(sessions, 'join').catch(() => undefined);
+    if (!this.#tables.complete && this.#networks.all().every((session) => session.complete)) void this.#completeTables();
+  }
+
+  async #completeTables(): Promise<void> {
+    if (this.#tables.complete || !this.#networks.all().every((session) => session.complete)) return;
+    await this.#tables.completed();
+    const durationMs = Math.round(this.#with.clock.now() - this.#startedMs);
+    this.#with.logger.info({ networks: this.#networks.size, durationMs }, 'tables complete');
   }
 
   #requireStore(): Store {
@@ -249,20 +311,23 @@ export class HostAgent {
     return { used: union(({ used }) => used), untaken: union(({ untaken }) => untaken) };
   }
 
-  /** Networks with ports here may have come to use a gateway, or ceased to. */
-  #reviewGateways(): void {
-    const used = new Set(this.#networks.all().flatMap(({ view }) => view.network?.gateway?.gatewayId ?? []));
-    if (used.size === this.#usedGateways.size && [...used].every((id) => this.#usedGateways.has(id))) return;
-    this.#usedGateways = used;
-    this.#gateways.review();
+  #onGateways(): void {
+    // Roles look for networks, which are not all there before.
+    if (!this.#isRestored) return;
+    this.#giving = this.#giving.then(async () => await inSlices(this.#networks.all(), (session) => this.#giveAssignment(session)));
+    for (const role of this.#roles) role.onGateways?.();
   }
 
-  /** Tells each network how the work of its gateway is divided: whose frames to believe, and whether this machine is one of them. */
-  #giveAssignments(): void {
-    for (const session of this.#networks.all()) {
-      const gatewayId = session.view.network?.gateway?.gatewayId;
-      session.setAssignment(gatewayId === undefined ? undefined : this.#gateways.directory.groups.get(gatewayId)?.assignment);
-    }
+  /** Tells a network how the work of its gateway is divided: whose frames to believe, and whether this machine is one of them. */
+  #giveAssignment(session: NetworkSession): void {
+    const gatewayId = session.view.network?.gateway?.gatewayId;
+    session.setAssignment(gatewayId === undefined ? undefined : this.#gateways.directory.groups.get(gatewayId)?.assignment);
+  }
+
+  /** A network may have come to use a gateway, or ceased to. Of this one only: each tells by itself, and there may be ten thousand. */
+  #noteGateway(session: NetworkSession): void {
+    if (this.#gatewayUsers.note(session.rdid, session.view.network?.gateway?.gatewayId)) this.#gateways.review();
+    this.#giveAssignment(session);
   }
 
   #registerAgain(): void {
@@ -273,10 +338,7 @@ export class HostAgent {
   }
 
   #onRecords(session: NetworkSession, portId: string | undefined): void {
-    if (portId === undefined) {
-      this.#reviewGateways();
-      this.#giveAssignments();
-    }
+    if (portId === undefined) this.#noteGateway(session);
     for (const role of this.#roles) {
       role
         .onRecords(session, portId)
@@ -308,6 +370,7 @@ export class HostAgent {
     for (const role of this.#roles) await role.poll();
     if (this.#stopping) return;
     await this.#networks.leaveUnused();
+    this.#readJoined();
     const connected = this.#store !== undefined && bus.state.state === 'connected';
     if (!this.#registration.registered && connected && !this.#connection.isSettling) {
       await this.#trustFeed.refresh();
@@ -321,8 +384,15 @@ export class HostAgent {
     }
     this.#gateways.poll();
     this.#tables.poll();
-    this.#memory.poll();
+    await this.#memory.poll();
   }
+}
+
+/** Reads each of the networks, whatever comes of the others. @throws What the first that failed says; each tries again by itself. */
+async function resyncAll(sessions: readonly NetworkSession[], reason: string): Promise<void> {
+  const results = await Promise.allSettled(sessions.map((session) => session.resync(reason)));
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
 }
 
 /**

@@ -1,27 +1,3 @@
-/** Lets at most `limit` tasks run at once; others wait in order. */
-export class Limiter {
-  readonly #limit: number;
-  #running = 0;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(limit: number) {
-    this.#limit = limit;
-  }
-
-  async run<T>(task: () => Promise<T>): Promise<T> {
-    if (this.#running >= this.#limit) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#running++;
-    try {
-      return await task();
-    } finally {
-      // A waiting task takes the place over, so that nobody slips in between.
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#running--;
-      else next();
-    }
-  }
-}
-
 /** Runs tasks of one key one after another, tasks of different keys at once. */
 export class KeyedMutex {
   readonly #tails = new Map<string, Promise<unknown>>();

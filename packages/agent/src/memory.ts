@@ -1,6 +1,7 @@
 import type { AgentClock, AgentLogger, HostAgentInit } from './components.ts';
 import type { Conditions } from './conditions.ts';
 import { messageOf } from './errors.ts';
+import { inSlices } from './gateway/in-slices.ts';
 import type { NetworkSession } from './network-session.ts';
 import type { Networks } from './networks.ts';
 import { type SavedState, StateStore } from './state-store.ts';
@@ -31,15 +32,15 @@ export class Memory {
     this.#state = new StateStore(components.init.stateDirectory);
   }
 
-  /** Restores the networks of the last run. @returns What was saved; undefined: nothing, or nothing that can be read. */
-  restore(): SavedState | undefined {
+  /** Restores the networks of the last run, bit by bit: heartbeats go on meanwhile. @returns What was saved; undefined: nothing, or nothing that can be read. */
+  async restore(): Promise<SavedState | undefined> {
     const { clock, logger, init, conditions } = this.#on;
     const damaged = (reason: string): void => conditions.raise('STATE_NOT_SAVED', reason);
     const saved = this.#state.load(damaged);
     if (saved === undefined) return undefined;
     const sameBoot = saved.bootId === init.bootId;
     const now = clock.now();
-    for (const [rdid, emptySinceMs] of Object.entries(saved.networks)) {
+    await inSlices(Object.entries(saved.networks), ([rdid, emptySinceMs]) => {
       const session = this.#on.networks().restore(rdid);
       if (emptySinceMs > 0) session.emptySinceMs = sameBoot ? emptySinceMs : now;
       session.restoreClaims(saved.claims[rdid] ?? []);
@@ -53,7 +54,7 @@ export class Memory {
       session.restoreMoves(sameBoot ? saved.moves : {});
       if (init.acceptNewStore) session.acceptStore();
       logger.debug({ rdid, records }, 'network restored');
-    }
+    });
     return saved;
   }
 
@@ -74,14 +75,15 @@ export class Memory {
   }
 
   /** Once a second: what has changed since. */
-  poll(): void {
-    this.#saveRecords(false);
+  async poll(): Promise<void> {
+    const now = this.#on.clock.now();
+    await inSlices(this.#on.networks().all(), (session) => this.#saveRecords(session, now, false));
     if (this.#stateDirty) this.saveState();
   }
 
   /** All that has changed, before the process ends. */
   flush(): void {
-    this.#saveRecords(true);
+    for (const session of this.#on.networks().all()) this.#saveRecords(session, this.#on.clock.now(), true);
     this.saveState();
   }
 
@@ -96,19 +98,16 @@ export class Memory {
     this.#state.purge();
   }
 
-  /** Last records of networks that changed. A large network's file takes long to write: the rarer the larger. */
-  #saveRecords(all: boolean): void {
-    const now = this.#on.clock.now();
-    for (const session of this.#on.networks().all()) {
-      const waitMs = (session.keeper.envelopes.size / 1_000) * SAVE_MS_PER_1000;
-      if (!session.keeper.dirty || (!all && now - session.savedMs < waitMs)) continue;
-      this.#saving(() => {
-        this.#state.saveRecords(session.rdid, session.keeper.envelopes.values());
-        session.keeper.dirty = false;
-        session.savedMs = now;
-        this.#stateDirty = true;
-      });
-    }
+  /** Last records of a network that changed. A large network's file takes long to write: the rarer the larger. */
+  #saveRecords(session: NetworkSession, now: number, all: boolean): void {
+    const waitMs = (session.keeper.envelopes.size / 1_000) * SAVE_MS_PER_1000;
+    if (!session.keeper.dirty || (!all && now - session.savedMs < waitMs)) return;
+    this.#saving(() => {
+      this.#state.saveRecords(session.rdid, session.keeper.envelopes.values());
+      session.keeper.dirty = false;
+      session.savedMs = now;
+      this.#stateDirty = true;
+    });
   }
 
   #saving(save: () => void): void {

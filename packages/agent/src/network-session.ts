@@ -18,9 +18,10 @@ import type { AgentClock, AgentLogger, HostAgentInit } from './components.ts';
 import type { Conditions } from './conditions.ts';
 import { DigestExchange } from './digest-exchange.ts';
 import { messageOf } from './errors.ts';
-import { backoffMs, type Limiter } from './limiter.ts';
+import { backoffMs } from './limiter.ts';
+import type { Copied, NetworkReader } from './network-reader.ts';
 import { RecordKeeper } from './record-keeper.ts';
-import { SnapshotSync } from './snapshot-sync.ts';
+import { type Asked, type NetworkSource, SnapshotSync } from './snapshot-sync.ts';
 import type { TrustFeed } from './trust-feed.ts';
 import { judge } from './verify.ts';
 
@@ -40,7 +41,11 @@ export interface SessionComponents {
   readonly random: () => number;
   readonly logger: AgentLogger;
   readonly conditions: Conditions;
-  readonly limiter: Limiter;
+  readonly reader: NetworkReader;
+  /** Networks that this host follows. */
+  readonly followed: () => number;
+  /** It is time for a network to be read, though nothing says that something changed. */
+  readonly onDue: (session: NetworkSession) => void;
   readonly store: () => Store | undefined;
   readonly publishDigest: (digest: NetworkDigest) => void;
   /** Changes for the packet path, in order. */
@@ -95,6 +100,8 @@ export class NetworkSession {
   #resyncing: Promise<void> | undefined;
   #resyncAgain = false;
   #resyncAtMs: number;
+  /** When it is to be read though nothing has asked for that; `#resyncAtMs` is this or earlier. */
+  #dueMs = 0;
   #attempt = 0;
   #stopped = false;
   #assignment: Assignment | undefined;
@@ -118,9 +125,11 @@ export class NetworkSession {
     const { trust, trustFeed, clock, random } = components;
     this.#digests = new DigestExchange({
       ...{ rdid, hostId: init.hostId, view: this.view, trust, clock, random, counters: this.counters },
+      followed: components.followed,
       publish: (digest) => components.publishDigest(digest),
       onRefused: (code, reason) => this.#refused('digest', code, reason),
-      onResync: () => void this.resync('digest').catch(() => undefined),
+      // One that is under way may have been early; then another digest says so. Among ten thousand that are read for the first time, each would be read twice.
+      onResync: () => void (this.#resyncing ?? this.resync('digest')).catch(() => undefined),
       onResyncAt: (atMs) => {
         this.#resyncAtMs = Math.min(this.#resyncAtMs, atMs);
         this.arm();
@@ -276,17 +285,23 @@ export class NetworkSession {
       this.#resyncAgain = true;
       return await this.#resyncing;
     }
-    this.#resyncing = this.#on.limiter
-      .run(async () => {
-        do {
-          this.#resyncAgain = false;
-          await this.#resyncOnce(reason);
-        } while (this.#resyncAgain && !this.#stopped);
-      })
-      .finally(() => {
-        this.#resyncing = undefined;
-      });
+    this.#resyncing = this.#resyncUntilQuiet(reason).finally(() => {
+      this.#resyncing = undefined;
+    });
     await this.#resyncing;
+  }
+
+  async #resyncUntilQuiet(reason: string): Promise<void> {
+    const ask = (): Asked => {
+      this.#resyncAgain = false;
+      return { config: this.view.askSnapshot('config'), mapping: this.view.askSnapshot('mapping') };
+    };
+    const read = async (copied: Copied | undefined): Promise<void> => {
+      if (copied === undefined) this.#resyncAgain = false;
+      await this.#resyncOnce(reason, copied);
+    };
+    do await this.#on.reader.run({ ask, read });
+    while (this.#resyncAgain && !this.#stopped);
   }
 
   /** Asks for a resync in the background, after at most `withinMs`, spread at random. */
@@ -318,9 +333,11 @@ export class NetworkSession {
     this.#give(this.view.tick(now));
     if (this.#digests.tick(now) && this.complete) this.#digests.send(this.emptySinceMs !== undefined);
     if (now >= this.#resyncAtMs) {
+      const isPeriodic = this.#resyncAtMs === this.#dueMs;
       this.#resyncAtMs = this.#nextFullResyncMs();
       if (this.#digests.waits) this.#digests.resync();
-      else this.resync('periodic').catch(() => undefined);
+      else if (isPeriodic) this.#on.onDue(this);
+      else this.resync('again').catch(() => undefined);
     }
     this.arm();
   }
@@ -374,14 +391,14 @@ export class NetworkSession {
     this.arm();
   }
 
-  async #resyncOnce(reason: string): Promise<void> {
-    const store = this.#on.store();
-    if (store === undefined || this.#stopped)
+  async #resyncOnce(reason: string, copied: Copied | undefined): Promise<void> {
+    const source: NetworkSource | undefined = copied?.copy ?? this.#on.store();
+    if (source === undefined || this.#stopped)
       throw new WeftError('WEFT_ERR_BUS_DISCONNECTED', 'Cannot resync: NATS is not reachable; it is tried again');
     const started = this.#on.clock.now();
     this.#refusedStanding = false;
     try {
-      await this.#snapshots.run(store);
+      await this.#snapshots.run(source, copied?.asked);
     } catch (error) {
       this.#attempt++;
       this.#resyncAtMs = this.#on.clock.now() + backoffMs(this.#attempt, 500, 30_000, this.#on.random);
@@ -438,6 +455,7 @@ export class NetworkSession {
 
   #nextFullResyncMs(): number {
     const { min, max } = this.#init.resyncMs ?? { min: 300_000, max: 600_000 };
-    return this.#on.clock.now() + min + this.#on.random() * (max - min);
+    this.#dueMs = this.#on.clock.now() + min + this.#on.random() * (max - min);
+    return this.#dueMs;
   }
 }

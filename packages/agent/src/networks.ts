@@ -7,8 +7,8 @@ export interface NetworksComponents {
   readonly session: SessionComponents;
   readonly clock: AgentClock;
   readonly logger: AgentLogger;
-  /** A network was taken in, or one that was let go is gone: to be saved. */
-  readonly onJoin: () => void;
+  /** Networks were taken in: to be saved, and to be read. */
+  readonly onJoin: (sessions: readonly NetworkSession[]) => void;
   readonly onLeave: (session: NetworkSession, changes: ReturnType<typeof deleteOf>[]) => void;
 }
 
@@ -45,15 +45,25 @@ export class Networks {
 
   /** Follows a network. Idempotent. */
   join(rdid: string): NetworkSession {
-    const found = this.#sessions.get(rdid);
-    if (found !== undefined) return found;
-    const session = this.restore(rdid);
-    session.emptySinceMs = this.#on.clock.now();
-    session.start();
+    this.joinAll([rdid]);
+    return this.#sessions.get(rdid)!;
+  }
+
+  /** Follows networks, and writes once that it does: a gateway may come to serve ten thousand at a time. */
+  joinAll(rdids: Iterable<string>): void {
+    const joined: NetworkSession[] = [];
+    for (const rdid of rdids) {
+      if (this.#sessions.has(rdid)) continue;
+      const session = this.restore(rdid);
+      session.emptySinceMs = this.#on.clock.now();
+      session.start();
+      joined.push(session);
+    }
+    if (joined.length === 0) return;
     // On disk before anything is claimed in it: a crash in between must not make its rows look stale.
-    this.#on.onJoin();
-    this.#on.logger.info({ rdid }, 'network joined');
-    return session;
+    this.#on.onJoin(joined);
+    if (joined.length === 1) this.#on.logger.info({ rdid: joined[0]!.rdid }, 'network joined');
+    else this.#on.logger.info({ networks: joined.length }, 'networks joined');
   }
 
   /** Notes since when networks are in use by nobody. */

@@ -17,8 +17,8 @@ export interface RegistrationComponents {
   readonly roles: readonly RoleName[];
   /** Of gateway groups that this machine votes in. */
   readonly memories: () => readonly OwnershipMemory[];
-  /** The external interfaces that gateways name for this machine. */
-  readonly externalLinks: () => readonly ExternalLink[];
+  /** The external interfaces that gateways name for this machine. Undefined: not looked at yet, what the record says stays; without it former owners drop late frames for this one. */
+  readonly externalLinks: () => readonly ExternalLink[] | undefined;
 }
 
 /** This host's own record in the store. */
@@ -48,7 +48,7 @@ export class Registration {
       return;
     }
     conditions.clear('NOT_ADMITTED');
-    const wanted: Host = {
+    const own: Omit<Host, 'externalLinks'> = {
       id: hostId,
       providerAddress: init.providerAddress,
       publicKey: identity.publicKey,
@@ -59,10 +59,11 @@ export class Registration {
       roles: [...this.#on.roles],
       bootId: init.bootId,
       memories: this.#on.memories(),
-      externalLinks: this.#on.externalLinks(),
     };
     for (let attempt = 0; attempt < 3; attempt++) {
       const current: RecordEntry | undefined = await getRecord(store.hosts, hostKey(hostId));
+      const known = current?.record?.kind === 'host' ? current.record.value.externalLinks : [];
+      const wanted: Host = { ...own, externalLinks: this.#on.externalLinks() ?? known };
       if (current?.record?.kind === 'host' && current.signer === identity.publicKey && sameHost(current.record.value, wanted)) {
         trustFeed.take(current);
         this.#registered = true;

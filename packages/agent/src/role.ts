@@ -59,8 +59,10 @@ export interface Role {
   onStore(store: Store): Promise<void>;
   /** Records of a network changed. @param portId The port they are about; undefined: any. */
   onRecords(session: NetworkSession, portId: string | undefined): Promise<void>;
-  /** Gateway groups, or the ownership of their shards, have changed. */
+  /** Gateway groups, or what this machine is in them, have changed. */
   onGateways?(): void;
+  /** Shards of gateway groups have other owners. Hosts of a new owner are waiting: returns soon. */
+  onOwnership?(): void;
   /** Once a second. */
   poll(): Promise<void>;
   /** Whether the role needs the network. */

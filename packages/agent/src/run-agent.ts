@@ -6,7 +6,7 @@ import { pino } from 'pino';
 import { createSystemClock } from './boot-clock.ts';
 import type { AgentLogger } from './components.ts';
 import { type AgentConfig, DEFAULT_TUNNEL_DEVICE } from './config.ts';
-import { startEngine } from './engine.ts';
+import { resumeEngine, startEngine } from './engine.ts';
 import { createHostAgent } from './host-agent.ts';
 import { claimRunDirectory } from './run-files.ts';
 import { systemDevices } from './system-devices.ts';
@@ -36,9 +36,16 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal, options
   const identity = loadOrCreateIdentity(config.identity, 'host');
   const runFiles = claimRunDirectory(config.runDirectory, config.hostId);
   try {
-    ensureGuard();
-    for (const warning of checkTunnelPort(config.udpPort)) logger.warn({ reason: warning }, 'the host firewall may close the tunnel port');
-    const datapath = startEngine(config, underlay.providerAddress, logger, undefined, options.removeKernelEngine);
+    const clock = createSystemClock();
+    const guardHost = (): void => {
+      ensureGuard();
+      for (const warning of checkTunnelPort(config.udpPort))
+        logger.warn({ reason: warning }, 'the host firewall may close the tunnel port');
+    };
+    // Not if the last start failed: a gateway whose packet path can't be started must not keep its shards by being started again and again.
+    const resumed = runFiles.lastStarted ? resumeEngine(config, underlay.providerAddress, clock.now()) : undefined;
+    if (resumed === undefined) guardHost();
+    const datapath = resumed ?? startEngine(config, underlay.providerAddress, logger, undefined, options.removeKernelEngine);
     const bus = connectBus(busInit(config, identity, logger));
     const agent = createHostAgent(
       {
@@ -47,9 +54,15 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal, options
         identity,
         datapath,
         devices: systemDevices,
-        clock: createSystemClock(),
+        clock,
         random: Math.random,
         logger,
+        ...(resumed !== undefined && {
+          startDatapath: () => {
+            guardHost();
+            resumed.start();
+          },
+        }),
       },
       {
         hostId: config.hostId,
@@ -67,6 +80,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal, options
     );
     try {
       await agent.start();
+      runFiles.started();
       logger.info(
         { publicKey: identity.publicKey, underlay: config.underlay, pa: underlay.providerAddress, engine: datapath.engine },
         'weft agent runs',

@@ -1,16 +1,20 @@
-import { mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AgentError } from './errors.ts';
 
 /** What the agent keeps in its run directory while it runs. */
 export interface RunFiles {
+  /** False: the last start of this instance in this boot did not come to its end. */
+  readonly lastStarted: boolean;
+  /** This start has come to its end. */
+  started(): void;
   /** Removes them. */
   remove(): void;
 }
 
 /**
  * Says that this instance runs, and where: `agent.pid` (pid and start time, so that a pid given away again misleads nobody) and `host-id`
- * (read by `weft` commands on the same machine).
+ * (read by `weft` commands on the same machine). `agent.starting` is there from here to `started()`, and outlives a process that does not get so far.
  * @throws {AgentError} `WEFT_ERR_AGENT_CONFIG` if another agent of this instance runs: two would fight over devices and tables.
  */
 export function claimRunDirectory(directory: string, hostId: string): RunFiles {
@@ -26,7 +30,12 @@ export function claimRunDirectory(directory: string, hostId: string): RunFiles {
   }
   writeFileSync(pidFile, `${process.pid} ${startTimeOf(process.pid)}\n`);
   writeFileSync(hostFile, `${hostId}\n`);
+  const startingFile = join(directory, 'agent.starting');
+  const lastStarted = !existsSync(startingFile);
+  writeFileSync(startingFile, '');
   return {
+    lastStarted,
+    started: () => rmSync(startingFile, { force: true }),
     remove() {
       for (const file of [pidFile, hostFile]) {
         try {

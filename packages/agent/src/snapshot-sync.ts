@@ -1,4 +1,4 @@
-import type { Store } from '@weft/bus';
+import type { Bucket } from '@weft/bus';
 import type { TableChange } from '@weft/forwarding';
 import { configKey, configPrefix, mappingPrefix, type TrustStore } from '@weft/model';
 import type { NetworkRecord, NetworkSnapshot, NetworkView } from '@weft/tables';
@@ -9,6 +9,20 @@ import type { RecordKeeper, StandingRecord } from './record-keeper.ts';
 
 /** Records applied without a pause: some 50 ms. */
 const PIECE = 1_000;
+
+/** What a network is read from: the store, or a copy of what it has of many networks. */
+export interface NetworkSource {
+  readonly config: Pick<Bucket, 'name' | 'get' | 'snapshot'>;
+  readonly mapping: Pick<Bucket, 'snapshot'>;
+}
+
+type AskedBucket = Pick<NetworkSnapshot, 'askedAtRevision' | 'askedAtHint'>;
+
+/** How far a network's view was before it was read: what it had by then must be in what is read. */
+export interface Asked {
+  readonly config: AskedBucket;
+  readonly mapping: AskedBucket;
+}
 
 export interface SnapshotSyncComponents {
   readonly rdid: string;
@@ -34,15 +48,19 @@ export class SnapshotSync {
     this.#on = components;
   }
 
-  /** Configuration first: bindings are judged by it. @throws What `Bucket.snapshot` throws. */
-  async run(store: Store): Promise<void> {
-    await this.#config(store);
-    await this.#mapping(store);
+  /**
+   * Configuration first: bindings are judged by it.
+   * @param asked Of a source that was read before: how far the view was before that. Default: it is read now.
+   * @throws What `Bucket.snapshot` throws.
+   */
+  async run(store: NetworkSource, asked?: Asked): Promise<void> {
+    const { view } = this.#on;
+    await this.#config(store, asked?.config ?? view.askSnapshot('config'));
+    await this.#mapping(store, asked?.mapping ?? view.askSnapshot('mapping'));
   }
 
-  async #config(store: Store): Promise<void> {
+  async #config(store: NetworkSource, asked: AskedBucket): Promise<void> {
     const { rdid, view, keeper, claims, trust, clock } = this.#on;
-    const asked = view.askSnapshot('config');
     // The snapshot first, then the document: so the document is at least as new as the sequence that the sweep goes by.
     const ports = await store.config.snapshot(configPrefix.ports(rdid));
     const document = await store.config.get(configKey.network(rdid));
@@ -58,9 +76,8 @@ export class SnapshotSync {
     this.#on.give(view.setClaimedVsids(claims.allowed, clock.now()));
   }
 
-  async #mapping(store: Store): Promise<void> {
-    const { rdid, view, keeper } = this.#on;
-    const asked = view.askSnapshot('mapping');
+  async #mapping(store: NetworkSource, asked: AskedBucket): Promise<void> {
+    const { rdid, keeper } = this.#on;
     const { entries, atSequence, bucketCreatedUnixMs } = await store.mapping.snapshot(mappingPrefix(rdid));
     const records = await keeper.judgeAll('mapping', bucketCreatedUnixMs, entries);
     if (this.#on.isStopped()) return;

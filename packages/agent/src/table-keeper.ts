@@ -1,9 +1,10 @@
 import { type TableChange, type TableEntry, TargetKind } from '@weft/forwarding';
-import { diff, diffAdditive, isTarget, orderChanges, putOf } from '@weft/tables';
+import { diff, diffing, isTarget, orderChanges, putOf, rowIdentity } from '@weft/tables';
 import { Applier } from './applier.ts';
 import type { AgentClock, AgentDatapath, AgentLogger } from './components.ts';
 import type { Conditions } from './conditions.ts';
 import { messageOf } from './errors.ts';
+import { inPieces, inSlices, stepsInSlices } from './gateway/in-slices.ts';
 import { backoffMs } from './limiter.ts';
 import type { NetworkSession } from './network-session.ts';
 import type { Networks } from './networks.ts';
@@ -36,6 +37,12 @@ export class TableKeeper {
   /** Everything this host is part of has been seen in the store since the start. */
   #complete = false;
   #stopped = false;
+  /** What the packet path has, until all is complete: what a network's taking over is compared with, without reading all rows for each. */
+  #present = new Map<string, TableEntry>();
+  /** Rows that were written while all are being compared: what was read of them may be older. */
+  #touched: Set<string> | undefined;
+  #reconciling: Promise<void> | undefined;
+  #again = false;
 
   constructor(components: TableKeeperComponents) {
     this.#on = components;
@@ -48,9 +55,9 @@ export class TableKeeper {
   }
 
   /** All that the last run left is restored. */
-  start(): void {
+  async start(): Promise<void> {
     this.#restoring = false;
-    this.#reconcile();
+    await this.#reconcile();
   }
 
   stop(): void {
@@ -59,64 +66,106 @@ export class TableKeeper {
   }
 
   /** All networks have been read from the store: from here on what is not wanted goes. */
-  completed(): void {
+  async completed(): Promise<void> {
     this.#complete = true;
-    this.#reconcile();
+    this.#present = new Map();
+    await this.#reconcile();
   }
 
   push(changes: readonly TableChange[]): void {
-    if (!this.#restoring) this.#applier.push(changes);
+    if (this.#restoring) return;
+    this.#note(changes);
+    this.#applier.push(changes);
   }
 
   /** A network's rows are whole now. What of it in the packet path is stale goes when all networks are whole. */
   takeOver(session: NetworkSession): void {
     const wanted = [...session.view.entries()];
-    const puts = this.#complete
-      ? orderChanges(wanted.map(putOf))
-      : diff(this.#on.datapath.entries(), wanted).filter((change) => change.op === 'put');
+    const present = wanted.flatMap((row) => this.#present.get(rowIdentity(row)) ?? []);
+    const puts = this.#complete ? orderChanges(wanted.map(putOf)) : diff(present, wanted);
+    this.#note(puts);
     this.#applier.push(puts);
   }
 
   poll(): void {
-    if (this.#complete && this.#on.clock.now() - this.#lastMs >= RECONCILE_MS) this.#reconcile();
+    if (this.#complete && this.#on.clock.now() - this.#lastMs >= RECONCILE_MS) void this.#reconcile();
   }
 
-  #wanted(): TableEntry[] {
-    return this.#on
-      .networks()
-      .all()
-      .flatMap((session) => (session.coherent ? [...session.view.entries()] : []));
+  #note(changes: readonly TableChange[]): void {
+    if (this.#complete && this.#touched === undefined) return;
+    for (const change of changes) {
+      const key = rowIdentity(change);
+      this.#touched?.add(key);
+      if (this.#complete) continue;
+      if (change.op === 'put') this.#present.set(key, change);
+      else this.#present.delete(key);
+    }
+  }
+
+  *#wanted(): Generator<TableEntry> {
+    for (const session of this.#on.networks().all()) if (session.coherent) yield* session.view.entries();
   }
 
   /**
    * Brings the packet path to what is wanted without flushing: before everything was seen in the store nothing is removed, and no newer
-   * target gives way to an older one.
+   * target gives way to an older one. Done bit by bit; calls while it goes on share the next.
    */
-  #reconcile(): void {
+  #reconcile(): Promise<void> {
+    this.#again = this.#reconciling !== undefined;
+    this.#reconciling ??= this.#reconcileUntilQuiet();
+    return this.#reconciling;
+  }
+
+  async #reconcileUntilQuiet(): Promise<void> {
+    do {
+      this.#again = false;
+      await this.#reconcileOnce();
+    } while (this.#again && !this.#stopped);
+    this.#reconciling = undefined;
+  }
+
+  async #reconcileOnce(): Promise<void> {
     const { datapath, logger, clock, conditions } = this.#on;
     const now = clock.now();
+    const touched = new Set<string>();
+    this.#touched = touched;
     try {
-      for (const session of this.#on.networks().all()) session.tick();
-      const current = datapath.entries().filter((entry) => entry.table !== 'shard');
-      const devices = this.#on.devices();
-      const untaken = this.#complete && now - this.#startedMs < UNTAKEN_MS ? devices.untaken : new Set<number>();
+      await inSlices(this.#on.networks().all(), (session) => session.tick());
+      const current: TableEntry[] = [];
+      await inSlices(datapath.rows(), (row) => {
+        if (row.table !== 'shard') current.push(row);
+      });
+      if (this.#stopped) return;
+      const isComplete = this.#complete;
+      if (!isComplete) for (const row of current) if (!touched.has(rowIdentity(row))) this.#present.set(rowIdentity(row), row);
+      const untaken = isComplete && now - this.#startedMs < UNTAKEN_MS ? this.#on.devices().untaken : new Set<number>();
       const kept = untaken.size === 0 ? current : current.filter((entry) => !isOfDevice(entry, untaken));
-      const changes: readonly TableChange[] = (this.#complete ? diff : diffAdditive)(kept, this.#wanted());
-      if (changes.length > 0) datapath.apply(changes);
-      if (this.#complete) {
-        for (const ifindex of datapath.attachedDevices())
-          if (!devices.used.has(ifindex) && !untaken.has(ifindex)) datapath.detachDevice(ifindex);
+      const changes = await stepsInSlices(diffing(kept, this.#wanted(), !isComplete));
+      let removed = 0;
+      let written = 0;
+      await inPieces(changes, (some) => {
+        if (this.#stopped) return;
+        const own = some.filter((change) => !touched.has(rowIdentity(change)));
+        if (own.length > 0) datapath.apply(own);
+        this.#note(own);
+        written += own.length;
+        removed += own.filter((change) => change.op === 'delete').length;
+      });
+      if (this.#stopped) return;
+      if (isComplete) {
+        // Asked anew: a port may have come meanwhile.
+        const { used } = this.#on.devices();
+        for (const ifindex of datapath.attachedDevices()) if (!used.has(ifindex) && !untaken.has(ifindex)) datapath.detachDevice(ifindex);
       }
       if (untaken.size > 0) this.#reconcileSoon();
       else this.#attempt = 0;
       conditions.clear('DATAPATH_FAILED');
-      if (changes.length > 0) {
-        const removed = changes.filter((change) => change.op === 'delete').length;
-        logger.info({ rows: current.length, changes: changes.length, removed, complete: this.#complete }, 'tables reconciled');
-      }
+      if (written > 0) logger.info({ rows: current.length, changes: written, removed, complete: isComplete }, 'tables reconciled');
     } catch (error) {
       conditions.raise('DATAPATH_FAILED', `Cannot reconcile the packet path: ${messageOf(error)}; tried again`);
       this.#reconcileSoon();
+    } finally {
+      this.#touched = undefined;
     }
     this.#lastMs = now;
   }
@@ -125,7 +174,7 @@ export class TableKeeper {
     if (this.#stopped) return;
     const { clock, random } = this.#on;
     clock.clearTimeout(this.#timer);
-    this.#timer = clock.setTimeout(() => this.#reconcile(), backoffMs(this.#attempt++, 200, 30_000, random));
+    this.#timer = clock.setTimeout(() => void this.#reconcile(), backoffMs(this.#attempt++, 200, 30_000, random));
   }
 }
 

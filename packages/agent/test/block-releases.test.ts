@@ -1,9 +1,10 @@
-import { BLOCKS_END, FIRST_BLOCK, NatState, natFreeRow } from '@weft/forwarding';
+import { BLOCKS_END, FIRST_BLOCK, NatState } from '@weft/forwarding';
 import type { Assignment, GatewayStep, ReleasedBlocks } from '@weft/model';
 import { parseIp } from '@weft/packet';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { BlockReleases } from '../src/gateway/block-releases.ts';
-import { NatSetupControl } from '../src/gateway/nat-control.ts';
+import type { NatSetupControl } from '../src/gateway/nat-control.ts';
+import { memoryNatSetup } from './support/nat-setup.ts';
 import { memoryStorage } from './support/storage.ts';
 
 // Member 1 is drained: blocks 0 to 99 of its slice are on their way to member 2.
@@ -41,26 +42,12 @@ let served: boolean;
 let control: NatSetupControl;
 let asked: GatewayStep[];
 let answer: boolean;
+let rested: number[];
 let file: ReturnType<typeof memoryStorage>;
 
 beforeEach(() => {
-  [store, served, asked, answer, file] = [new NatState(), false, [], true, memoryStorage()];
-  control = new NatSetupControl({
-    store,
-    runSweep: () => {},
-    isServed: () => served,
-    resize: (at, own) =>
-      store.set(
-        'free',
-        at,
-        natFreeRow({
-          own,
-          known: store.get('free', at)!.blocks,
-          isHeld: (block) => store.get('block', { ...at, block }) !== undefined,
-          freeAtS: 0,
-        }),
-      ),
-  });
+  [store, served, asked, answer, rested, file] = [new NatState(), false, [], true, [], memoryStorage()];
+  control = memoryNatSetup(store, { isServed: () => served, shareSessions: () => {} });
 });
 const open = async (): Promise<BlockReleases> =>
   await BlockReleases.open({
@@ -69,10 +56,11 @@ const open = async (): Promise<BlockReleases> =>
     logger: file.logger,
     file: file.file('blocks-g.txt'),
     free: (pieces) => control.free(pieces),
-    take: async (step) => {
+    take: async (step, restsOn) => {
       // The note is on disk before anybody can act on the consent.
       expect(file.content('blocks-g.txt')).toBe('7');
       asked.push(step);
+      rested.push(restsOn);
       return answer;
     },
   });
@@ -119,6 +107,14 @@ describe('BlockReleases', () => {
     asked = [];
     await releases.look(assignment, 7);
     expect(released()).toEqual([{ segment: 1, address: ADDRESS, first: 0, count: 100 }]);
+  });
+
+  it('consents by the record that it has looked at, whatever is known by the time the note is on disk', async () => {
+    const releases = await open();
+    await releases.look(assignment, 7);
+    await releases.look(assignment, 7);
+    // Were the move called off meanwhile, in 8, that would win by CAS, and its blocks are granted again.
+    expect(rested).toEqual([7]);
   });
 
   it('takes no older record for what it may grant once it has consented, also after a restart and when the answer was lost', async () => {

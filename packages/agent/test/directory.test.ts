@@ -31,6 +31,7 @@ class MemoryFile {
 
 let lab: Lab;
 let file: MemoryFile;
+let claimsFile: MemoryFile;
 let problems: (string | undefined)[];
 let changes: number;
 const running: GatewayDirectory[] = [];
@@ -39,6 +40,7 @@ beforeEach(async () => {
   lab = new Lab();
   await lab.init();
   file = new MemoryFile();
+  claimsFile = new MemoryFile();
   problems = [];
   changes = 0;
 });
@@ -67,6 +69,7 @@ async function open(connected = true): Promise<{ directory: GatewayDirectory; bu
     1,
   );
   const directory = new GatewayDirectory({
+    hostId: 'g1',
     bus,
     trust,
     clock: {
@@ -78,6 +81,7 @@ async function open(connected = true): Promise<{ directory: GatewayDirectory; bu
     random: () => 0.5,
     logger: { debug() {}, info() {}, warn() {}, error() {} },
     file,
+    claimsFile,
     isInvolved: () => true,
     onChange: () => changes++,
     onProblem: (reason) => problems.push(reason),
@@ -94,8 +98,10 @@ async function open(connected = true): Promise<{ directory: GatewayDirectory; bu
 const claim = (owner: string) => ({ kind: 'claim' as const, value: { owner, ownerKey: configKey.network(owner), requestId: 'request-1' } });
 
 describe('GatewayDirectory', () => {
+  const member = { host: 'g1', interfaces: [], drain: false };
+
   it('finds groups, assignments and the networks of a shard', async () => {
-    await lab.commit('config', configKey.gateway(GID), { kind: 'gateway', value: gateway(GID, 'edge') });
+    await lab.commit('config', configKey.gateway(GID), { kind: 'gateway', value: { ...gateway(GID, 'edge'), members: [member] } });
     await lab.commit('gateways', assignmentKey(GID), { kind: 'assignment', value: assignment(GID, 1) });
     await lab.commit('config', `claim.shard.7.${RDID}`, claim(RDID));
     const { directory } = await open();
@@ -103,6 +109,20 @@ describe('GatewayDirectory', () => {
     expect(directory.groups.get(GID)?.assignment?.incarnation).toBe(1);
     expect(directory.networksOf(7)).toEqual([RDID]);
     expect(directory.networksOf(8)).toEqual([]);
+    // The groups, which are few, and then the networks, which may be many.
+    expect(changes).toBe(2);
+  });
+
+  it('reads the networks of shards only where the machine is a member: a witness and a host have nothing to do with them', async () => {
+    await lab.commit('config', configKey.gateway(GID), {
+      kind: 'gateway',
+      value: { ...gateway(GID, 'edge'), members: [{ ...member, host: 'g2' }] },
+    });
+    await lab.commit('gateways', assignmentKey(GID), { kind: 'assignment', value: assignment(GID, 1) });
+    await lab.commit('config', `claim.shard.7.${RDID}`, claim(RDID));
+    const { directory } = await open();
+    expect(directory.groups.get(GID)?.assignment?.incarnation).toBe(1);
+    expect(directory.networksOf(7)).toEqual([]);
     expect(changes).toBe(1);
   });
 

@@ -1,9 +1,9 @@
-import { type GatewayTableEntry, type NatEvent, NatEventKind, NatState, SessionKind } from '@weft/forwarding';
+import { type GatewayTableEntry, type NatEvent, NatEventKind, NatEventList, NatState, SessionKind } from '@weft/forwarding';
 import type { NatQuery, TrustStore } from '@weft/model';
 import { DropReason, WeftError } from '@weft/model';
 import { parseIp } from '@weft/packet';
 import { describe, expect, it } from 'vitest';
-import { countMappings, FlowMeter, networkUses, readUse, type UseParts } from '../src/gateway/gateway-use.ts';
+import { countMappings, FlowMeter, networkUses, readQuotas, readUse, type UseParts } from '../src/gateway/gateway-use.ts';
 import { inSlices } from '../src/gateway/in-slices.ts';
 import { NAT_ROWS_MAX, natFlows, natMappings } from '../src/gateway/nat-rows.ts';
 import { type OwnedNetwork, ownedNetworks, readableNetworks } from '../src/gateway/owned-networks.ts';
@@ -162,12 +162,12 @@ describe('inSlices()', () => {
   });
 });
 
-describe('networks that a member tells of', () => {
+describe('networks that a member tells of', async () => {
   const row = (networkId: number, shard: number): GatewayTableEntry =>
     ({ table: 'gateway_network', key: { networkId }, value: { shard, vsid: 5000 + networkId } }) as unknown as GatewayTableEntry;
   const fence = (shard: number, deadlineMs: number) => ({ shard, epoch: 5n, deadlineMs, handoverUntilMs: 0, handoverTo: '' });
-  const owned = ownedNetworks({
-    entries: () => [row(7, 1), row(8, 1), row(9, 2)],
+  const owned = await ownedNetworks({
+    rows: () => [row(7, 1), row(8, 1), row(9, 2)],
     fences: () => [fence(1, 2_000), fence(2, 900)],
     tenantOf: (id) => ({ 7: 'coke', 8: 'pepsi' })[id] ?? '',
     now: () => 1_000,
@@ -207,17 +207,22 @@ describe('who uses how much', () => {
     const { state } = gateway();
     const meter = new FlowMeter();
     const flow = (networkId: number): void =>
-      meter.onEvent({ kind: NatEventKind.SESSION_ADDED, session: { networkId } } as unknown as NatEvent);
+      meter.onEvents(new NatEventList([{ kind: NatEventKind.SESSION_ADDED, session: { networkId } } as unknown as NatEvent]));
     const drops: { ifindex: number; vsid: number; reason: number; packets: bigint; bytes: bigint }[] = [
       { ifindex: 3, vsid: 5008, reason: DropReason.NAT_BLOCK_QUOTA, packets: 100n, bytes: 6_000n },
       { ifindex: 2, vsid: 0, reason: DropReason.NAT_NO_MAPPING, packets: 5n, bytes: 300n },
       { ifindex: 9, vsid: 0, reason: DropReason.NO_PORT, packets: 5n, bytes: 300n },
     ];
+    const traffic = new Map([
+      [7, { packets: 64n, bytes: 6_400n }],
+      [8, { packets: 640n, bytes: 64_000n }],
+    ]);
     let [now, lost] = [1_000, 2n];
     const parts: UseParts = {
       store: state,
       drops: () => drops.map((one) => ({ ...one })),
       externalDevices: () => [2],
+      traffic: () => new Map(traffic),
       eventsLost: () => lost,
       meter,
       now: () => now,
@@ -232,6 +237,7 @@ describe('who uses how much', () => {
     const before = await readUse(parts);
     for (let i = 0; i < 20; i++) flow(8);
     flow(7);
+    traffic.set(8, { packets: 704n, bytes: 70_400n });
     Object.assign(drops[0]!, { packets: 400n, bytes: 24_000n });
     Object.assign(drops[1]!, { packets: 45n });
     Object.assign(drops[2]!, { packets: 500n });
@@ -244,18 +250,22 @@ describe('who uses how much', () => {
     state.set('source', { networkId: 8, pool: 1, ca: parseIp('10.0.0.1') }, { mappings: 40, addresses: [] } as never);
     state.set('source', { networkId: 8, pool: 2, ca: parseIp('10.0.0.1') }, { mappings: 2, addresses: [] } as never);
     const mappings = await countMappings(state, networks);
-    const uses = networkUses(before, after, networks, { store: state, mappings, outside: true });
+    const uses = networkUses(before, after, networks, { quotas: await readQuotas(state), mappings, outside: true });
     expect(uses).toEqual([
       {
         ...{ networkId: 8, blocks: 64, blocksQuota: 64, sessions: 1_000, sessionsQuota: 1_000, mappings: 42, newFlows: 20 },
-        ...{ deniedBlocks: 300, deniedSessions: 0, deniedFlows: 5, exhausted: 2 },
+        ...{ deniedBlocks: 300, deniedSessions: 0, deniedFlows: 5, exhausted: 2, packets: 64, bytes: 6_400 },
         drops: [{ reason: DropReason.NAT_BLOCK_QUOTA, packets: 300, bytes: 18_000 }],
       },
       expect.objectContaining({ networkId: 0, newFlows: 0, drops: [{ reason: DropReason.NAT_NO_MAPPING, packets: 40, bytes: 0 }] }),
       expect.objectContaining({ networkId: 7, newFlows: 1, deniedBlocks: 3, drops: [] }),
     ]);
-    expect(networkUses(before, after, networks, { store: state, mappings, outside: false }).map(({ networkId }) => networkId)).toEqual([
-      8, 7,
-    ]);
+    expect(
+      networkUses(before, after, networks, { quotas: await readQuotas(state), mappings, outside: false }).map(({ networkId }) => networkId),
+    ).toEqual([8, 7]);
+    // Who only sends much is found, too.
+    traffic.set(7, { packets: 64_064n, bytes: 6_406_400n });
+    const much = networkUses(before, await readUse(parts), networks, { quotas: await readQuotas(state), mappings, outside: false });
+    expect(much[0]).toMatchObject({ networkId: 7, packets: 64_000, bytes: 6_400_000 });
   });
 });

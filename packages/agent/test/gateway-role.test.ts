@@ -1,6 +1,6 @@
 import type { DropCounter } from '@weft/datapath';
 import { type FenceRow, type Input, TIMING } from '@weft/election';
-import { type GatewayTableChange, type GatewayTableEntry, MemoryGatewayTables } from '@weft/forwarding';
+import { GatewayMode, type GatewayTableChange, type GatewayTableEntry, MemoryGatewayTables } from '@weft/forwarding';
 import { type Assignment, DropReason, type ExternalLink, type Gateway, type VirtualNetwork } from '@weft/model';
 import { buildAnnouncement, parseIp } from '@weft/packet';
 import type { NatSetupChange } from '@weft/tables';
@@ -10,6 +10,7 @@ import { doc, GATEWAY, GatewayMemory, nat, tenant } from '../../model/test/gatew
 import { Conditions } from '../src/conditions.ts';
 import type { ExternalDeviceState } from '../src/gateway/external-devices.ts';
 import { GatewayRole } from '../src/gateway/gateway-role.ts';
+import { LEAVING_MS } from '../src/gateway/leaving-networks.ts';
 import type { AgentParts } from '../src/role.ts';
 import { memoryStorage } from './support/storage.ts';
 
@@ -19,8 +20,10 @@ const OWN = '203.0.113.20';
 
 class Machine {
   readonly clock = new FakeClock(1_000);
-  readonly world = new GatewayMemory();
-  readonly tables = new MemoryGatewayTables();
+  readonly world: GatewayMemory;
+  readonly tables: MemoryGatewayTables;
+  /** How often all rows of the packet path were read. */
+  wholeLooks = 0;
   readonly attached = new Set<number>();
   readonly storage = memoryStorage();
   readonly claims: string[] = [];
@@ -30,24 +33,37 @@ class Machine {
   readonly devices = new Map<string, ExternalDeviceState>();
   readonly sent: { device: string; frame: Uint8Array }[] = [];
   readonly nat: NatSetupChange[] = [];
+  /** Networks that have sessions or blocks. */
+  readonly holders: Set<number>;
+  readonly forgotten: number[] = [];
+  networksOf: (shard: number) => readonly number[] = () => [];
+  shardOf: (networkId: number) => number | undefined = () => undefined;
   readonly carriers: boolean[] = [];
   readonly conditions: Conditions;
   readonly joined = new Set<string>();
   readonly role: GatewayRole;
   /** Networks whose records have all been read. */
   complete = true;
+  /** The store has been read since the start. */
+  isRead = true;
+  /** No gateway names this machine any more. */
+  isDismissed = false;
   fences: FenceRow[] = [];
   isConfirmed = true;
   /** Rows of `shard`. */
   shardMap: unknown[] = [];
   fault: Error | undefined;
   changes = 0;
+  /** How often devices were read. */
+  reads = 0;
 
-  constructor() {
-    const made = this.world.apply(
-      `${GATEWAY}---${tenant('coke')}${nat('coke/net/out')}${doc('ExternalAddress', 'coke/net/own', `pool: public, address: ${OWN}, use: snat`)}`,
-    );
-    expect(made.codes).toEqual([]);
+  /** @param before Whose agent has ended, and whose packet path goes on. */
+  constructor(before?: Machine) {
+    this.world = before?.world ?? new GatewayMemory();
+    this.tables = before?.tables ?? new MemoryGatewayTables();
+    this.holders = before?.holders ?? new Set();
+    const own = doc('ExternalAddress', 'coke/net/own', `pool: public, address: ${OWN}, use: snat`);
+    if (before === undefined) expect(this.world.apply(`${GATEWAY}---${tenant('coke')}${nat('coke/net/out')}${own}`).codes).toEqual([]);
     this.plug('eth1', 11);
     this.plug('eth1.210', 12);
     const logger = { debug() {}, info() {}, warn() {}, error() {} };
@@ -58,6 +74,10 @@ class Machine {
       clearTimeout: (handle: unknown) => this.clock.clearTimeout(handle),
     };
     this.conditions = new Conditions(clock, logger);
+    const directory = {
+      isRead: () => this.isRead,
+      groups: () => new Map(this.gateway === undefined ? [] : [[this.gateway.id, { gateway: this.gateway, assignment: this.assignment }]]),
+    };
     const parts = {
       init: { hostId: 'gw-a', underlayMtu: 1_500 },
       clock,
@@ -67,7 +87,9 @@ class Machine {
       onChange: () => this.changes++,
       networks: {
         get: (rdid: string) => (this.joined.has(rdid) ? this.#session(rdid) : undefined),
-        join: (rdid: string) => this.joined.add(rdid),
+        joinAll: (rdids: Iterable<string>) => {
+          for (const rdid of rdids) this.joined.add(rdid);
+        },
       },
       gateways: {
         memberships: () =>
@@ -75,6 +97,12 @@ class Machine {
             ? []
             : [{ id: this.gateway.id, gateway: this.gateway, assignment: this.assignment, assignmentRevision: 1 }],
         directory: {
+          get isRead() {
+            return directory.isRead();
+          },
+          get groups() {
+            return directory.groups();
+          },
           networksOf: (shard: number) => [...this.#networks()].flatMap((one) => (one.gateway?.shard === shard ? [one.id] : [])),
         },
         driver: () => ({
@@ -99,6 +127,10 @@ class Machine {
         entries: () => this.shardMap,
         gateway: {
           entries: () => [...this.tables.entries()],
+          rows: () => {
+            this.wholeLooks++;
+            return [...this.tables.entries()];
+          },
           apply: (changes: readonly GatewayTableChange[]) => {
             if (this.fault !== undefined) throw this.fault;
             this.tables.apply(changes);
@@ -110,18 +142,31 @@ class Machine {
       },
     };
     this.role = new GatewayRole(parts as unknown as AgentParts, {
-      nat: { apply: (changes) => void this.nat.push(...changes), sweep: () => {}, free: () => [] },
-      log: { start: async () => {}, stop: async () => {}, setStore: () => {}, onEvent: () => {}, onLost: () => {}, poll: () => {} },
-      makeState: () => ({ start: () => {}, stop: () => {}, bring: async () => {}, lags: () => [] }),
+      nat: {
+        apply: (changes) => void this.nat.push(...changes),
+        sweep: () => {},
+        free: () => [],
+        holds: (networkId) => this.holders.has(networkId),
+        forget: (networkId) => void this.forgotten.push(networkId),
+      },
+      log: { start: async () => {}, stop: async () => {}, setStore: () => {}, onEvents: () => {}, onLost: () => {}, poll: () => {} },
+      makeState: ({ networksOf, shardOf }) => {
+        Object.assign(this, { networksOf, shardOf });
+        return { start: () => {}, stop: () => {}, bring: async () => {}, lags: () => [] };
+      },
       wires: {
-        read: async (names) => new Map([...this.devices].filter(([name]) => names.has(name))),
+        read: async (names) => {
+          this.reads++;
+          return new Map([...this.devices].filter(([name]) => names.has(name)));
+        },
         send: (device, frame) => void this.sent.push({ device, frame }),
+        close: () => {},
       },
     });
   }
 
   get gateway(): Gateway | undefined {
-    return this.world.gateways.get('edge')?.value;
+    return this.isDismissed ? undefined : this.world.gateways.get('edge')?.value;
   }
   get assignment(): Assignment {
     return this.world.assignments.get(this.gateway!.id)!.value;
@@ -141,6 +186,7 @@ class Machine {
 
   /** Records, or who owns what, have changed. */
   async review(): Promise<void> {
+    this.role.onOwnership();
     this.role.onGateways();
     await this.role.onStore(undefined as never);
   }
@@ -201,6 +247,36 @@ describe('GatewayRole', () => {
     expect(machine.rows('gateway_shard')).toHaveLength(1);
   });
 
+  it('takes its rows and programs away when no gateway names it any more, once the store has said so and no deadline holds', async () => {
+    const { shard } = machine;
+    await machine.review();
+    const value = { epoch: 4n, deadlineBootNs: 5n, handoverUntilBootNs: 0n, handoverPa: parseIp('::'), handoverMac: new Uint8Array(6) };
+    machine.tables.apply([{ op: 'put', table: 'gateway_shard', key: { shard }, value }]);
+    const tables = (): string[] => [...machine.tables.entries()].map(({ table }) => table);
+    const rows = tables().length;
+    expect(rows).toBeGreaterThan(5);
+    const fence = { epoch: 4n, deadlineMs: 60_000, handoverUntilMs: 0, handoverTo: '', shard };
+    machine.isDismissed = true;
+    for (const [isRead, fences] of [
+      [false, []],
+      [true, [fence]],
+    ] as const) {
+      Object.assign(machine, { isRead, fences });
+      await machine.review();
+      expect(tables()).toHaveLength(rows);
+      expect([...machine.attached].sort()).toEqual([11, 12]);
+    }
+    machine.fences = [];
+    await machine.review();
+    expect(tables()).toEqual(['gateway_shard']);
+    expect([...machine.attached]).toEqual([]);
+    // Named again.
+    machine.isDismissed = false;
+    await machine.review();
+    expect(tables()).toHaveLength(rows);
+    expect([...machine.attached].sort()).toEqual([11, 12]);
+  });
+
   it('names a device that is missing, goes without it, and takes it up when it comes', async () => {
     machine.devices.delete('eth1.210');
     await machine.review();
@@ -253,11 +329,13 @@ describe('GatewayRole', () => {
     machine.fences = machine.assignment.shards.map(({ id }) => ({ ...open, shard: id, deadlineMs: id === machine.shard ? 60_000 : 0 }));
     // What a former process has left open may be another member's by now: only a grant or renewal tells.
     machine.isConfirmed = false;
-    machine.role.onGateways();
+    machine.role.onOwnership();
     expect(machine.sent).toEqual([]);
     machine.isConfirmed = true;
-    // At once: a review may wait long for the devices to be read.
-    machine.role.onGateways();
+    // At once, and without a review: that waits for the devices to be read.
+    const read = machine.reads;
+    machine.role.onOwnership();
+    expect(machine.reads).toBe(read);
     const served = machine.assignment.addresses.filter(({ shard }) => shard === machine.shard);
     expect(served.map(({ address }) => address)).toContain(OWN);
     // Two frames for an IPv4 address, one for another.
@@ -342,6 +420,66 @@ describe('GatewayRole', () => {
     await machine.role.poll();
     expect(machine.conditions.list()).toEqual([]);
     expect(machine.rows('gateway_network')).toHaveLength(1);
+  });
+
+  it('keeps a row for a network that is gone until nothing of it is left: its shard’s owner ends its flows, and tells its standby', async () => {
+    await machine.review();
+    const { networkId } = machine.network;
+    const { shard } = machine;
+    const delete_ = (): void => {
+      const { codes } = machine.world.remove('ExternalAddress coke/net/own', 'GatewayConnection coke/net/out');
+      expect(codes).toEqual([]);
+    };
+    machine.holders.add(networkId);
+    const before = machine.tables.gatewayNetwork(networkId)!;
+    expect(before.segment).toBeGreaterThan(0);
+    delete_();
+    await machine.review();
+    const row = () => machine.tables.gatewayNetwork(networkId);
+    const { segment } = before;
+    // It may come back: then it has its flows still.
+    expect(row()).toMatchObject({ shard, segment, mode: GatewayMode.DENY, flags: 0 });
+    machine.clock.advance(LEAVING_MS - 1);
+    await machine.role.poll();
+    expect(row()).toMatchObject({ segment, mode: GatewayMode.DENY });
+    machine.clock.advance(1_000);
+    await machine.role.poll();
+    expect(row()).toMatchObject({ segment: 0, mode: GatewayMode.DENY });
+    expect([machine.networksOf(shard), machine.shardOf(networkId)]).toEqual([[networkId], shard]);
+    // All rows are compared now and then.
+    machine.clock.advance(30_000);
+    await machine.review();
+    expect(row()).toMatchObject({ segment: 0, mode: GatewayMode.DENY });
+    expect(machine.forgotten).toEqual([]);
+    machine.holders.clear();
+    machine.clock.advance(1_000);
+    await machine.role.poll();
+    expect([row(), machine.networksOf(shard), machine.forgotten]).toEqual([undefined, [], [networkId]]);
+    // It comes back, and goes while it holds something, and the agent is another; and comes back in the middle.
+    machine.world.apply(nat('coke/net/out'));
+    await machine.review();
+    expect(row()).toMatchObject({ mode: GatewayMode.NAT });
+    machine.holders.add(networkId);
+    expect(machine.world.remove('GatewayConnection coke/net/out').codes).toEqual([]);
+    const next = new Machine(machine);
+    await next.review();
+    expect(row()).toMatchObject({ shard: expect.any(Number), mode: GatewayMode.DENY });
+    machine.world.apply(nat('coke/net/out'));
+    await next.review();
+    expect(row()).toMatchObject({ mode: GatewayMode.NAT, shard: machine.shard });
+    expect(next.networksOf(machine.shard)).toEqual([networkId]);
+    machine.holders.clear();
+    next.clock.advance(1_000);
+    await next.role.poll();
+    expect(row()).toMatchObject({ mode: GatewayMode.NAT });
+  });
+
+  it('takes the row of a network that holds nothing away at once', async () => {
+    await machine.review();
+    const { networkId } = machine.network;
+    expect(machine.world.remove('ExternalAddress coke/net/own', 'GatewayConnection coke/net/out').codes).toEqual([]);
+    await machine.review();
+    expect([machine.tables.gatewayNetwork(networkId), machine.forgotten]).toEqual([undefined, [networkId]]);
   });
 
   it('leaves rows and devices when it stops, but for a purge', async () => {

@@ -32,6 +32,10 @@ describe('ShardStates', () => {
     states.entered(GROUP, 1, 'standby');
     expect(view([row(1, 'g2', 6n)], [fence(1, 3_000)])).toMatchObject({ sinceMs: 2_000, state: 'standby', forwards: false });
     expect(view([row(1, 'g2', 6n)], [fence(1, 3_001)])).toMatchObject({ forwards: true });
+    expect(view([row(1, 'g2', 6n)]).takeover).toBeUndefined();
+    const times = { ...{ shards: [1], kind: 'takeover' as const, from: 'g1', epoch: '7' }, votesMs: {}, announcedMs: 5 };
+    states.takenOver(GROUP, times);
+    expect(view([row(1, 'g2', 6n)]).takeover).toEqual({ times, atMs: 3_000 });
     states.obeyed(row(1, 'g2', 7n));
     expect(view([row(1, 'g2', 7n)])).toMatchObject({ sinceMs: 3_000 });
   });
@@ -52,7 +56,7 @@ describe('gatewayStatus', () => {
       members: [],
       shards: [{ shard: 1, order: [], placement: 0 }],
     },
-    shards: [{ shard: 1, state: 'owner', owner: 'g1', epoch: 9n, sinceMs: 4_000, forwards: true }],
+    shards: [{ shard: 1, state: 'owner', owner: 'g1', epoch: 9n, sinceMs: 4_000, forwards: true, takeover: undefined }],
   });
   const parts = {
     hostId: 'g1',
@@ -75,6 +79,27 @@ describe('gatewayStatus', () => {
     ]);
     expect(gatewayStatus(parts, '').groups.map(({ use }) => use !== undefined)).toEqual([true, false]);
     expect(gatewayStatus({ ...parts, lags: [] }, GROUP).groups[0]!.shards[0]!.lag).toBeUndefined();
+  });
+
+  it('tells how a shard came to this member: its steps in the order in which they were done', () => {
+    const times = {
+      ...{ shards: [1], kind: 'takeover' as const, from: 'g2', epoch: '4294967305', silentBeforeMs: 152.3, answeredMs: 6, ballotMs: 6.4 },
+      ...{ votesMs: { w1: 18, g1: 17.5 }, openedMs: 18.2, toldMs: 19, announcedMs: 21.04 },
+    };
+    const came = { ...group(GROUP, 'member'), shards: [{ ...group(GROUP, 'member').shards[0]!, takeover: { times, atMs: 4_000 } }] };
+    const { groups } = gatewayStatus({ ...parts, gateways: { ...parts.gateways, involved: () => [came] } }, GROUP);
+    expect(groups[0]!.shards[0]!.takeover).toEqual({
+      ...{ kind: 'takeover', from: 'g2', epoch: 4294967305n, agoMs: 6_000, silentBeforeUs: 152_300 },
+      steps: [
+        { step: 'answered', host: '', afterUs: 6_000 },
+        { step: 'ballot', host: '', afterUs: 6_400 },
+        { step: 'vote', host: 'g1', afterUs: 17_500 },
+        { step: 'vote', host: 'w1', afterUs: 18_000 },
+        { step: 'opened', host: '', afterUs: 18_200 },
+        { step: 'told', host: '', afterUs: 19_000 },
+        { step: 'done', host: '', afterUs: 21_040 },
+      ],
+    });
   });
 
   it('gives conditions of gateways by the codes of ownership, and nobody else’s', () => {

@@ -1,6 +1,7 @@
 import type { Identity } from '@weft/bus';
 import { commitRecord, createIdentity, getRecord } from '@weft/bus';
-import { type FenceRow, isOpen, type ShardRow } from '@weft/election';
+import { type FenceRow, isOpen, makeEpoch, type ShardRow } from '@weft/election';
+import { encodeProbe, ProbeType } from '@weft/forwarding';
 import { type Assignment, assignmentKey, grantKey, type Host, hostKey, TrustStore } from '@weft/model';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Conditions } from '../src/conditions.ts';
@@ -15,6 +16,9 @@ import type { MemoryBus } from './memory-bus.ts';
 
 const GID = '22222222-2222-4222-8222-222222222222';
 const SHARDS = [71, 72];
+/** Of the same machines. */
+const SECOND_GID = '33333333-3333-4333-8333-333333333333';
+const SECOND_SHARDS = [81, 82];
 const PROBE = 0x57465052;
 
 class Machine {
@@ -29,6 +33,7 @@ class Machine {
   readonly replies = new Map<string, ProbeReply>();
   /** Provider addresses whose probes it answers. */
   peers: ReadonlySet<string> = new Set();
+  readonly peersEver: ReadonlySet<string>[] = [];
   powered = true;
   bus: MemoryBus | undefined;
   gateways: Gateways | undefined;
@@ -59,16 +64,16 @@ class World {
   }
 
   /** The assignment as a controller writes it: voters with the memories that their hosts have told. */
-  async assign(configId: number, drained?: string): Promise<void> {
+  async assign(configId: number, drained?: string, gatewayId = GID, shards: readonly number[] = SHARDS, incarnation = 1): Promise<void> {
     const memory = (id: string): number =>
       this.machines
         .get(id)!
         .gateways?.memories()
-        .find(({ gatewayId }) => gatewayId === GID)?.instance ?? 0;
+        .find((one) => one.gatewayId === gatewayId)?.instance ?? 0;
     const value: Assignment = {
-      gatewayId: GID,
-      gateway: 'edge',
-      incarnation: 1,
+      gatewayId,
+      gateway: gatewayId === GID ? 'edge' : 'second',
+      incarnation,
       voters: {
         configId,
         voters: ['g1', 'g2', 'w1'].map((hostId) => ({
@@ -84,11 +89,31 @@ class World {
         providerAddress: this.machines.get(hostId)!.pa,
         drain: hostId === drained,
       })),
-      shards: SHARDS.map((id, index) => {
+      shards: shards.map((id, index) => {
         const first = drained === undefined ? index + 1 : drained === 'g1' ? 2 : 1;
         return { id, order: [first, 3 - first], placement: drained !== undefined && first !== index + 1 ? 2 : 1 };
       }),
       addresses: [],
+    };
+    await this.lab.commit('gateways', assignmentKey(gatewayId), { kind: 'assignment', value });
+  }
+
+  /** The record without a member of the pair that is gone for good: the other votes alone, once a majority of the former list has agreed. */
+  async removeByForce(gone: Machine): Promise<void> {
+    const entry = await getRecord((await this.machine('w1').bus!.open()).gateways, assignmentKey(GID));
+    if (entry?.record?.kind !== 'assignment') throw new Error('there is no assignment');
+    const before = entry.record.value;
+    const members = before.members.filter(({ hostId }) => hostId !== gone.id);
+    const value: Assignment = {
+      ...before,
+      incarnation: before.incarnation + 1,
+      voters: {
+        configId: before.voters.configId + 1,
+        voters: before.voters.voters.filter(({ hostId }) => hostId === members[0]!.hostId),
+      },
+      previousVoters: before.voters,
+      members,
+      shards: before.shards.map((shard) => ({ ...shard, order: [members[0]!.member], placement: shard.placement + 1 })),
     };
     await this.lab.commit('gateways', assignmentKey(GID), { kind: 'assignment', value });
   }
@@ -134,10 +159,12 @@ class World {
         probeReplies: () => [...machine.replies.values()],
         setProbePeers: (addresses) => {
           machine.peers = new Set(addresses);
+          machine.peersEver.push(machine.peers);
         },
       },
       used: () => new Set(machine.id === 'h1' ? [GID] : []),
       onChange: () => {},
+      onOwnership: () => {},
       onMemories: () => {},
       openSocket: async ({ onMessage }) => {
         machine.onMessage = onMessage;
@@ -188,7 +215,14 @@ class World {
         epoch: to.fence.get(shard)?.epoch ?? 0n,
         valid: isOpen(to.fence.get(shard), now),
       }));
-      from.replies.set(to.pa, { pa: to.pa, nonce: view.getBigUint64(8), shards });
+      const nonce = view.getBigUint64(8);
+      from.replies.set(to.pa, { pa: to.pa, nonce, shards });
+      const answer = encodeProbe({
+        type: ProbeType.REPLY,
+        nonce,
+        shards: shards.map(({ shard, epoch, valid }) => ({ shard, epoch, isForwarding: valid })),
+      });
+      queueMicrotask(() => from.onMessage?.(answer, to.pa));
       return;
     }
     const copy = message.slice();
@@ -296,6 +330,108 @@ describe('gateway groups, as machines', () => {
     for (const shard of SHARDS) expect(world.open(shard)).toEqual([world.owners()[shard]]);
   });
 
+  it('are two on the same machines: each has owners that the others hear, and is taken over', async () => {
+    for (const configId of [1, 2]) {
+      await world.assign(configId, undefined, SECOND_GID, SECOND_SHARDS);
+      await world.lab.settle(2_000);
+    }
+    const members = ['g1', 'g2'].map((id) => world.machine(id));
+    const owners = (shard: number): string[] => world.open(shard);
+    await world.until(() => [...SHARDS, ...SECOND_SHARDS].every((shard) => owners(shard).length === 1), 20_000, 'an owner of each shard');
+    await world.lab.settle(15_000);
+    for (const { conditions } of members) expect(conditions!.list().map(({ message }) => message)).toEqual([]);
+    const { owner, other } = world.pair();
+    world.powerOff(owner);
+    await world.until(
+      () => [...SHARDS, ...SECOND_SHARDS].every((shard) => owners(shard).join() === other.id),
+      1_000,
+      'takeover of both groups',
+    );
+  });
+
+  it('answer the probes of all of their groups at every moment, whichever of them has news', async () => {
+    await world.assign(1, undefined, SECOND_GID, SECOND_SHARDS);
+    await world.lab.settle(2_000);
+    const entry = await getRecord((await world.machine('w1').bus!.open()).gateways, assignmentKey(SECOND_GID));
+    if (entry?.record?.kind !== 'assignment') throw new Error('there is no assignment');
+    const { value } = entry.record;
+    // Its witness is another than that of the first group.
+    const voters = value.voters.voters.map((one) =>
+      one.hostId === 'w1' ? { hostId: 'h1', publicKey: world.machine('h1').identity.publicKey, instance: 0 } : one,
+    );
+    await world.lab.commit('gateways', assignmentKey(SECOND_GID), {
+      kind: 'assignment',
+      value: { ...value, voters: { configId: 2, voters } },
+    });
+    await world.lab.settle(2_000);
+    const { peersEver } = world.machine('g1');
+    peersEver.splice(0);
+    await world.assign(3);
+    await world.lab.settle(2_000);
+    expect(peersEver.length).toBeGreaterThan(0);
+    const all = [...new Set(peersEver.map((peers) => [...peers].sort().join()))];
+    expect(all).toEqual([
+      ['g1', 'g2', 'h1', 'w1']
+        .map((id) => world.machine(id).pa)
+        .sort()
+        .join(),
+    ]);
+  });
+
+  it('have no part any more of a machine that is neither member nor voter, and has no network of theirs', async () => {
+    const gone = world.machine('g2');
+    expect(gone.gateways!.driver(GID)).toBeDefined();
+    const { gateways } = await world.machine('w1').bus!.open();
+    const entry = await getRecord(gateways, assignmentKey(GID));
+    if (entry?.record?.kind !== 'assignment') throw new Error('there is no assignment');
+    const { value } = entry.record;
+    await world.lab.commit('gateways', assignmentKey(GID), {
+      kind: 'assignment',
+      value: {
+        ...value,
+        voters: { configId: 9, voters: value.voters.voters.filter(({ hostId }) => hostId !== 'g2') },
+        members: value.members.filter(({ hostId }) => hostId !== 'g2'),
+        shards: value.shards.map((shard) => ({ ...shard, order: [1] })),
+      },
+    });
+    await world.until(() => gone.gateways!.driver(GID) === undefined, 5_000, 'the removed member to stop taking part');
+    expect(gone.peers.size).toBe(0);
+    expect(gone.gateways!.involved()).toMatchObject([{ part: 'host' }]);
+    expect(gone.conditions!.list()).toEqual([]);
+  });
+
+  it('go on by one member when the other was taken out by force: the witness that votes no more votes along until the new list is in force', async () => {
+    const { owner, other } = world.pair();
+    world.powerOff(owner);
+    await world.until(() => world.owners()[71] === other.id, 3_000, 'takeover');
+    await world.lab.settle(6_000);
+    await world.removeByForce(owner);
+    const isNew = (shard: number): boolean => (other.fence.get(shard)?.epoch ?? 0n) >= makeEpoch(2, 1);
+    await world.until(() => SHARDS.every(isNew), 5_000, 'grants of the new incarnation');
+    for (const shard of SHARDS) expect(world.open(shard)).toEqual([other.id]);
+    await world.lab.settle(20_000);
+    for (const shard of SHARDS) expect(world.open(shard)).toEqual([other.id]);
+  });
+
+  it('go on after restarts beside another group, whose rows the packet path holds, too', async () => {
+    const { owner, other } = world.pair();
+    const row = owner.fence.get(71)!;
+    // Each group counts its epochs by itself: one may be the same as here, another of a higher incarnation.
+    owner.fence.set(900, { ...row, shard: 900 });
+    other.fence.set(901, { ...row, shard: 901, epoch: makeEpoch(9, 1) });
+    for (const machine of [owner, other]) {
+      world.kill(machine);
+      await world.lab.settle(500);
+      await world.start(machine);
+    }
+    await world.lab.settle(8_000);
+    expect(world.open(71)).toEqual([owner.id]);
+    expect(owner.fence.get(71)!.epoch).toBe(row.epoch);
+    world.powerOff(owner);
+    await world.until(() => world.owners()[71] === other.id, 3_000, 'takeover');
+    expect(other.fence.get(901)!.epoch).toBe(makeEpoch(9, 1));
+  });
+
   it('move a shard within half a second when its owner loses power', async () => {
     const { owner, other } = world.pair();
     world.powerOff(owner);
@@ -314,6 +450,47 @@ describe('gateway groups, as machines', () => {
     await world.lab.settle(20_000);
     expect(world.machine('h1').shard.get(71)!.epoch).toBe(before);
     expect(world.open(71)).toEqual([owner.id]);
+  });
+
+  it('have their leases renewed before a restarted agent does anything else, with NATS gone, too', async () => {
+    const { owner } = world.pair();
+    for (const machine of world.machines.values()) machine.bus!.setConnected(false);
+    world.kill(owner);
+    await world.lab.settle(3_000);
+    const before = owner.fence.get(71)!.deadlineMs;
+    await world.start(owner, { connected: false });
+    const gateways = owner.gateways!;
+    expect(gateways.isConfirmed(71)).toBe(false);
+    const renewed = gateways.renewed(500);
+    await world.lab.settle(500);
+    expect(await renewed).toBe(true);
+    expect(gateways.isConfirmed(71)).toBe(true);
+    expect(owner.fence.get(71)!.deadlineMs).toBeGreaterThan(before);
+  });
+
+  it('are waited for by a restarted agent so long, and no longer, when nobody votes', async () => {
+    const { owner, other } = world.pair();
+    for (const machine of world.machines.values()) machine.bus!.setConnected(false);
+    world.kill(owner);
+    for (const id of [other.id, 'w1']) world.cut.add(`${owner.id} ${id}`).add(`${id} ${owner.id}`);
+    const before = owner.fence.get(71)!.deadlineMs;
+    await world.start(owner, { connected: false });
+    let isRenewed: boolean | undefined;
+    void owner.gateways!.renewed(500).then((result) => {
+      isRenewed = result;
+    });
+    await world.lab.settle(400);
+    expect(isRenewed).toBeUndefined();
+    await world.lab.settle(200);
+    expect(isRenewed).toBe(false);
+    expect(owner.fence.get(71)!.deadlineMs).toBe(before);
+  });
+
+  it('are waited for by nobody who owns nothing', async () => {
+    const witness = world.machine('w1');
+    world.kill(witness);
+    await world.start(witness, { connected: false });
+    expect(await witness.gateways!.renewed(500)).toBe(true);
   });
 
   it('move nothing when NATS is gone, also across a restart of an agent', async () => {
@@ -441,6 +618,43 @@ describe('gateway groups, as machines', () => {
     await world.lab.settle(1_000);
     expect((await recorded())?.certificate.ballot).toMatchObject({ candidate: other.id, shards: expect.arrayContaining([71]) });
     expect((await recorded())!.certificate.ballot.epoch).toBeLessThan(forged.ballot.epoch);
+  });
+
+  it('come to owners when their gateway is made anew under its name, by a record that goes on from the one that was deleted', async () => {
+    await world.lab.commit('gateways', assignmentKey(GID), undefined);
+    await world.until(() => SHARDS.every((shard) => world.open(shard).length === 0), 10_000, 'nobody to own what is gone');
+    const shards = [91, 92];
+    await world.assign(3, undefined, GID, shards, 2);
+    const { shard } = world.machine('h1');
+    await world.until(() => shards.every((id) => shard.has(id)), 20_000, 'an owner of each new shard');
+  });
+
+  it('have no owner while a majority of the voters has lost its memory, and begin anew by the next incarnation, which hosts obey', async () => {
+    const before = world.machine('h1').shard.get(71)!;
+    const lost = ['g1', 'g2', 'w1'].map((id) => world.machine(id));
+    for (const machine of lost) {
+      world.kill(machine);
+      machine.fence.clear();
+      for (const name of [...machine.files.keys()]) if (name.startsWith('ownership-')) machine.files.delete(name);
+    }
+    await world.lab.settle(6_000);
+    for (const machine of lost) await world.start(machine);
+    await world.lab.settle(15_000);
+    expect(SHARDS.map((shard) => world.open(shard))).toEqual([[], []]);
+    expect(
+      world
+        .machine('g1')
+        .conditions!.list()
+        .some(({ message }) => message.includes('has lost its ownership file')),
+    ).toBe(true);
+    // As `weft gateway recover` has it, the memories that hosts tell by now in the list.
+    await world.assign(3, undefined, GID, SHARDS, 2);
+    await world.until(() => SHARDS.every((shard) => world.open(shard).length === 1), 20_000, 'an owner of each shard');
+    await world.lab.settle(3_000);
+    const after = world.machine('h1').shard.get(71)!;
+    expect(after.owner).toBe(world.open(71)[0]);
+    expect(after.epoch).toBeGreaterThan(before.epoch);
+    expect(after.epoch >> 32n).toBe(2n);
   });
 
   it('refuse what a stranger signs in a member’s name', async () => {

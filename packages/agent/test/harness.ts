@@ -70,6 +70,14 @@ export class MemoryDatapath
   entries(table?: TableName): TableEntry[] {
     return [...this.tables.entries()].filter((entry) => table === undefined || entry.table === table);
   }
+  /** Rows that were read, ever. */
+  rowsRead = 0;
+  *rows(table?: TableName): Generator<TableEntry> {
+    for (const row of this.entries(table)) {
+      this.rowsRead++;
+      yield row;
+    }
+  }
   async attachDeviceAsync({ ifindex }: { ifindex: number }): Promise<void> {
     await this.attachGate;
     if (this.attachFault !== undefined) throw this.attachFault;
@@ -215,7 +223,10 @@ export class Lab {
   }
 
   /** Starts an agent on what the host has: its second start is a restart. */
-  async startAgent(host: Host, options: { connected?: boolean; init?: Partial<HostAgentInit> } = {}): Promise<void> {
+  async startAgent(
+    host: Host,
+    options: { connected?: boolean; init?: Partial<HostAgentInit>; startDatapath?: () => void } = {},
+  ): Promise<void> {
     host.bus = this.store.connect(host.id, options.connected ?? true);
     host.agent = createHostAgent(
       {
@@ -232,6 +243,7 @@ export class Lab {
         },
         random: () => this.random(),
         logger: this.#logger(host.id),
+        ...(options.startDatapath !== undefined && { startDatapath: options.startDatapath }),
       },
       {
         hostId: host.id,

@@ -60,6 +60,9 @@ export class MemoryBucket {
   sequence = 0;
   readonly values = new Map<string, Entry>();
   snapshots = 0;
+  reads = 0;
+  /** Called when a snapshot has been read, before the reader has it. */
+  onSnapshot: (prefix: string) => Promise<void> = async () => {};
 
   constructor(name: BucketName, createdUnixMs: number) {
     this.name = name;
@@ -255,6 +258,7 @@ export class MemoryBus implements Bus {
       },
       get: async (key) => {
         this.#check();
+        bucket.reads++;
         await Promise.resolve();
         return bucket.values.get(key);
       },
@@ -263,7 +267,9 @@ export class MemoryBus implements Bus {
         bucket.snapshots++;
         await Promise.resolve();
         const entries = [...bucket.values.values()].filter(({ key }) => prefix === '' || key.startsWith(`${prefix}.`));
-        return { entries, atSequence: bucket.sequence, bucketCreatedUnixMs: bucket.createdUnixMs };
+        const snapshot = { entries, atSequence: bucket.sequence, bucketCreatedUnixMs: bucket.createdUnixMs };
+        await bucket.onSnapshot(prefix);
+        return snapshot;
       },
       put,
       create: (key, value) => put(key, value, 0),

@@ -1,33 +1,21 @@
-import { BLOCKS_END, FIRST_BLOCK, NatState, natFreeRow } from '@weft/forwarding';
+import { BLOCKS_END, FIRST_BLOCK, NatState } from '@weft/forwarding';
 import { parseIp } from '@weft/packet';
 import type { NatSliceSetup } from '@weft/tables';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { NatSetupControl } from '../src/gateway/nat-control.ts';
+import type { NatSetupControl } from '../src/gateway/nat-control.ts';
+import { memoryNatSetup } from './support/nat-setup.ts';
 
 const key = { segment: 1, address: parseIp('203.0.113.16') };
 let store: NatState;
 let served: boolean;
+let shares: number[];
 let control: NatSetupControl;
 
 beforeEach(() => {
   store = new NatState();
   served = false;
-  control = new NatSetupControl({
-    store,
-    runSweep: () => {},
-    isServed: () => served,
-    resize: (at, own) =>
-      store.set(
-        'free',
-        at,
-        natFreeRow({
-          own,
-          known: store.get('free', at)!.blocks,
-          isHeld: (block) => store.get('block', { ...at, block }) !== undefined,
-          freeAtS: 0,
-        }),
-      ),
-  });
+  shares = [];
+  control = memoryNatSetup(store, { isServed: () => served, shareSessions: (share) => void shares.push(share) });
 });
 
 function slice(first: number, end: number): NatSliceSetup {
@@ -77,7 +65,7 @@ describe('NatSetupControl', () => {
     const quota = { blocks: 10, blocksPerSource: 5, sessions: 100, newFlowsPerSecond: 0 };
     control.apply([
       { op: 'put', table: 'nat_pool', key: { pool: 3 }, value: { addresses: [key] } },
-      { op: 'put', table: 'gateway_quota', key: { networkId: 7 }, value: quota },
+      { op: 'put', table: 'gateway_quota', key: { networkId: 7 }, value: { ...quota, pools: [3] } },
     ]);
     expect(store.get('pool', { pool: 3 })).toEqual({ addresses: [key] });
     expect(store.get('quota', { networkId: 7 })).toEqual(quota);
@@ -86,5 +74,58 @@ describe('NatSetupControl', () => {
       { op: 'delete', table: 'gateway_quota', key: { networkId: 7 } },
     ]);
     expect([store.get('pool', { pool: 3 }), store.get('quota', { networkId: 7 })]).toEqual([undefined, undefined]);
+  });
+});
+
+describe('when the table of sessions is nearly full', () => {
+  const quota = { blocks: 64, blocksPerSource: 16, sessions: 1_000, newFlowsPerSecond: 0 };
+  const usage = { blocks: 1, deniedBlocks: 0n, deniedSessions: 0n, exhausted: 0n };
+
+  it('lets networks have no more than a share of what is left, as long as it is', () => {
+    for (const networkId of [1, 2, 3, 4, 5])
+      control.apply([{ op: 'put', table: 'gateway_quota', key: { networkId }, value: { ...quota, pools: [] } }]);
+    const has = (networkId: number, sessions: number): void => store.set('usage', { networkId }, { ...usage, sessions });
+    has(1, 700);
+    has(2, 49);
+    control.sweep();
+    has(2, 50);
+    control.sweep();
+    control.sweep();
+    has(1, 300);
+    control.sweep();
+    expect(shares).toEqual([0, 50, 0]);
+  });
+});
+
+describe("when networks' quotas of blocks add up to more than their pool has", () => {
+  const limits = { blocks: 30, blocksPerSource: 30, sessions: 1_000, newFlowsPerSecond: 0 };
+  const usage = { sessions: 0, deniedBlocks: 0n, deniedSessions: 0n, exhausted: 0n };
+  const quota = (networkId: number): void =>
+    control.apply([{ op: 'put', table: 'gateway_quota', key: { networkId }, value: { ...limits, pools: [3] } }]);
+  const share = () => store.get('share', { pool: 3 });
+
+  it('keeps a quarter of it for those that have less than their share, as long as they have', () => {
+    control.apply([
+      { op: 'put', ...slice(16, 96) },
+      { op: 'put', table: 'nat_pool', key: { pool: 3 }, value: { addresses: [key] } },
+    ]);
+    quota(1);
+    quota(2);
+    control.sweep();
+    expect(share()).toBeUndefined();
+    quota(3);
+    quota(4);
+    control.sweep();
+    expect(share()).toEqual({ blocks: 5, keep: 20 });
+    store.set('usage', { networkId: 1 }, { ...usage, blocks: 6 });
+    store.set('usage', { networkId: 2 }, { ...usage, blocks: 5 });
+    control.sweep();
+    expect(share()).toEqual({ blocks: 5, keep: 15 });
+    control.apply([
+      { op: 'delete', table: 'gateway_quota', key: { networkId: 4 } },
+      { op: 'delete', table: 'gateway_quota', key: { networkId: 3 } },
+    ]);
+    control.sweep();
+    expect(share()).toBeUndefined();
   });
 });

@@ -1,14 +1,14 @@
-import type { NatEvent } from '@weft/forwarding';
+import { type NatEventBatch, NatEventList } from '@weft/forwarding';
 import { describe, expect, it } from 'vitest';
 import { NatFeed } from '../src/gateway/nat-feed.ts';
 
 function source() {
-  const state = { readers: 0, lost: 0n, tell: (_event: NatEvent): void => {} };
+  const state = { readers: 0, lost: 0n, tell: (_batch: NatEventBatch): void => {} };
   return {
     state,
-    watchNat: (onEvent: (event: NatEvent) => void) => {
+    watchNat: (onEvents: (batch: NatEventBatch) => void) => {
       state.readers++;
-      state.tell = onEvent;
+      state.tell = onEvents;
       return () => {
         state.readers--;
       };
@@ -23,11 +23,11 @@ describe('NatFeed', () => {
     const feed = new NatFeed(from);
     expect(from.state.readers).toBe(0);
     const heard: string[] = [];
-    const listener = (name: string) => ({ onEvent: () => heard.push(name), onLost: () => heard.push(`${name} lost`) });
+    const listener = (name: string) => ({ onEvents: () => heard.push(name), onLost: () => heard.push(`${name} lost`) });
     const endA = feed.listen(listener('a'));
     const endB = feed.listen(listener('b'));
     expect(from.state.readers).toBe(1);
-    from.state.tell({} as NatEvent);
+    from.state.tell(new NatEventList([]));
     expect(heard).toEqual(['a', 'b']);
     endA();
     endA();
@@ -42,7 +42,7 @@ describe('NatFeed', () => {
     const feed = new NatFeed(from);
     let losses = 0;
     feed.poll();
-    feed.listen({ onEvent: () => {}, onLost: () => losses++ });
+    feed.listen({ onEvents: () => {}, onLost: () => losses++ });
     feed.poll();
     expect(losses).toBe(0);
     from.state.lost = 9n;

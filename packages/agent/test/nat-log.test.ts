@@ -2,7 +2,16 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createIdentity, openEnvelope } from '@weft/bus';
-import { BLOCK_PORTS, emptyPort, type NatBlock, type NatEvent, NatEventKind, type NatSourceState, NatState } from '@weft/forwarding';
+import {
+  BLOCK_PORTS,
+  emptyPort,
+  type NatBlock,
+  type NatEvent,
+  NatEventKind,
+  NatEventList,
+  type NatSourceState,
+  NatState,
+} from '@weft/forwarding';
 import { type NatLogRecord, natLogRecordCodec, natTenures, whoHad } from '@weft/model';
 import { formatIp, parseIp } from '@weft/packet';
 import { waitFor } from '@weft/testkit';
@@ -129,7 +138,7 @@ class Member {
       block: value,
       source: {} as NatSourceState,
     };
-    this.log.onEvent(event as NatEvent);
+    this.log.onEvents(new NatEventList([event as NatEvent]));
   }
 
   /** A second goes by. */
@@ -162,7 +171,9 @@ describe('NatLog', () => {
   it('writes one signed record for a block that is granted and one when it is given back, and nothing of flows', async () => {
     const member = await started();
     member.grant(16, '10.0.0.1', 4);
-    member.log.onEvent({ kind: NatEventKind.SESSION_ADDED, timeBootNs: 0n, key: {}, session: {} } as unknown as NatEvent);
+    member.log.onEvents(
+      new NatEventList([{ kind: NatEventKind.SESSION_ADDED, timeBootNs: 0n, key: {}, session: {} } as unknown as NatEvent]),
+    );
     const grantedMs = member.bootUnixMs + member.bootMs;
     await member.second(60);
     member.release(16);

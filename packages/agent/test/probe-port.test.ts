@@ -1,4 +1,4 @@
-import { PROBE_SHARDS_MAX } from '@weft/forwarding';
+import { PROBE_SHARDS_MAX, type Probe, ProbeType } from '@weft/forwarding';
 import { describe, expect, it } from 'vitest';
 import { KernelProbes, type ProbeReply } from '../src/gateway/probe-port.ts';
 
@@ -44,8 +44,36 @@ describe('KernelProbes', () => {
     reply({ pa: '192.0.2.1', nonce: 5n, shards }, { pa: '192.0.2.2', nonce: 6n, shards });
     expect(probes.answers()).toEqual([{ peer: 'g1', nonce: 5, shards }]);
     expect(probes.answers()).toEqual([]);
+    await probes.send('g1', 8, [1]);
     reply({ pa: '192.0.2.1', nonce: 8n, shards });
     expect(probes.answers()).toEqual([{ peer: 'g1', nonce: 8, shards }]);
+  });
+
+  it('misses no answer where two groups ask the same machine, and the kernel keeps the last one only', async () => {
+    const [one, two] = [start(), start()];
+    const answerTo = (nonce: bigint, shard: number): Probe => ({
+      type: ProbeType.REPLY,
+      nonce,
+      shards: [{ shard, epoch: 3n, isForwarding: true }],
+    });
+    for (let nonce = 10; nonce < 20; nonce += 2) {
+      await one.probes.send('g1', nonce, [1]);
+      await two.probes.send('g1', nonce + 1, [2]);
+      for (const { probes, reply } of [one, two]) {
+        reply({ pa: '192.0.2.1', nonce: BigInt(nonce + 1), shards: [{ shard: 2, epoch: 3n, valid: true }] });
+        probes.heard('192.0.2.1', answerTo(BigInt(nonce), 1));
+        probes.heard('192.0.2.1', answerTo(BigInt(nonce + 1), 2));
+      }
+      const answer = (of: number, shard: number) => [{ peer: 'g1', nonce: of, shards: [{ shard, epoch: 3n, valid: true }] }];
+      expect(one.probes.answers()).toEqual(answer(nonce, 1));
+      expect(two.probes.answers()).toEqual(answer(nonce + 1, 2));
+    }
+    // Nor does it take what it has not asked for, what another says in the peer's place, or a question.
+    await one.probes.send('g1', 30, [1]);
+    one.probes.heard('192.0.2.1', answerTo(31n, 1));
+    one.probes.heard('192.0.2.2', answerTo(30n, 1));
+    one.probes.heard('192.0.2.1', { ...answerTo(30n, 1), type: ProbeType.REQUEST });
+    expect(one.probes.answers()).toEqual([]);
   });
 
   it('asks about what the peer owns each time, and about the others in turn', async () => {

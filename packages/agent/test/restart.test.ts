@@ -48,6 +48,34 @@ function putStale(host: Host): void {
 }
 
 describe('a restarted agent', () => {
+  it('starts the packet path, where it has only the tables yet, before it restores networks and attaches devices', async () => {
+    lab.kill(a);
+    a.datapath.attached.clear();
+    const seen: object[] = [];
+    const startDatapath = (): void => {
+      seen.push({ attached: a.datapath.attached.size, networks: Object.keys(a.agent.networkCounters()).length });
+    };
+    await lab.startAgent(a, { startDatapath, connected: false });
+    expect(seen).toEqual([{ attached: 0, networks: 0 }]);
+    expect(a.datapath.attached.size).toBe(1);
+    expect(Object.keys(a.agent.networkCounters())).toHaveLength(1);
+  });
+
+  it('whose packet path does not start loses nothing of what was saved', async () => {
+    lab.kill(a);
+    const refusal = new Error('a program is refused');
+    const failing = lab.startAgent(a, {
+      startDatapath: () => {
+        throw refusal;
+      },
+    });
+    await expect(failing).rejects.toThrow(refusal);
+    await a.agent.stop();
+    await lab.startAgent(a, { connected: false });
+    expect(Object.keys(a.agent.networkCounters())).toHaveLength(1);
+    expect(a.datapath.attached.size).toBe(1);
+  });
+
   it('changes no row that is right, after a kill and after a stop', async () => {
     for (const end of ['kill', 'stop'] as const) {
       const rows = a.datapath.entries();

@@ -1,4 +1,4 @@
-import { cleanDeadLabs, cleanLab, type LabNet } from '@weft/testkit';
+import { cleanDeadLabs, cleanDeadTestRuns, cleanLab, type LabNet } from '@weft/testkit';
 import type { BenchContext } from './core/context.ts';
 import type { Figure } from './core/figure.ts';
 import { table } from './core/table.ts';
@@ -104,6 +104,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 
 await cleanDeadLabs('bench-');
+await cleanDeadTestRuns();
 const figures: Figure[] = [];
 let broken = 0;
 for (const group of groups) {

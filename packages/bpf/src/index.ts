@@ -41,6 +41,6 @@ export {
   type TestRunOptions,
   type TestRunResult,
 } from './program.ts';
-export { RingBuffer } from './ring-buffer.ts';
+export { type RingBatch, RingBuffer, type RingOptions, type RingReader } from './ring-buffer.ts';
 export type { SkBuffInput, SkBuffOutput } from './sk-buff.ts';
 export type { VariableValue } from './variables.ts';

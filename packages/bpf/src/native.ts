@@ -3,7 +3,13 @@ import { loadNative } from './load-native.ts';
 /** What the addon exports. Functions throw errors with `errno`, `errnoName` and `syscall`; {@link guard} makes them typed. */
 export interface Native {
   readonly Object: new (source: string | Uint8Array, name: string, verifierLogLevel: number) => NativeObject;
-  readonly RingBuffer: new (mapFd: number, onBatch: (bytes: Uint8Array, lengths: readonly number[]) => void) => NativeRingBuffer;
+  /** Record i of a batch stands from `places[2 * i]` on, `places[2 * i + 1]` bytes long, in the bytes handed over: those given here, or longer ones. */
+  readonly RingBuffer: new (
+    mapFd: number,
+    onBatch: (count: number, bytes: Uint8Array) => void,
+    bytes: Uint8Array,
+    places: Uint32Array,
+  ) => NativeRingBuffer;
 
   mapInfo(fd: number): NativeMapInfo;
   mapLookup(fd: number, key: Uint8Array, valueBytes: number): Uint8Array | null;
@@ -127,6 +133,9 @@ export interface StructField {
 
 export interface NativeRingBuffer {
   consume(): number;
+  /** No wake-up until `wake()`. */
+  rest(): void;
+  wake(): void;
   close(): void;
 }
 

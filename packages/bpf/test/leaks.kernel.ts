@@ -74,7 +74,7 @@ test('a worker that ends while it reads a ring buffer harms nothing', async () =
     const worker = new Worker(
       `const native = require(${JSON.stringify(addon)});
        const fd = native.createMap(27, 'ring', 0, 0, 4096, 0);
-       new native.RingBuffer(fd, () => {});
+       new native.RingBuffer(fd, () => {}, new Uint8Array(64), new Uint32Array(8));
        require('node:worker_threads').parentPort.postMessage(fd);`,
       { eval: true },
     );

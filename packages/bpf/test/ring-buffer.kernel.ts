@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { BpfObject, RingBuffer } from '../src/index.ts';
+import { BpfObject, type RingBatch, RingBuffer } from '../src/index.ts';
 import { configured, reporting } from './programs.ts';
 import { Sandbox } from './sandbox.ts';
 
@@ -29,6 +29,83 @@ test('records arrive in order and may be kept', async () => {
   await vi.waitFor(() => expect(records).toHaveLength(1000), SOON);
   expect(records.map((record) => words(record))).toEqual(Array.from({ length: 1000 }, (_, mark) => [mark, 64, 0xfeedface]));
   ring.close();
+});
+
+test('a reader that rests gets what comes meanwhile at once, and all of it', async () => {
+  const records: Uint8Array[] = [];
+  const ring = new RingBuffer(object.map('ring'), (record) => records.push(record), { restMs: 3_000 });
+  report(0);
+  await vi.waitFor(() => expect(records).toHaveLength(1), SOON);
+  for (let mark = 1; mark <= 300; mark++) {
+    report(mark);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(records).toHaveLength(1);
+  await vi.waitFor(() => expect(records).toHaveLength(301), SOON);
+  expect(records.map((record) => words(record)[0])).toEqual(Array.from({ length: 301 }, (_, mark) => mark));
+  // A batch is one buffer, of 256 at most: what is left after a full one follows without a rest.
+  expect(new Set(records.map(({ buffer }) => buffer)).size).toBe(3);
+  ring.close();
+});
+
+test('batches are handed over whole, in memory that the next one uses again, each record where a word may begin', async () => {
+  const batches: { readonly bytes: Uint8Array; readonly marks: number[] }[] = [];
+  const onBatch = ({ count, bytes, places }: RingBatch): void => {
+    const at = Array.from({ length: count }, (_, i) => [places[2 * i]!, places[2 * i + 1]!] as const);
+    expect(at).toEqual(Array.from({ length: count }, (_, i) => [16 * i, 12]));
+    batches.push({ bytes, marks: at.map(([start, length]) => words(bytes.subarray(start, start + length))[0]!) });
+  };
+  const ring = new RingBuffer(object.map('ring'), { onBatch }, { batchRecords: 300, restMs: 10 });
+  for (let mark = 0; mark < 700; mark++) report(mark);
+  expect([ring.consume(), ring.consume(), ring.consume(), ring.consume()]).toEqual([300, 300, 100, 0]);
+  for (let mark = 700; mark < 710; mark++) {
+    report(mark);
+    await vi.waitFor(() => expect(batches.at(-1)!.marks.at(-1)).toBe(mark), SOON);
+  }
+  expect(batches.flatMap(({ marks }) => marks)).toEqual(Array.from({ length: 710 }, (_, mark) => mark));
+  expect(new Set(batches.map(({ bytes }) => bytes)).size).toBe(1);
+  ring.close();
+});
+
+test('a reader that throws after a rest is told of what comes then', async () => {
+  const marks: number[] = [];
+  const errors: unknown[] = [];
+  const others = process.listeners('uncaughtException');
+  process.removeAllListeners('uncaughtException');
+  process.on('uncaughtException', (error) => errors.push(error));
+  const onBatch = ({ bytes }: RingBatch): void => {
+    const [mark] = words(bytes);
+    if (mark === 1) throw new Error('refused');
+    marks.push(mark!);
+  };
+  const ring = new RingBuffer(object.map('ring'), { onBatch }, { restMs: 10 });
+  try {
+    for (let mark = 0; mark < 4; mark++) {
+      report(mark);
+      await vi.waitFor(() => expect(marks.length + errors.length).toBe(mark + 1), SOON);
+    }
+  } finally {
+    ring.close();
+    process.removeAllListeners('uncaughtException');
+    for (const listener of others) process.on('uncaughtException', listener);
+  }
+  expect(marks).toEqual([0, 2, 3]);
+  expect(errors).toEqual([new Error('refused')]);
+});
+
+test('a reader that is closed while it rests stays closed', async () => {
+  let count = 0;
+  const ring = new RingBuffer(object.map('ring'), () => count++, { restMs: 20 });
+  report(0);
+  await vi.waitFor(() => expect(count).toBe(1), SOON);
+  ring.close();
+  report(1);
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  expect(count).toBe(1);
+  const another = new RingBuffer(object.map('ring'), () => count++);
+  another.consume();
+  another.close();
+  expect(count).toBe(2);
 });
 
 test('nothing comes after close(), also when closed in the callback', async () => {

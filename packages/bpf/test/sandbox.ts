@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { rememberNetns } from '@weft/testkit';
 import { inNetns } from '@weft/tuntap';
 import { mountBpffs } from '../src/index.ts';
 
@@ -17,6 +18,7 @@ export class Sandbox {
 
   constructor() {
     mountBpffs();
+    rememberNetns(this.name, this.pins);
     execFileSync('ip', ['netns', 'add', this.name]);
     mkdirSync(this.pins);
   }

@@ -150,7 +150,7 @@ export interface Bucket {
   /** Through the stream's leader: never older than an acknowledged write. */
   get(key: string, options?: CallOptions): Promise<Entry | undefined>;
   /** `prefix` ends at a token: `port.<rdid>` means keys below it; '' is the whole bucket. */
-  snapshot(prefix: string, options?: CallOptions): Promise<Snapshot>;
+  snapshot(prefix: string, options?: SnapshotOptions): Promise<Snapshot>;
   /** CAS on `expectedRevision` (0: must not exist). A timeout is resolved by re-reading; the same bytes found there count as this write. */
   put(key: string, value: Uint8Array, expectedRevision: number, options?: CallOptions): Promise<WriteOutcome>;
   /** `put` with 0. */
@@ -175,6 +175,16 @@ export interface Bucket {
 export interface CallOptions {
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+}
+
+export interface SnapshotOptions extends CallOptions {
+  /**
+   * Only keys written after this sequence, tombstones among them: what was read before and is not here stands as it stood, unless it was purged since. Default 0: everything.
+   * A bucket that was made anew counts from 1 again; so only with the `bucketCreatedUnixMs` of the reading before.
+   */
+  readonly after?: number;
+  /** No faster than this, so that many keys leave the reader time for other things. Default: as fast as it goes. */
+  readonly bytesPerSecond?: number;
 }
 
 export interface WatchHandlers {

@@ -1,6 +1,6 @@
 import { headers } from '@nats-io/transport-node';
 import { type BucketName, hasCode, WeftError } from '@weft/model';
-import type { Bucket, CallOptions, Entry, Snapshot, Subscription, WatchHandlers, WriteOutcome } from './api.ts';
+import type { Bucket, CallOptions, Entry, Snapshot, SnapshotOptions, Subscription, WatchHandlers, WriteOutcome } from './api.ts';
 import { type Feed, openFeed } from './feed.ts';
 import { followStream } from './follow.ts';
 import {
@@ -51,11 +51,12 @@ export class JetStreamBucket implements Bucket {
     return message === undefined ? undefined : { key, revision: message.sequence, value: message.data };
   }
 
-  async snapshot(prefix: string, options: CallOptions = {}): Promise<Snapshot> {
+  async snapshot(prefix: string, options: SnapshotOptions = {}): Promise<Snapshot> {
     return await this.#insist(options, async (timeoutMs) => {
       // The sequence is read before the consumer is made, so whatever key had a revision <= it then is in what follows, or gone.
       const info = await this.#info(timeoutMs, options.signal);
-      const entries = await this.#collect(prefix, timeoutMs, options.signal);
+      const after = options.after ?? 0;
+      const entries = info.state.last_seq <= after && after > 0 ? [] : await this.#collect(prefix, options, timeoutMs);
       return { entries, atSequence: info.state.last_seq, bucketCreatedUnixMs: this.#bucketCreatedUnixMs };
     });
   }
@@ -182,7 +183,7 @@ export class JetStreamBucket implements Bucket {
     if (!signal.aborted) this.#link.logger.info({ bucket: this.name, prefix, reason }, 'watch lost; resyncing');
   }
 
-  async #collect(prefix: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<Entry[]> {
+  async #collect(prefix: string, { after = 0, bytesPerSecond, signal }: SnapshotOptions, timeoutMs: number): Promise<Entry[]> {
     const entries: Entry[] = [];
     let opening: Promise<Feed> | undefined;
     let abort: () => void = () => {};
@@ -195,7 +196,8 @@ export class JetStreamBucket implements Bucket {
           {
             stream: this.#stream,
             filter: this.#filter(prefix),
-            start: 'last-per-subject',
+            start: after > 0 ? { fromSequence: after + 1 } : 'last-per-subject',
+            bytesPerSecond,
             heartbeatMs: SNAPSHOT_HEARTBEAT_MS,
             onMessage: (message) => entries.push(this.#entry(message.subject, message.sequence, message.data)),
             onCaughtUp: resolve,

@@ -90,7 +90,7 @@ export function readCommitted(event: CommittedRecord): RecordEntry {
 }
 
 /** Reads one key: undefined if nothing stands there; a tombstone is an entry whose `record` is undefined. @throws As `readEntry`. */
-export async function getRecord(bucket: Bucket, key: string): Promise<RecordEntry | undefined> {
+export async function getRecord(bucket: Pick<Bucket, 'name' | 'get'>, key: string): Promise<RecordEntry | undefined> {
   const entry = await bucket.get(key);
   return entry === undefined ? undefined : readEntry(bucket.name, entry);
 }

@@ -17,6 +17,7 @@ export interface FeedInit {
   readonly stream: string;
   readonly filter: string;
   readonly start: 'last-per-subject' | { readonly fromSequence: number };
+  readonly bytesPerSecond?: number | undefined;
   readonly heartbeatMs: number;
   readonly onMessage: (message: FeedMessage) => void;
   /** Once, when everything that was there at the start has been told. */
@@ -120,6 +121,7 @@ export async function openFeed(link: Link, init: FeedInit, timeoutMs: number, si
           ...(init.start === 'last-per-subject'
             ? { deliver_policy: 'last_per_subject' }
             : { deliver_policy: 'by_start_sequence', opt_start_seq: Math.max(1, init.start.fromSequence) }),
+          ...(init.bytesPerSecond === undefined ? {} : { rate_limit_bps: init.bytesPerSecond * 8 }),
           ack_policy: 'none',
           max_deliver: 1,
           replay_policy: 'instant',

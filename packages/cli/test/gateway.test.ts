@@ -20,6 +20,10 @@ function statusOf(world: GatewayMemory, host: string): GatewayStatusResult {
     const owner = one.id % 2 === 0 ? 'gw-a' : 'gw-b';
     const [state, forwards] = [isMember ? (owner === host ? 'owner' : 'standby') : '', owner === host];
     const lag = { standby: owner === 'gw-a' ? 'gw-b' : 'gw-a', lagMsP99: 12, lagMsLast: 3, backlog: 0, isProtected: true };
+    const takeover = {
+      ...{ kind: 'handover', from: lag.standby, epoch: (1n << 32n) | 5n, agoMs: 124_000, silentBeforeUs: 12_000 },
+      steps: [{ step: 'opened', host: '', afterUs: 20_400 }],
+    };
     return {
       shard: one.id,
       owner,
@@ -29,6 +33,7 @@ function statusOf(world: GatewayMemory, host: string): GatewayStatusResult {
       forwards,
       networks: 1,
       lag: forwards ? lag : undefined,
+      takeover: forwards ? takeover : undefined,
     };
   });
   const use: GatewayMemberUse = {
@@ -128,6 +133,10 @@ describe('weft gateway', () => {
     expect(out).toMatch(/gw-a +198\.51\.100\.1 +active +4 +4 +4 +\d +4,536 +4,533 +3 +1,234 +2,345 +bond0 up/);
     const [edge] = JSON.parse((await run(['gateway', 'status', 'edge', '--json'], answer)).out);
     expect(edge.members.map((one: { blocks: number }) => one.blocks)).toEqual([504 * 9, 504 * 9]);
+    expect(edge.shards[0].takeover).toEqual({
+      ...{ kind: 'handover', from: 'gw-b', epoch: '1.5', agoMs: 124_000, silentBeforeUs: 12_000 },
+      steps: [{ step: 'opened', host: '', afterUs: 20_400 }],
+    });
     expect((await run(['gateway', 'status', 'edgy'], answer)).err).toContain('did you mean "edge"');
     const none = await run(['gateway', 'status'], () => ({ kind: 'list', value: { records: [] } }));
     expect([none.out, none.err]).toEqual(['', 'no gateways yet\n']);
@@ -200,14 +209,30 @@ describe('weft gateway', () => {
         kind: 'gateway',
         value: {
           members: [
-            { host: 'gw-a', drain: false },
+            { host: 'gw-a', drain: undefined },
             { host: 'gw-b', drain: true },
           ],
         },
       },
     ]);
+    expect(world.apply(example.replace('host: gw-a,', 'host: gw-a, drain: true,')).rules).toEqual([]);
+    expect((await run(['gateway', 'drain', 'edge', 'gw-b'], answering(world))).err).toContain(
+      'no member of edge is left that is not drained',
+    );
     expect((await run(['gateway', 'drain', 'edge', 'gw-z'], answering(world))).err).toContain('its members are gw-a, gw-b');
     expect((await run(['gateway', 'undrain', 'edge', 'gw-b'], answering(world))).out).toBe('gw-b is active again\n');
+  });
+
+  it('what changes a gateway tells so in JSON, too', async () => {
+    const world = made();
+    const answer = answering(world);
+    const step: Answerer = (target, command) =>
+      command.kind === 'gatewayStep' ? { kind: 'gatewayStep', value: { revision: 77 } } : answer(target, command);
+    const json = async (...args: string[]): Promise<unknown> => JSON.parse((await run(['gateway', ...args, '--json'], step)).out);
+    expect(await json('drain', 'edge', 'gw-b')).toEqual({ gateway: 'edge', host: 'gw-b', drain: true, changed: true });
+    expect(await json('undrain', 'edge', 'gw-b')).toEqual({ gateway: 'edge', host: 'gw-b', drain: false, changed: true });
+    expect(await json('move', 'edge', '1', '2', '--to', 'gw-b')).toEqual({ gateway: 'edge', shards: [1, 2], to: 'gw-b', revision: 77 });
+    expect(await json('recover', 'edge')).toEqual({ gateway: 'edge', revision: 77 });
   });
 
   it('recover asks a controller to raise the incarnation', async () => {

@@ -213,7 +213,7 @@ describe('weft flows', () => {
 describe('weft gateway top', () => {
   const use = (networkId: number, more: Partial<NetworkUse> = {}): NetworkUse => ({
     ...{ networkId, blocks: 1, blocksQuota: 64, sessions: 10, sessionsQuota: 65_536, mappings: 10 },
-    ...{ newFlows: 2, deniedBlocks: 0, deniedSessions: 0, deniedFlows: 0, exhausted: 0, drops: [] },
+    ...{ packets: 0, bytes: 0, newFlows: 2, deniedBlocks: 0, deniedSessions: 0, deniedFlows: 0, exhausted: 0, drops: [] },
     ...more,
   });
   const flood = use(pepsi.networkId, {
@@ -237,10 +237,45 @@ describe('weft gateway top', () => {
     expect(code).toBe(0);
     expect(out).toMatch(/^pepsi\/net makes 100 % of the new flows and causes 100 % of the drops at gw-a$/m);
     expect(out).toMatch(
-      /^pepsi\/net +gw-a +64\/64 +10 +4,096\/65,536 +1,000 +3,000 +3,010 +NAT_BLOCK_QUOTA 3000, NAT_FILTERED 10\n *coke\/net +gw-a +1\/64 +10 +10\/65,536 +1 +- +- +-/m,
+      /^pepsi\/net +gw-a +64\/64 +10 +4,096\/65,536 +- +- +1,000 +3,000 +3,010 +NAT_BLOCK_QUOTA 3000, NAT_FILTERED 10\n *coke\/net +gw-a +1\/64 +10 +10\/65,536 +- +- +1 +- +- +-/m,
     );
     const [, command] = sent.find(([target]) => target === 'gw-b')!;
     expect(command).toMatchObject({ kind: 'gatewayUse', value: { networkIds: [], intervalMs: 2_000 } });
+  });
+
+  it('names who only sends much, if there is anybody else', async () => {
+    const much = use(pepsi.networkId, { packets: 50_000, bytes: 5_000_000, newFlows: 1 });
+    const { out } = await run(['gateway', 'top'], gateway([use(coke.networkId, { packets: 640, bytes: 64_000 }), much]));
+    expect(out).toMatch(/^pepsi\/net has 99 % of the packets and makes 33 % of the new flows at gw-a$/m);
+    expect(out).toMatch(/^pepsi\/net +gw-a +1\/64 +10 +10\/65,536 +25,000 +20,000,000 +0.5 +- +- +-\n *coke\/net +gw-a/m);
+    // Alone everywhere; and with what came from outside for nobody.
+    const outside = use(0, { newFlows: 0, drops: [{ reason: DropReason.NAT_NO_MAPPING, packets: 1, bytes: 60 }] });
+    for (const alone of [[much], [much, outside]])
+      expect((await run(['gateway', 'top'], gateway(alone))).out).not.toMatch(/ of the packets/);
+    expect((await run(['gateway', 'top'], gateway([use(coke.networkId), use(pepsi.networkId, { packets: 1_900 })]))).out).not.toMatch(
+      / of the packets/,
+    );
+  });
+
+  it('names who only sends much at a member that serves nobody else, if others send less by the other members', async () => {
+    const each = (pepsis: number, cokes: number): Answerer =>
+      answering((target) => ({
+        kind: 'gatewayUse',
+        value: {
+          ...{ hostId: target, intervalMs: 2_000, leftOut: 0, eventsLost: 0 },
+          networks: target === 'gw-a' ? [use(pepsi.networkId, { packets: pepsis })] : [use(coke.networkId, { packets: cokes })],
+        },
+      }));
+    expect((await run(['gateway', 'top'], each(30_000, 10_000))).out).toMatch(
+      /^pepsi\/net has 100 % of the packets \(75 % of all members’\) and makes 100 % of the new flows at gw-a$/m,
+    );
+    const { out } = await run(['gateway', 'top', '--json'], each(30_000, 10_000));
+    expect(JSON.parse(out).culprits).toMatchObject([{ network: 'pepsi/net', member: 'gw-a', packets: 1, packetsOfAll: 0.75 }]);
+    for (const [pepsis, cokes] of [
+      [10_000, 10_000],
+      [1_900, 0],
+    ] as const)
+      expect((await run(['gateway', 'top'], each(pepsis, cokes))).out).not.toMatch(/ of the packets/);
   });
 
   it('names nobody where nobody does most, nor where nothing is done', async () => {

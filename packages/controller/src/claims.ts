@@ -90,15 +90,8 @@ export class ClaimSet {
   /** A network id: the one this request claimed before it was resumed, else the next one. Ids are never given back. */
   async acquireNetworkId(rdid: string): Promise<number> {
     const ownerKey = configKey.network(rdid);
-    const claims = await this.#records.all(this.#records.config, configPrefix.networkIdClaims);
-    let highest = 0;
-    for (const entry of claims) {
-      const parsed = parseKey('config', entry.key);
-      if (parsed?.kind !== 'claim' || entry.record?.kind !== 'claim') continue;
-      const id = Number(parsed.tokens[0]);
-      if (entry.record.value.owner === rdid && entry.record.value.requestId === this.#author.requestId) return id;
-      highest = Math.max(highest, id);
-    }
+    const { own, highest } = await this.#records.networkIds.of(rdid, this.#author.requestId);
+    if (own !== undefined) return own;
     for (let id = highest + 1; id <= 0xffff_ffff; id++) {
       const claim: Claim = { owner: rdid, ownerKey, requestId: this.#author.requestId };
       const entry = await this.#records.tryPut(this.#author, configKey.networkIdClaim(id), '', undefined, { kind: 'claim', value: claim });

@@ -4,6 +4,7 @@ import {
   assignmentKey,
   configKey,
   configPrefix,
+  type FormerAssignment,
   type Gateway,
   type GatewayWorld,
   type Host,
@@ -14,6 +15,7 @@ import {
   type ResourceRef,
   type Stored,
   type VirtualNetwork,
+  type WeftRecord,
 } from '@weft/model';
 import { type Author, type ControllerComponents, mapLimit, plannedFrom } from './components.ts';
 import { ids } from './ids.ts';
@@ -100,6 +102,7 @@ export async function loadGateways(
   if (names.size === 0) return undefined;
   const gateways = new Map<string, Stored<Gateway>>();
   const assignments = new Map<string, Stored<Assignment>>();
+  const former = new Map<string, FormerAssignment>();
   await mapLimit([...names], PARALLEL, async (name) => {
     if (!isName(name)) return;
     const id = ids.gateway(name);
@@ -110,6 +113,7 @@ export async function loadGateways(
     const assigned = assignment && plannedFrom(reads.author, assignment);
     if (known?.kind === 'gateway') gateways.set(name, { value: known.value, revision: gateway!.revision });
     if (assigned?.kind === 'assignment') assignments.set(id, { value: assigned.value, revision: assignment!.revision });
+    else if (assignment !== undefined) former.set(id, formerOf(assignment));
   });
   const { loads, users } = await shardsOf(reads, scope, gateways, assignments);
   const peers = new Map<string, Stored<VirtualNetwork>>();
@@ -140,14 +144,24 @@ export async function loadGateways(
   return {
     gateways,
     assignments,
+    former,
     hosts: hostsOf(components, scope.hosts),
     shardLoads: loads,
     networks: users,
     peers,
     held,
     claimed,
-    nextNumber: await nextNumber(records),
+    nextNumber: (await records.numbers.highest()) + 1,
   };
+}
+
+/** Where the assignment had got to that was deleted; or, if this very request has made a new one in its place already, where that began. */
+function formerOf({ record, change }: RecordEntry): FormerAssignment {
+  const of = (found: WeftRecord | undefined, steps: number): FormerAssignment =>
+    found?.kind === 'assignment'
+      ? { incarnation: found.value.incarnation - steps, configId: found.value.voters.configId - steps }
+      : { incarnation: 0, configId: 0 };
+  return record === undefined ? of(change.before, 0) : of(record, 1);
 }
 
 function hostsOf({ trust }: ControllerComponents, wanted: ReadonlySet<string>): Map<string, Host> {
@@ -216,13 +230,4 @@ async function claimsOf(
     });
   });
   return { held, claimed };
-}
-
-async function nextNumber(records: Records): Promise<number> {
-  let highest = 0;
-  for (const entry of await records.all(records.config, configPrefix.numberClaims)) {
-    const parsed = parseKey('config', entry.key);
-    if (parsed?.kind === 'claim') highest = Math.max(highest, Number(parsed.tokens[0]));
-  }
-  return highest + 1;
 }

@@ -1,4 +1,4 @@
-import type { RecordEntry } from '@weft/bus';
+import type { Bucket, RecordEntry } from '@weft/bus';
 import {
   configPrefix,
   type ListedRecord,
@@ -15,6 +15,9 @@ import type { WorldLoader } from './world-loader.ts';
 
 const KINDS = ['Tenant', 'VirtualNetwork', 'VirtualSubnet', 'Port', 'PortBinding', 'Host', 'Principal', 'Gateway', 'Assignment'] as const;
 type Kind = (typeof KINDS)[number];
+
+/** Above letters, digits, `-`, `_` and dots. */
+const AFTER_ALL_KEYS = '~';
 
 /** A page ends before it would not fit NATS's 1 MB any more; envelopes are larger than what is listed of them. */
 const MAX_PAGE_BYTES = 800_000;
@@ -44,17 +47,20 @@ export async function listRecords(
   const inTenant = (tenant: string): boolean => (request.tenant === '' || request.tenant === tenant) && mayRead(tenant);
   const inNetwork = (name: string): boolean => request.network === '' || request.network === name;
   const network = request.tenant !== '' && request.network !== '' ? await loader.network(request.tenant, request.network) : undefined;
-  const below = (all: string, prefix: (rdid: string) => string): string => (network === undefined ? all : prefix(network.value.id));
+  const below = async (bucket: Bucket, all: string, prefix: (rdid: string) => string): Promise<RecordEntry[]> =>
+    network === undefined ? await records.allStanding(bucket, all) : await records.all(bucket, prefix(network.value.id));
 
+  // Pages before had the others; of what is left, ports are needed whole where bindings go by them.
+  const after = keyAfter('config', request.after ?? '');
   if (kinds.has('Tenant')) {
     add(
       'config',
-      await records.all(store.config, configPrefix.tenants),
+      await records.allStanding(store.config, configPrefix.tenants, after),
       (record) => record.kind === 'tenant' && inTenant(record.value.name) && named(record.value.name) && request.network === '',
     );
   }
   if (kinds.has('VirtualNetwork') || kinds.has('VirtualSubnet')) {
-    add('config', await records.all(store.config, configPrefix.networks), (record) => {
+    add('config', await records.allStanding(store.config, configPrefix.networks, after), (record) => {
       if (record.kind !== 'network' || !inTenant(record.value.tenant)) return false;
       const asNetwork = kinds.has('VirtualNetwork') && inNetwork(record.value.name) && named(record.value.name);
       const asSubnet =
@@ -65,7 +71,7 @@ export async function listRecords(
     });
   }
   const needPorts = kinds.has('Port') || kinds.has('PortBinding');
-  const ports = needPorts ? await records.all(store.config, below(configPrefix.allPorts, configPrefix.ports)) : [];
+  const ports = needPorts ? await below(store.config, configPrefix.allPorts, configPrefix.ports) : [];
   const isWanted = (record: ListedValue): boolean =>
     record.kind === 'port' && inTenant(record.value.tenant) && inNetwork(record.value.network) && named(record.value.name);
   if (kinds.has('Port')) add('config', ports, isWanted);
@@ -73,40 +79,47 @@ export async function listRecords(
     const wanted = new Set(
       ports.flatMap((entry) => (entry.record?.kind === 'port' && isWanted(entry.record) ? [entry.record.value.id] : [])),
     );
-    add(
-      'mapping',
-      await records.all(store.mapping, below('', mappingPrefix)),
-      (record) => record.kind === 'binding' && wanted.has(record.value.portId),
-    );
+    add('mapping', await below(store.mapping, '', mappingPrefix), (record) => record.kind === 'binding' && wanted.has(record.value.portId));
   }
   // Hosts, gateways and principals are the installation's: not a tenant's to see.
   if (kinds.has('Host') && mayRead(''))
-    add('hosts', await records.all(store.hosts, ''), (record) => record.kind === 'host' && named(record.value.id) && request.tenant === '');
+    add(
+      'hosts',
+      await records.allStanding(store.hosts, ''),
+      (record) => record.kind === 'host' && named(record.value.id) && request.tenant === '',
+    );
   if (kinds.has('Gateway') && mayRead('')) {
     add(
       'config',
-      await records.all(store.config, configPrefix.gateways),
+      await records.allStanding(store.config, configPrefix.gateways),
       (record) => record.kind === 'gateway' && named(record.value.name) && request.tenant === '',
     );
   }
   if (kinds.has('Assignment') && mayRead('')) {
     add(
       'gateways',
-      await records.all(store.gateways, 'assignment'),
+      await records.allStanding(store.gateways, 'assignment'),
       (record) => record.kind === 'assignment' && named(record.value.gateway) && request.tenant === '',
     );
   }
   if (kinds.has('Principal') && mayRead('')) {
     add(
       'config',
-      await records.all(store.config, configPrefix.principals),
+      await records.allStanding(store.config, configPrefix.principals),
       (record) => record.kind === 'principal' && (named(record.value.name) || named(record.value.key)) && request.tenant === '',
     );
   }
   return page(found, request.after ?? '');
 }
 
+/** The key of a bucket that pages before ended with: '' before the bucket, after all keys behind it. */
+function keyAfter(bucket: string, place: string): string {
+  if (place < `${bucket}/`) return '';
+  return place.startsWith(`${bucket}/`) ? place.slice(bucket.length + 1) : AFTER_ALL_KEYS;
+}
+
 function page(found: readonly { bucket: string; entry: RecordEntry; value: ListedValue }[], after: string): ListResult {
+  // Nearly in order: each kind comes by key.
   const placed = found.map((one) => ({ ...one, place: `${one.bucket}/${one.entry.key}` }));
   placed.sort((a, b) => (a.place < b.place ? -1 : 1));
   const listed: ListedRecord[] = [];

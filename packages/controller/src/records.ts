@@ -1,7 +1,9 @@
 import { type Bucket, commitRecord, type Entry, getRecord, type RecordEntry, readEntry } from '@weft/bus';
-import { configKey, isRequestId, type RecordKind, type RecordOf, type Stored, WeftError, type WeftRecord } from '@weft/model';
+import { configKey, configPrefix, isRequestId, type RecordKind, type RecordOf, type Stored, WeftError, type WeftRecord } from '@weft/model';
+import { ClaimedNumbers } from './claimed-numbers.ts';
 import type { Author, ControllerComponents } from './components.ts';
 import { Retry } from './components.ts';
+import { StandingEntries } from './standing-entries.ts';
 
 const CACHE_SIZE = 50_000;
 const REFRESH_INTERVAL_MS = 1_000;
@@ -11,10 +13,16 @@ export class Records {
   readonly #components: ControllerComponents;
   /** Verified already: an entry of a revision never changes, and verifying thousands for each request would cost most of its time. */
   readonly #verified = new Map<string, RecordEntry>();
+  readonly #standing = new Map<string, StandingEntries>();
   #refreshedMs = Number.NEGATIVE_INFINITY;
+  /** Numbers of networks, and those of what belongs to gateways. */
+  readonly networkIds: ClaimedNumbers;
+  readonly numbers: ClaimedNumbers;
 
   constructor(components: ControllerComponents) {
     this.#components = components;
+    this.networkIds = new ClaimedNumbers(this, configPrefix.networkIdClaims);
+    this.numbers = new ClaimedNumbers(this, configPrefix.numberClaims);
   }
 
   get config(): Bucket {
@@ -66,9 +74,26 @@ export class Records {
     return (await this.allWithTombstones(bucket, prefix)).filter(({ record }) => record !== undefined);
   }
 
+  /**
+   * Like `all`, by key, for a prefix of a whole kind that is asked for again and again: what was read before is kept, and what has been written since is read.
+   * @param after Only keys after this one.
+   */
+  async allStanding(bucket: Bucket, prefix: string, after = ''): Promise<RecordEntry[]> {
+    const id = `${bucket.name} ${prefix}`;
+    const standing = this.#standing.get(id) ?? new StandingEntries(bucket, prefix, () => this.#components.clock.monotonic());
+    this.#standing.set(id, standing);
+    const entries = (await standing.read()).filter(({ key }) => key > after);
+    return this.trusted(bucket, entries).filter(({ record }) => record !== undefined);
+  }
+
   /** Like `all`, with what was deleted and is still remembered. */
   async allWithTombstones(bucket: Bucket, prefix: string): Promise<RecordEntry[]> {
     const { entries } = await bucket.snapshot(prefix);
+    return this.trusted(bucket, entries);
+  }
+
+  /** Of entries as they were read, those that verify and are trusted; others are logged and left out. */
+  trusted(bucket: Bucket, entries: readonly Entry[]): RecordEntry[] {
     return entries.flatMap((entry) => {
       try {
         const read = this.#read(bucket, entry);

@@ -135,6 +135,22 @@ describe('apply and delete', () => {
     expect((await weft.store.gateways.snapshot('')).entries.map((entry) => openChange(entry.value).change.after)).toEqual([undefined]);
   });
 
+  it('a gateway that is made anew under its name goes on above the deleted one, whose voters have accepted lists and remember', async () => {
+    expect((await weft.apply(gateway('again'))).problems).toEqual([]);
+    const first = await assignmentOf('again');
+    for (const round of [1, 2]) {
+      expect((await weft.remove(['Gateway again'])).problems).toEqual([]);
+      expect((await weft.apply(gateway('again'))).problems).toEqual([]);
+      const made = await assignmentOf('again');
+      expect([made.gatewayId, made.incarnation, made.voters.configId]).toEqual([
+        first.gatewayId,
+        first.incarnation + round,
+        first.voters.configId + round,
+      ]);
+    }
+    expect((await weft.remove(['Gateway again'])).problems).toEqual([]);
+  });
+
   it('gateways are the admins’; a tenant’s user connects its own networks, and takes addresses of open pools only', async () => {
     await weft.apply(`${gateway('edge')}\n---\n${net('mine')}`);
     const user = await weft.addPrincipal('tenant', 'user', ['mine']);

@@ -9,6 +9,7 @@
 #include "lib/arp.h"
 #include "lib/gateway_call.h"
 #include "lib/gateway_scratch.h"
+#include "lib/gateway_slot.h"
 #include "lib/gateway_tables.h"
 #include "lib/nd.h"
 
@@ -204,9 +205,10 @@ static __always_inline int external_packet(struct __sk_buff *skb, struct gateway
 	return 0;
 }
 
-static __always_inline int external_judge(struct __sk_buff *skb, struct gateway_verdict *g)
+/* A function of its own: its stack and its registers are none of the short way's. */
+static __attribute__((noinline)) int external_judge(struct __sk_buff *skb, struct gateway_scratch *s)
 {
-	struct gateway_scratch *s = gateway_scratch();
+	struct gateway_verdict *g = &s->g;
 	__u32 ifindex = skb->ifindex;
 	const struct weft_external *x;
 	void *data, *end;
@@ -214,7 +216,7 @@ static __always_inline int external_judge(struct __sk_buff *skb, struct gateway_
 	int reason;
 
 	x = bpf_map_lookup_elem(&map_external, &ifindex);
-	if (!x || !s || skb->vlan_present || weft_pull(skb, WEFT_HEADERS_LEN))
+	if (!x || skb->vlan_present || weft_pull(skb, WEFT_HEADERS_LEN))
 		return EXTERNAL_PASS;
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
@@ -237,23 +239,55 @@ static __always_inline int external_judge(struct __sk_buff *skb, struct gateway_
 	return reason;
 }
 
-SEC("tc")
-int from_external(struct __sk_buff *skb)
+/* What was not decided before. Returns what the program returns. Not a function of its own: it ends in a tail call. */
+static __always_inline int external_anew(struct __sk_buff *skb, __u64 generation)
 {
-	struct gateway_verdict g = {};
+	struct gateway_scratch *s = gateway_scratch();
+	struct gateway_verdict *g;
 	int reason;
 
-	reason = external_judge(skb, &g);
-	if (!reason && g.call) {
-		gateway_call(skb, GATEWAY_PROGRAM_IN, g.cb[0], g.cb[1], g.cb[2], g.cb[3]);
+	if (!s)
+		return TC_ACT_UNSPEC;
+	g = &s->g;
+	__builtin_memset(g, 0, sizeof(*g));
+	s->generation = generation;
+	reason = external_judge(skb, s);
+	if (!reason && g->call) {
+		gateway_call(skb, GATEWAY_PROGRAM_IN, g->cb[0], g->cb[1], g->cb[2], g->cb[3]);
 		reason = WEFT_DROP_KERNEL_REFUSED;
 	}
 	if (reason == EXTERNAL_PASS) {
-		g.v.action = WEFT_ACTION_PASS;
+		g->v.action = WEFT_ACTION_PASS;
 		reason = 0;
 	}
 	if (unlikely(reason))
-		return gateway_refuse(skb, &g, reason);
-	verdict_publish(skb, &g.v, 0);
-	return g.v.action == WEFT_ACTION_PASS ? TC_ACT_UNSPEC : bpf_redirect(g.v.ifindex, 0);
+		return gateway_refuse(skb, g, reason);
+	verdict_publish(skb, &g->v, 0);
+	return g->v.action == WEFT_ACTION_PASS ? TC_ACT_UNSPEC : bpf_redirect(g->v.ifindex, 0);
+}
+
+SEC("tc")
+int from_external(struct __sk_buff *skb)
+{
+	struct weft_verdict v = { .generation = flow_generation() };
+	struct weft_outer outer = {};
+	int reason;
+
+	reason = gateway_in_known(skb, &v, &outer);
+	if (reason == GATEWAY_UNCHANGED)
+		return external_anew(skb, v.generation);
+	if (!reason && v.action == WEFT_ACTION_TUNNEL)
+		reason = encap_push_outer(skb, &outer, &v);
+	if (unlikely(reason)) {
+		drops_count(skb, v.vsid, reason);
+		v.action = WEFT_ACTION_DROP;
+	}
+	verdict_publish(skb, &v, reason);
+	switch (v.action) {
+	case WEFT_ACTION_TUNNEL:
+		return encap_send(skb, &v);
+	case WEFT_ACTION_LOCAL:
+		return deliver(skb, &v);
+	}
+	return TC_ACT_SHOT;
 }

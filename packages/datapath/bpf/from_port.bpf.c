@@ -9,6 +9,7 @@
 #include "lib/arp.h"
 #include "lib/deliver.h"
 #include "lib/forward.h"
+#include "lib/gateway_slot.h"
 #include "lib/icmp_error.h"
 #include "lib/nd.h"
 #include "lib/offload.h"
@@ -157,42 +158,56 @@ static __attribute__((noinline)) int port_judge_anew(struct __sk_buff *skb, stru
 	return reason;
 }
 
+/* Neither is a reason. */
+#define PORT_UNKNOWN (-1)
+#define PORT_SENT (-2)
+
 /* The same decision as that of port_judge, if it was made before: for plain packets (brief.h) to which nothing special applies. Fills '*v' and
- * '*outer'. False says nothing about the frame. */
-static __always_inline bool port_judge_known(struct __sk_buff *skb, struct weft_verdict *v, struct weft_outer *outer)
+ * '*outer'. PORT_SENT: what the gateway does with the frame is known, too, and done; the program returns '*verdict'. PORT_UNKNOWN says nothing about
+ * the frame. */
+static __always_inline int port_judge_known(struct __sk_buff *skb, struct weft_verdict *v, struct weft_outer *outer, int *verdict)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u32 present = skb->len - ETH_HLEN, gso_size = skb->gso_size;
 	const struct weft_flow *flow;
 	void *ip = data + ETH_HLEN;
 	struct weft_brief b;
+	int reason;
 
 	if (!v->generation || ip > end || skb->vlan_present || !brief_read(ip, end, LD16(data, 12), present, &b))
-		return false;
+		return PORT_UNKNOWN;
 	if (ip + (b.is_ipv6 ? 40 : 20) > end)
-		return false;
+		return PORT_UNKNOWN;
 	flow = flow_of_port(data, b.is_ipv6, skb->ifindex, v->generation);
 	if (!flow || offload_check(skb, b.is_ipv6 ? 40 : 20))
-		return false;
+		return PORT_UNKNOWN;
 	if ((flow->routed && b.ttl <= 1) || (gso_size ? b.headers + gso_size : b.length) > flow->mtu)
-		return false;
+		return PORT_UNKNOWN;
 	if (flow->action == WEFT_ACTION_TUNNEL) {
 		if (!encap_fits(b.length))
-			return false;
+			return PORT_UNKNOWN;
 		outer->length = b.length;
 		outer->ecn = b.ecn;
 		outer->hash = flow_hash_finish(flow->hash, b.ports, b.protocol);
 		outer->is_ipv6 = b.is_ipv6;
+	} else if (flow->action == WEFT_ACTION_GATEWAY) {
+		reason = gateway_out_known(skb, &b, flow->pa, flow->target_ifindex, flow->wire_vsid, flow->routed ? 2 : 1, v->generation, verdict);
+		if (!reason)
+			return PORT_SENT;
+		v->vsid = flow->vsid;
+		v->network_id = flow->pa;
+		if (reason != GATEWAY_UNCHANGED)
+			return reason;
 	}
 	if (flow->routed && forward_rewrite_flow(skb, flow, b.is_ipv6))
-		return false;
+		return WEFT_DROP_KERNEL_REFUSED;
 	v->vsid = flow->vsid;
 	v->action = flow->action;
 	v->ifindex = flow->target_ifindex;
 	v->pa = flow->pa;
 	v->wire_vsid = flow->wire_vsid;
 	v->peer = flow->peer;
-	return true;
+	return 0;
 }
 
 SEC("tc")
@@ -200,9 +215,12 @@ int from_port(struct __sk_buff *skb)
 {
 	struct weft_verdict v = { .generation = flow_generation() };
 	struct weft_outer outer = {};
-	int reason = 0;
+	int reason, verdict;
 
-	if (!port_judge_known(skb, &v, &outer))
+	reason = port_judge_known(skb, &v, &outer, &verdict);
+	if (reason == PORT_SENT)
+		return verdict;
+	if (reason == PORT_UNKNOWN)
 		reason = port_judge_anew(skb, &v, &outer);
 	if (unlikely(v.nd_offset))
 		reason = nd_answer(skb, v.nd_offset);

@@ -7,6 +7,7 @@
  * The device's socket also receives from other NICs, from lo and from this host's own processes: what lacks the mark is none of ours. */
 #include "lib/decap.h"
 #include "lib/deliver.h"
+#include "lib/gateway_slot.h"
 
 static __always_inline int from_tunnel_judge(struct __sk_buff *skb, struct weft_packet *p, struct weft_verdict *v)
 {
@@ -46,11 +47,15 @@ int from_tunnel(struct __sk_buff *skb)
 {
 	struct weft_verdict v = { .generation = flow_generation() };
 	struct weft_packet p = {};
-	int reason;
+	int reason, verdict;
 
 	reason = from_tunnel_judge(skb, &p, &v);
 	if (!reason && v.action == WEFT_ACTION_GATEWAY) {
-		gateway_enter(skb, v.network_id, v.ifindex, v.wire_vsid, v.second_hand);
+		reason = gateway_out_stripped(skb, &v, &verdict);
+		if (!reason)
+			return verdict;
+		if (reason == GATEWAY_UNCHANGED)
+			gateway_enter(skb, v.network_id, v.ifindex, v.wire_vsid, v.second_hand);
 		reason = WEFT_DROP_KERNEL_REFUSED;
 	}
 	if (unlikely(reason)) {

@@ -11,6 +11,7 @@
  * GSO frames climb because stripping one here would leave the tunnel's GSO type on it, and a TAP would get it cut to pieces. */
 #include "lib/decap.h"
 #include "lib/deliver.h"
+#include "lib/gateway_slot.h"
 #include "lib/probe.h"
 
 /* Not a reason: the frame is the host's own affair. */
@@ -143,7 +144,7 @@ int from_underlay(struct __sk_buff *skb)
 {
 	struct weft_verdict v = { .generation = flow_generation() };
 	bool is_ipv6 = false;
-	int reason = 0;
+	int reason = 0, verdict;
 
 	if (unlikely((skb->mark & WEFT_MARK_MASK) == cfg_mark))
 		skb->mark &= ~WEFT_MARK_MASK;
@@ -152,7 +153,11 @@ int from_underlay(struct __sk_buff *skb)
 	if (!reason && (v.action == WEFT_ACTION_LOCAL || v.action == WEFT_ACTION_GATEWAY))
 		reason = decap_strip(skb, is_ipv6);
 	if (!reason && v.action == WEFT_ACTION_GATEWAY) {
-		gateway_enter(skb, v.network_id, v.ifindex, v.wire_vsid, v.second_hand);
+		reason = gateway_out_stripped(skb, &v, &verdict);
+		if (!reason)
+			return verdict;
+		if (reason == GATEWAY_UNCHANGED)
+			gateway_enter(skb, v.network_id, v.ifindex, v.wire_vsid, v.second_hand);
 		reason = WEFT_DROP_KERNEL_REFUSED;
 	}
 	if (reason == UNDERLAY_PASS)

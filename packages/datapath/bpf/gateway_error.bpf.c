@@ -4,7 +4,8 @@
  *
  *   --> gateway_error --> into the sender's network, from the gateway CA     (LOCAL, TUNNEL)
  *                    \-> out to the segment                                  (EXTERNAL)
- *                    \-> nowhere: the sender is not to be told, or can't be  (DROP) */
+ *                    \-> nowhere: the sender is not to be told, can't be, or was told enough (DROP) */
+#include "lib/error_limit.h"
 #include "lib/gateway_call.h"
 #include "lib/gateway_scratch.h"
 #include "lib/gateway_tables.h"
@@ -69,7 +70,8 @@ int gateway_error(struct __sk_buff *skb)
 	if (skb->cb[4] != CALL_ERROR || !s) {
 		reason = WEFT_DROP_KERNEL_REFUSED;
 		drops_count(skb, g.v.vsid, reason);
-	} else if (!gateway_read(skb, &s->p)) {
+	} else if (error_is_told(how == TELL_INSIDE ? WEFT_ERROR_INSIDE : WEFT_ERROR_OUTSIDE, how == TELL_INSIDE ? id : g.v.vsid) &&
+		   !gateway_read(skb, &s->p)) {
 		told = how == TELL_INSIDE ? error_inside(skb, s, &g, id, mtu) : error_outside(skb, s, &g, how, id, mtu);
 	}
 	if (!told)

@@ -9,7 +9,9 @@
 #include "lib/gateway_call.h"
 #include "lib/gateway_npt.h"
 #include "lib/gateway_rewrite.h"
+#include "lib/gateway_slot.h"
 #include "lib/gateway_tables.h"
+#include "lib/gateway_traffic.h"
 #include "lib/nat_inbound.h"
 
 /* What kind of rewriting is wanted. */
@@ -52,10 +54,11 @@ static __always_inline int in_address(struct __sk_buff *skb, struct gateway_scra
 		reason = nat_inbound(&s->flow, address, &s->to);
 		if (reason)
 			return reason;
-		if (!addr_is_family(s->to.address, s->p.is_ipv6))
+		if (!addr_is_family(s->to.address, s->p.is_ipv6) || !gateway_may_map(address, s->to.network_id, address->shard))
 			return WEFT_DROP_NAT_NO_MAPPING;
 		*network_id = s->to.network_id;
 		*rewrite = IN_PORT;
+		s->by_session = 1;
 	}
 	addr_copy(s->quote_to.address, s->to.address);
 	s->quote_to.port = s->to.port;
@@ -129,7 +132,26 @@ static __always_inline int in_deliver(struct __sk_buff *skb, struct gateway_scra
 	if (reason)
 		return reason;
 	g->outer = encap_outer(p);
-	return rewrite_hop(skb, p);
+	reason = rewrite_hop(skb, p);
+	if (!reason)
+		gateway_in_keep(skb, s, g, network_id, network, rewrite, target);
+	return reason;
+}
+
+/* What the packet looks like before anything of it is changed. Only from_external can find a decision again. */
+static __always_inline void in_begin_keep(struct __sk_buff *skb, struct gateway_scratch *s, __u32 how, __u32 segment)
+{
+	void *data = (void *)(long)skb->data;
+
+	s->by_session = 0;
+	s->segment = segment;
+	s->asked_ports = s->p.ports;
+	addr_copy(s->asked, s->p.destination);
+	if (how == ENTER_PEERING || how == ENTER_HAIRPIN || data + ETH_HLEN > (void *)(long)skb->data_end) {
+		s->generation = 0;
+		return;
+	}
+	mac_copy(s->asked_mac, data);
 }
 
 static __always_inline int in_judge(struct __sk_buff *skb, struct gateway_scratch *s, struct gateway_verdict *g)
@@ -142,6 +164,7 @@ static __always_inline int in_judge(struct __sk_buff *skb, struct gateway_scratc
 	reason = gateway_read(skb, &s->p);
 	if (reason)
 		return reason;
+	in_begin_keep(skb, s, how, id);
 	s->has_quote = 0;
 	s->translate_quote = 0;
 	if (how == ENTER_ADDRESS || how == ENTER_HAIRPIN) {
@@ -153,6 +176,7 @@ static __always_inline int in_judge(struct __sk_buff *skb, struct gateway_scratc
 	if (!network || (rewrite && network->shard != shard))
 		return WEFT_DROP_GATEWAY_NETWORK_UNKNOWN;
 	g->v.vsid = network->vsid;
+	gateway_traffic_count(skb, network_id);
 	if (how == ENTER_NPT) {
 		rewrite = IN_ADDRESS;
 		reason = in_npt(skb, s, network);

@@ -11,7 +11,9 @@
 #include "lib/gateway_call.h"
 #include "lib/gateway_npt.h"
 #include "lib/gateway_rewrite.h"
+#include "lib/gateway_slot.h"
 #include "lib/gateway_tables.h"
+#include "lib/gateway_traffic.h"
 #include "lib/nat_outbound.h"
 
 /* No kind of a rule. */
@@ -85,10 +87,14 @@ static __always_inline int out_translate(struct __sk_buff *skb, struct gateway_s
 	if (kind == SOURCE_NPT) {
 		if (!npt_translate(s->to.address, s->p.source.ca, network->npt_inside, network->npt_outside, network->npt_bits))
 			return WEFT_DROP_NPT_NOT_TRANSLATABLE;
+		if (gateway_is_others(network->segment, s->to.address, s->key.network_id))
+			return WEFT_DROP_SOURCE_RULE_DENIED;
 		if (s->has_quote)
 			s->translate_quote = npt_translate(s->quote_to.address, s->quote.ip + 24, network->npt_inside,
 							   network->npt_outside, network->npt_bits);
 	} else if (kind == WEFT_SOURCE_STATIC) {
+		if (!gateway_is_static(gateway_address(network->segment, address), s->key.network_id, network->shard))
+			return WEFT_DROP_SOURCE_RULE_DENIED;
 		addr_copy(s->to.address, address);
 		addr_copy(s->quote_to.address, address);
 		s->translate_quote = s->has_quote;
@@ -100,11 +106,15 @@ static __always_inline int out_translate(struct __sk_buff *skb, struct gateway_s
 			return reason;
 		if (!addr_is_family(s->to.address, s->p.is_ipv6))
 			return WEFT_DROP_NAT_POOL_UNKNOWN;
+		if (!gateway_may_map(gateway_address(network->segment, s->to.address), s->key.network_id, network->shard))
+			return WEFT_DROP_SOURCE_RULE_DENIED;
 		addr_copy(s->quote_to.address, s->to.address);
 		s->quote_to.port = s->to.port;
 		s->translate_quote = s->has_quote;
 		has_port = true;
+		s->by_session = 1;
 	}
+	s->is_translated = 1;
 	if (s->translate_quote) {
 		reason = rewrite_quote(skb, s, true, has_port);
 		if (reason)
@@ -144,23 +154,35 @@ static __always_inline int out_leave(struct __sk_buff *skb, struct gateway_scrat
 		if (p->is_ipv6)
 			pool |= WEFT_IPV6_POOL;
 	}
+	/* What it quotes is the sender's word. It may choose among the network's own addresses; untranslated the source leaves by its own rule only. */
+	if (kind == WEFT_SOURCE_PLAIN && s->has_quote) {
+		rule = gateway_source_rule(network_id, p->source.ca);
+		if ((rule ? rule->kind : out_way(network, p->is_ipv6)) != WEFT_SOURCE_PLAIN)
+			return WEFT_DROP_SOURCE_RULE_DENIED;
+	}
 	g->segment = network->segment;
 	segment = bpf_map_lookup_elem(&map_segment, &g->segment);
 	if (!segment)
 		return WEFT_DROP_EXTERNAL_NO_ROUTE;
 	address = gateway_address(g->segment, p->destination);
 	is_hairpin = address && gateway_is_live(address->shard);
+	if (address) /* whether its shard lives is told by the clock */
+		s->generation = 0;
+	s->mtu = segment->mtu;
 	route = gateway_route(g->segment, p->destination);
 	if (!route && !is_hairpin)
 		return WEFT_DROP_EXTERNAL_NO_ROUTE;
-	if (gateway_segment_length(skb, p) > segment->mtu) {
+	if (gateway_segment_length(skb, p) > s->mtu) {
 		g->tell = TELL_INSIDE;
-		g->tell_mtu = segment->mtu;
+		g->tell_mtu = s->mtu;
 		return WEFT_DROP_PACKET_TOO_BIG;
 	}
 	if (route)
 		addr_copy(g->next_hop, addr_is_zero(route->next_hop) ? p->destination : route->next_hop);
-	if (kind != WEFT_SOURCE_PLAIN) {
+	if (kind == WEFT_SOURCE_PLAIN) {
+		if (gateway_is_others(g->segment, p->source.ca, network_id))
+			return WEFT_DROP_SOURCE_RULE_DENIED;
+	} else {
 		s->key.network_id = network_id;
 		reason = out_translate(skb, s, kind, pool, fixed ? fixed : network->gateway4, network);
 		if (reason)
@@ -186,20 +208,25 @@ static __always_inline int out_judge(struct __sk_buff *skb, struct gateway_scrat
 	const struct weft_gateway_shard *own;
 	const struct weft_peering *peering;
 	struct weft_packet *p = &s->p;
-	__u64 now = weft_now();
+	__u64 now = weft_now(), deadline;
 	int reason;
 
+	s->generation = flow_generation();
+	s->by_session = 0;
+	s->is_translated = 0;
 	reason = gateway_read(skb, p);
 	if (reason)
 		return reason;
 	network = gateway_network(network_id);
 	if (!network || network->shard != shard || network->vsid != vsid)
 		return WEFT_DROP_GATEWAY_NETWORK_UNKNOWN;
+	gateway_traffic_count(skb, network_id);
 	p->source.network_id = network_id;
 	own = bpf_map_lookup_elem(&map_gateway_shard, &shard);
 	if (!own)
 		return WEFT_DROP_GATEWAY_NOT_OWNER;
-	if (unlikely(now >= own->deadline_boot_ns)) {
+	deadline = READ_ONCE(own->deadline_boot_ns);
+	if (unlikely(now >= deadline)) {
 		if (second_hand || now >= own->handover_until_boot_ns)
 			return WEFT_DROP_GATEWAY_NOT_OWNER;
 		reason = encap_check(own->handover_pa, p->length);
@@ -228,7 +255,11 @@ static __always_inline int out_judge(struct __sk_buff *skb, struct gateway_scrat
 		return reason;
 	/* The memory of a row deleted meanwhile may be another network's by now (lookup.h). */
 	asm volatile("" ::: "memory");
-	return READ_ONCE(network->vsid) == vsid ? 0 : WEFT_DROP_GATEWAY_NETWORK_UNKNOWN;
+	if (READ_ONCE(network->vsid) != vsid)
+		return WEFT_DROP_GATEWAY_NETWORK_UNKNOWN;
+	if (g->v.action == WEFT_ACTION_EXTERNAL)
+		gateway_out_keep(s, g, network_id, shard, vsid, deadline);
+	return 0;
 }
 
 SEC("tc")

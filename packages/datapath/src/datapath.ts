@@ -52,6 +52,8 @@ export interface Datapath {
   apply(changes: readonly TableChange[]): void;
   /** Every row as the engine has it, of one table or of all, in no order: what was applied, exactly. */
   entries(table?: TableName): TableEntry[];
+  /** As `entries`, read bit by bit as it is asked for: who has others to attend to can pause. What is written meanwhile may be among it or not. */
+  rows(table?: TableName): Iterable<TableEntry>;
   /**
    * Begins to take frames from a device. Idempotent; replaces the program of an older version in one step. The device's own settings are the
    * caller's (see `protectTenantDevice`).

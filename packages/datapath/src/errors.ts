@@ -14,6 +14,8 @@ export type DatapathErrorCode =
   | 'WEFT_ERR_DATAPATH_BAD_OPTION'
   /** Used after close() or destroy(). */
   | 'WEFT_ERR_DATAPATH_CLOSED'
+  /** Tables were taken over, and programs not yet: before start(). */
+  | 'WEFT_ERR_DATAPATH_NOT_STARTED'
   /** The engine can't be a gateway: the user-space one. */
   | 'WEFT_ERR_DATAPATH_NO_GATEWAY';
 

@@ -1,4 +1,4 @@
-import type { GatewayTableChange, GatewayTableEntry, GatewayTableName, NatEvent, NatKey, NatStore } from '@weft/forwarding';
+import type { GatewayTableChange, GatewayTableEntry, GatewayTableName, NatEventBatch, NatKey, NatStore } from '@weft/forwarding';
 
 /** A device of this host that leads to a physical network beyond the gateway. */
 export interface ExternalDevice {
@@ -25,6 +25,12 @@ export interface ProbeStamp {
   readonly shards: readonly ProbedShard[];
 }
 
+/** Of one network, both directions, dropped packets too. Bytes are those of Ethernet frames. */
+export interface GatewayTraffic {
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
 /** What a sweep did. */
 export interface NatSwept {
   readonly steps: number;
@@ -48,6 +54,8 @@ export interface GatewayDatapath {
   apply(changes: readonly GatewayTableChange[]): void;
   /** Every row as the engine has it, of one table or of all, in no order: also those of a former process. */
   entries(table?: GatewayTableName): GatewayTableEntry[];
+  /** As `entries`, read bit by bit as it is asked for: who has others to attend to can pause. What is written meanwhile may be among it or not. */
+  rows(table?: GatewayTableName): Iterable<GatewayTableEntry>;
   /**
    * Moves the time until which frames of a shard are forwarded: one write. Only of a shard that has a row, and only while that has this epoch.
    *
@@ -79,8 +87,14 @@ export interface GatewayDatapath {
    * @returns False: the address has no ring yet.
    */
   sliceNat(key: NatKey<'free'>, own: Uint8Array): boolean;
-  /** Told of what port mapping grants, makes and retires, until the returned function is called. One reader at a time. */
-  watchNat(onEvent: (event: NatEvent) => void): () => void;
+  /** Told of what port mapping grants, makes and retires, some milliseconds later and all of that together, until the returned function is called. One reader at a time. */
+  watchNat(onEvents: (batch: NatEventBatch) => void): () => void;
+  /** Sessions that port mapping has room for, of all networks. */
+  natSessionsMax(): number;
+  /** From now on networks that have so many sessions begin no more; 0: all may. What they have stays. */
+  shareNatSessions(share: number): void;
+  /** What each network has sent and got through this member, ever, as an estimate: one packet of 64 is counted, for 64. */
+  traffic(): ReadonlyMap<number, GatewayTraffic>;
   /** Events that found no room, ever. When it grows, a standby needs a snapshot. */
   natEventsLost(): bigint;
 }

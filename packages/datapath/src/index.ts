@@ -20,14 +20,20 @@
  */
 export type { Datapath, DatapathStatistics, DropCounter, PortDevice } from './datapath.ts';
 export { DatapathError, type DatapathErrorCode } from './errors.ts';
-export type { ExternalDevice, GatewayDatapath, NatSwept, ProbedShard, ProbeStamp } from './gateway-datapath.ts';
+export type { ExternalDevice, GatewayDatapath, GatewayTraffic, NatSwept, ProbedShard, ProbeStamp } from './gateway-datapath.ts';
 export { checkTunnelPort, closedChains } from './host/firewall.ts';
 export { ensureGuard, hasGuard, protectTenantDevice, removeGuard, TENANT_DEVICE_GROUP } from './host/guard.ts';
 export { ensureTunnelDevice, removeTunnelDevice } from './host/tunnel-device.ts';
 export type { ProgramName } from './kernel/attachments.ts';
 export { ROW_CODECS, type RowCodec } from './kernel/codec.ts';
 export { decodeGatewayRow } from './kernel/gateway-codec.ts';
-export { createKernelDatapath, DEFAULT_OBJECT_FILE, KernelDatapath, type KernelDatapathOptions } from './kernel/kernel-datapath.ts';
+export {
+  createKernelDatapath,
+  DEFAULT_OBJECT_FILE,
+  KernelDatapath,
+  type KernelDatapathOptions,
+  resumeKernelDatapath,
+} from './kernel/kernel-datapath.ts';
 export { LAYOUT_VERSION, MAP_LAYOUT } from './kernel/layout.ts';
 export { findKernelEngine, type KernelEnginePlace, removeKernelEngine } from './kernel/leftover.ts';
 export { decodeNatEvent } from './kernel/nat/events.ts';

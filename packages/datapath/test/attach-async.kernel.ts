@@ -3,7 +3,7 @@ import { parseIp } from '@weft/packet';
 import { inNetns } from '@weft/tuntap';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createKernelDatapath, createUserDatapath, type Datapath, type KernelDatapath, type PortDevice } from '../src/index.ts';
-import { netnsPath, RUN, sh, shIn } from './support/lab.ts';
+import { addHostNetns, netnsPath, RUN, sh, shIn } from './support/lab.ts';
 
 let netns: string;
 let count = 0;
@@ -12,7 +12,8 @@ let made: Datapath[];
 beforeEach(() => {
   netns = `wdpa${RUN}${count++}`;
   made = [];
-  sh(`ip netns add ${netns}; ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 up`);
+  addHostNetns(netns);
+  sh(`ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 up`);
   sh(`ip -n ${netns} addr add 192.0.2.1/24 dev under0; ip -n ${netns} tuntap add p0 mode tap; ip -n ${netns} link set lo up`);
   device = { name: 'p0', ifindex: Number(shIn(netns, 'ip -o link show p0 | cut -d: -f1')), kind: 'tap' };
 });

@@ -1,4 +1,5 @@
 import { existsSync, unlinkSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { BpfMap } from '@weft/bpf';
 import {
@@ -16,7 +17,7 @@ import { inNetns } from '@weft/tuntap';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createKernelDatapath, type KernelDatapathOptions } from '../src/index.ts';
 import { MAP_LAYOUT } from '../src/kernel/layout.ts';
-import { netnsPath, RUN, sh } from './support/lab.ts';
+import { addHostNetns, netnsPath, RUN, sh } from './support/lab.ts';
 import { isAccepted, judgeTrial, OracleBench, type Trial } from './support/oracle.ts';
 
 // What the programs remember must not show: not when a decision is used again, not when a row behind it changes, not when another flow has its place.
@@ -33,10 +34,10 @@ afterEach(() => {
   opened = undefined;
 });
 
-/** Decisions are remembered by each CPU for itself: this process stays on one. */
+/** Decisions are remembered by each CPU for itself: this process stays on one, the last, since gateway-slots.kernel.ts may be on the first meanwhile. */
 const allowed = sh(`taskset -p ${process.pid}`).replace(/.*: /, '').trim();
 beforeAll(() => {
-  sh(`taskset -acp 0 ${process.pid}`);
+  sh(`taskset -acp ${availableParallelism() - 1} ${process.pid}`);
 });
 afterAll(() => {
   sh(`taskset -ap ${allowed} ${process.pid}`);
@@ -408,7 +409,8 @@ describe('a row that changes', () => {
 describe('pins of a version that remembered nothing', () => {
   it('are taken over: the generation is made anew, the rows stay', () => {
     const netns = `wdpu${RUN}`;
-    sh(`ip netns add ${netns}; ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 up`);
+    addHostNetns(netns);
+    sh(`ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 up`);
     const start = () =>
       inNetns(netnsPath(netns), () =>
         createKernelDatapath({ instance: netns, pa: parseIp('192.0.2.1'), underlayInterface: 'under0', flowSlots: 16 }),

@@ -2,7 +2,15 @@ import { BpfObject } from '@weft/bpf';
 import { GATEWAY_TABLES } from '@weft/forwarding';
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_OBJECT_FILE } from '../src/index.ts';
-import { type Field, GATEWAY_MAPS, PROBE_REPLY, PROBE_REPLY_BYTES, PROBE_SHARD, PROBE_SHARD_BYTES } from '../src/kernel/gateway-layout.ts';
+import {
+  type Field,
+  GATEWAY_MAPS,
+  PROBE_REPLY,
+  PROBE_REPLY_BYTES,
+  PROBE_SHARD,
+  PROBE_SHARD_BYTES,
+  TRAFFIC,
+} from '../src/kernel/gateway-layout.ts';
 
 // The offsets that TypeScript writes the gateway's rows by are those of the compiled programs.
 
@@ -44,6 +52,11 @@ describe('layout of the gateway', () => {
     if (valueStruct === undefined) expect(valueBytes).toBe(4);
     else expectShape(valueStruct, value, valueBytes);
     expect(object.mapNames()).toContain(map);
+  });
+
+  it('reads the traffic of networks where the programs count it', () => {
+    const { size, fields } = object.structLayout('weft_traffic');
+    expect([size, Object.fromEntries(fields.map(({ name, offset }) => [name, offset]))]).toEqual([16, TRAFFIC]);
   });
 
   it('reads the answers of probes where the programs write them', () => {

@@ -1,3 +1,5 @@
+import { Action, ERRORS_PER_SECOND } from '@weft/forwarding';
+import { DropReason } from '@weft/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { GatewayBench } from './support/gateway-oracle.ts';
 
@@ -46,6 +48,36 @@ describe('kernel and oracle, at a gateway', () => {
     ]) {
       expect([kind, (seen.get(kind) ?? 0) > 0]).toEqual([kind, true]);
     }
+  });
+
+  it.each(['from_port', 'from_underlay', 'to_gateway', 'from_external'])(
+    'agree on a flood of packets at %s whose sender is told: a thousand times at once, then only counted',
+    (program) => {
+      const TIMES = 1_020;
+      for (let seed = FIRST_SEED; seed < FIRST_SEED + 100; seed++) {
+        const flooded = bench.flood(
+          seed,
+          TIMES,
+          (trial, { action, reason }) =>
+            trial.program === program &&
+            action !== Action.DROP &&
+            (reason === DropReason.TTL_EXCEEDED || reason === DropReason.PACKET_TOO_BIG),
+        );
+        if (flooded === undefined) continue;
+        expect(flooded).toEqual({ told: ERRORS_PER_SECOND, difference: undefined });
+        return;
+      }
+      expect.fail(`no error is told at ${program}`);
+    },
+  );
+
+  it('count what each network sends, about', () => {
+    const TIMES = 20_000;
+    const { sent, counted } = bench.traffic(FIRST_SEED, TIMES);
+    // One of 64 counts: 312 of them, give or take 18.
+    expect(Number(counted.packets) / TIMES).toBeGreaterThan(0.7);
+    expect(Number(counted.packets) / TIMES).toBeLessThan(1.3);
+    expect(counted.bytes).toBe((counted.packets * BigInt(sent)) as bigint);
   });
 
   it('agree where the programs do without what came after kernel 6.1', () => {

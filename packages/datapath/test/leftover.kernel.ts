@@ -3,15 +3,14 @@ import { parseIp } from '@weft/packet';
 import { inNetns } from '@weft/tuntap';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createKernelDatapath, ensureGuard, findKernelEngine, hasGuard, removeKernelEngine } from '../src/index.ts';
-import { netnsPath, RUN, sh, shIn } from './support/lab.ts';
+import { addHostNetns, netnsPath, RUN, sh, shIn } from './support/lab.ts';
 
 let netns: string;
 let count = 0;
 beforeEach(() => {
   netns = `wdpr${RUN}${count++}`;
-  sh(
-    `ip netns add ${netns}; ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 up; ip -n ${netns} tuntap add p0 mode tap`,
-  );
+  addHostNetns(netns);
+  sh(`ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 up; ip -n ${netns} tuntap add p0 mode tap`);
 });
 afterEach(() => {
   inside(() => removeKernelEngine(place()));

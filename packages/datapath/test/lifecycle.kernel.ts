@@ -1,13 +1,13 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { type TableChange, type TableEntry, TargetKind } from '@weft/forwarding';
+import { type GatewayTableChange, type TableChange, type TableEntry, TargetKind } from '@weft/forwarding';
 import { createWorld } from '@weft/forwarding/testing';
 import { DropReason, dropReasonTexts } from '@weft/model';
 import { parseIp, parseMac } from '@weft/packet';
 import { inNetns } from '@weft/tuntap';
 import { afterEach, describe, expect, it } from 'vitest';
 import { findOnLinkPrefix } from '../src/host/underlay.ts';
-import { createKernelDatapath, ensureGuard, hasGuard, type KernelDatapath, removeGuard } from '../src/index.ts';
-import { dropCount, Lab, netnsPath, RUN, sh, shIn, until } from './support/lab.ts';
+import { createKernelDatapath, ensureGuard, hasGuard, type KernelDatapath, removeGuard, resumeKernelDatapath } from '../src/index.ts';
+import { addHostNetns, dropCount, Lab, netnsPath, RUN, sh, shIn, until } from './support/lab.ts';
 
 let cleanups: (() => void)[] = [];
 afterEach(() => {
@@ -17,19 +17,23 @@ afterEach(() => {
 
 let hosts = 0;
 /** A host without ports: a namespace with one TAP as underlay. */
-function host(): { netns: string; open: (options?: object) => KernelDatapath } {
+function host(): {
+  netns: string;
+  open: (options?: object) => KernelDatapath;
+  resume: (options?: object) => KernelDatapath | undefined;
+} {
   const netns = `wdpl${RUN}${hosts++}`;
-  sh(`ip netns add ${netns}; ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 up`);
-  const open = (options: object = {}): KernelDatapath =>
-    inNetns(netnsPath(netns), () =>
-      createKernelDatapath({ instance: netns, pa: parseIp('192.0.2.1'), underlayInterface: 'under0', ...options }),
-    );
+  addHostNetns(netns);
+  sh(`ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 up`);
+  const always = { instance: netns, pa: parseIp('192.0.2.1'), underlayInterface: 'under0' };
+  const open = (options: object = {}): KernelDatapath => inNetns(netnsPath(netns), () => createKernelDatapath({ ...always, ...options }));
+  const resume = (options: object = {}): KernelDatapath | undefined => resumeKernelDatapath({ ...always, ...options });
   cleanups.push(() => {
     const datapath = open();
     inNetns(netnsPath(netns), () => datapath.destroy());
     sh(`ip netns del ${netns}`);
   });
-  return { netns, open };
+  return { netns, open, resume };
 }
 
 /** Rows as sorted lines, whatever the order of their properties. */
@@ -201,6 +205,83 @@ describe('the engine', () => {
     expect(existsSync(`/sys/fs/bpf/weft/${netns}`)).toBe(false);
     expect(shIn(netns, 'ip -o link show type vxlan')).toBe('');
     expect(readdirSync('/sys/fs/bpf/weft')).not.toContain(netns);
+  });
+});
+
+describe('tables that a former process left at work', () => {
+  const shard = (deadlineBootNs: bigint): GatewayTableChange => ({
+    op: 'put',
+    table: 'gateway_shard',
+    key: { shard: 3 },
+    value: { epoch: 9n, deadlineBootNs, handoverUntilBootNs: 0n, handoverPa: new Uint8Array(16), handoverMac: new Uint8Array(6) },
+  });
+  const deadlines = ({ gateway }: KernelDatapath): bigint[] =>
+    gateway.entries('gateway_shard').flatMap((row) => (row.table === 'gateway_shard' ? [row.value.deadlineBootNs] : []));
+  /** Kernel ids of the programs at the underlay and the tunnel. */
+  const programs = (netns: string): string =>
+    shIn(
+      netns,
+      `for i in $(ls /sys/fs/bpf/weft/${netns}/v1 | grep ^link_); do bpftool link show pinned /sys/fs/bpf/weft/${netns}/v1/$i; done`,
+    )
+      .split('\n')
+      .flatMap((line) => /prog \d+/.exec(line)?.[0] ?? [])
+      .join();
+
+  it('are read and written before this version’s programs replace those at work, in the same maps', () => {
+    const { netns, open, resume } = host();
+    const first = open();
+    first.apply(mappings(5));
+    first.gateway.apply([shard(1_000n)]);
+    first.close();
+    const atWork = programs(netns);
+    expect(atWork).not.toBe('');
+
+    const resumed = resume()!;
+    expect(text(resumed.entries())).toEqual(text(rowsOf(mappings(5))));
+    expect(deadlines(resumed)).toEqual([1_000n]);
+    expect(resumed.gateway.setDeadline(3, 9n, 2_000n)).toBe(true);
+    resumed.apply(mappings(6).slice(5));
+    expect(() => resumed.gateway.sweepNat(1)).toThrow(expect.objectContaining({ code: 'WEFT_ERR_DATAPATH_NOT_STARTED' }));
+    expect(programs(netns)).toBe(atWork);
+
+    inNetns(netnsPath(netns), () => resumed.start());
+    expect(programs(netns)).not.toBe(atWork);
+    expect(deadlines(resumed)).toEqual([2_000n]);
+    expect(resumed.entries('lookup')).toHaveLength(6);
+    expect(resumed.gateway.sweepNat(1).steps).toBeGreaterThanOrEqual(0);
+    const once = programs(netns);
+    inNetns(netnsPath(netns), () => resumed.start());
+    expect(programs(netns)).toBe(once);
+    resumed.close();
+
+    const next = open();
+    expect(deadlines(next)).toEqual([2_000n]);
+    expect(next.entries('lookup')).toHaveLength(6);
+    next.close();
+  });
+
+  it('stay with the programs at work when this version’s do not load, and can be started again', () => {
+    const { netns, open, resume } = host();
+    open().close();
+    const atWork = programs(netns);
+    const resumed = resume({ objectFile: '/nonexistent.o' })!;
+    for (let turn = 0; turn < 2; turn++) {
+      expect(() => inNetns(netnsPath(netns), () => resumed.start())).toThrow(
+        expect.objectContaining({ code: 'WEFT_ERR_DATAPATH_NO_OBJECT' }),
+      );
+    }
+    expect(programs(netns)).toBe(atWork);
+    resumed.gateway.apply([shard(5_000n)]);
+    expect(deadlines(resumed)).toEqual([5_000n]);
+    resumed.close();
+  });
+
+  it('are not taken over where there are none, or one of them is missing', () => {
+    const { netns, open, resume } = host();
+    expect(resume()).toBeUndefined();
+    open().close();
+    sh(`rm /sys/fs/bpf/weft/${netns}/v1/map_nat_pressure`);
+    expect(resume()).toBeUndefined();
   });
 });
 

@@ -22,7 +22,7 @@ afterAll(() => harness?.remove());
 function open(addresses: number, sizes: Readonly<Record<string, number>> = {}): NatHarness {
   const kernel = new NatHarness(harness.path, sizes);
   kernel.setClock(1_000_000_000_000n);
-  kernel.setNetwork(NETWORK, 1);
+  kernel.setNetwork(NETWORK, { shard: 1, segment: SEGMENT });
   kernel.setShard(1, { epoch: 5n, deadlineBootNs: 1n << 62n });
   kernel.maps.set('quota', { networkId: NETWORK }, { blocks: 1 << 30, blocksPerSource: 1 << 30, sessions: 1 << 30, newFlowsPerSecond: 0 });
   const pool = Array.from({ length: addresses }, (_, i) => ({ segment: SEGMENT, address: parseIp(`203.0.113.${i + 1}`) }));

@@ -24,6 +24,8 @@ const STRUCTS: Readonly<Record<string, readonly [offsets: Readonly<Record<string
   nat_reverse: [L.NAT_REVERSE, L.NAT_MAP_LAYOUT.reverse.valueBytes],
   nat_quota: [L.NAT_QUOTA, L.NAT_MAP_LAYOUT.quota.valueBytes],
   nat_usage: [L.NAT_USAGE, L.NAT_MAP_LAYOUT.usage.valueBytes],
+  nat_share: [L.NAT_SHARE, L.NAT_MAP_LAYOUT.share.valueBytes],
+  nat_pressure: [L.NAT_PRESSURE, L.NAT_PRESSURE_BYTES],
   nat_rate: [L.NAT_RATE, L.NAT_MAP_LAYOUT.rate.valueBytes],
   nat_counters: [L.NAT_COUNTERS, 32],
   nat_event_block: [L.NAT_EVENT_BLOCK, 152],

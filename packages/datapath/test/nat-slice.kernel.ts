@@ -4,7 +4,7 @@ import { inNetns } from '@weft/tuntap';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createKernelDatapath, type KernelDatapath } from '../src/index.ts';
-import { netnsPath, RUN, sh } from './support/lab.ts';
+import { addHostNetns, netnsPath, RUN, sh } from './support/lab.ts';
 
 // Another slice for an address: the program's ring is that of packages/forwarding/src/nat/free-row.ts.
 
@@ -32,7 +32,8 @@ function sliceOf(blocks: readonly number[]): Uint8Array {
 
 let datapath: KernelDatapath;
 beforeAll(() => {
-  sh(`ip netns add ${NETNS}; ip -n ${NETNS} tuntap add under0 mode tap; ip -n ${NETNS} link set under0 up`);
+  addHostNetns(NETNS);
+  sh(`ip -n ${NETNS} tuntap add under0 mode tap; ip -n ${NETNS} link set under0 up`);
   datapath = inNetns(netnsPath(NETNS), () =>
     createKernelDatapath({ instance: NETNS, pa: parseIp('192.0.2.1'), underlayInterface: 'under0' }),
   );

@@ -1,8 +1,21 @@
-import { applyNatEvent, type NatRow, NatState, type NatStore, type NatTable, restoreNat, snapshotNat } from '@weft/forwarding';
+import {
+  applyNatEvent,
+  type NatEvent,
+  NatEventKind,
+  NatEventList,
+  type NatRow,
+  NatState,
+  type NatStore,
+  type NatTable,
+  networkOfEvent,
+  restoreNat,
+  snapshotNat,
+} from '@weft/forwarding';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { compareStores, NatBench, NETWORKS } from './support/nat-bench.ts';
-import { compileHarness, NatHarness } from './support/nat-harness.ts';
+import { KernelNatBatch } from '../src/kernel/nat/event-batch.ts';
+import { compareStores, NatBench, NETWORKS, SEGMENT, text } from './support/nat-bench.ts';
+import { compileHarness, eventOfRecord, NatHarness, ringBatch } from './support/nat-harness.ts';
 import { History, histories } from './support/nat-histories.ts';
 
 // The standby's side: what A's kernel has told, applied to B's tables, makes them A's; and B goes on from there.
@@ -65,6 +78,24 @@ function withHistories(check: (bench: NatBench, again: number) => void, runs: nu
   );
 }
 
+/** Changes of one ticket, between its first and its last record, in another order: who is first to take room in the ring is not first to write into it. */
+function mixChanges(records: readonly Uint8Array[], random: () => number): Uint8Array[] {
+  const mixed = [...records];
+  const places = new Map<bigint, number[]>();
+  records.forEach((record, i) => {
+    const event = eventOfRecord(record);
+    if (event.kind !== NatEventKind.SESSION_CHANGED) return;
+    places.set(event.session.ticket, [...(places.get(event.session.ticket) ?? []), i]);
+  });
+  for (const at of places.values()) {
+    const other = at.map((i) => ({ record: mixed[i]!, order: random() })).sort((a, b) => a.order - b.order);
+    at.forEach((i, n) => {
+      mixed[i] = other[n]!.record;
+    });
+  }
+  return mixed;
+}
+
 describe('a standby', () => {
   it('has the tables of the owner whose events it applies; twice, or a part of them again, changes nothing', { timeout: 600_000 }, () => {
     withHistories((bench, again) => {
@@ -78,6 +109,49 @@ describe('a standby', () => {
       for (const event of bench.events.slice(-again)) applyNatEvent(standby, event, 0n);
       compareStores(bench.kernel.maps, standby, TABLES, normal);
     }, RUNS);
+  });
+
+  it('has them, too, if it is told only how each session of a batch ends, whatever order two processors told its changes in', {
+    timeout: 600_000,
+  }, () => {
+    const all = (): boolean => true;
+    let [merged, whole] = [0, 0];
+    withHistories((bench, again) => {
+      const random = fc.sample(fc.infiniteStream(fc.nat(1000)), { numRuns: 1, seed: again })[0]!;
+      const records = mixChanges(bench.records, () => random.next().value as number);
+      const [standby, batch] = [new NatState(), new KernelNatBatch()];
+      for (let at = 0; at < records.length; ) {
+        const some = records.slice(at, at + 1 + ((random.next().value as number) % 200));
+        at += some.length;
+        batch.read(ringBatch(some));
+        const list = new NatEventList(some.map(eventOfRecord));
+        expect(batch.count).toBe(some.length);
+        for (let i = 0; i < some.length; i++) {
+          expect([batch.kindAt(i), batch.networkAt(i), text(batch.eventAt(i))]).toEqual([
+            list.kindAt(i),
+            list.networkAt(i),
+            text(list.eventAt(i)),
+          ]);
+        }
+        const [changes, expected]: NatEvent[][] = [[], []];
+        batch.forEachChange(all, (event) => changes!.push(event));
+        list.forEachChange(all, (event) => expected!.push(event));
+        expect(changes!.map(text)).toEqual(expected!.map(text));
+        for (const network of NETWORKS) {
+          const own: NatEvent[] = [];
+          batch.forEachChange(
+            (id) => id === network,
+            (event) => own.push(event),
+          );
+          expect(own.map(text)).toEqual(expected!.filter((event) => networkOfEvent(event) === network).map(text));
+        }
+        for (const event of changes!) applyNatEvent(standby, event, 0n);
+        merged += some.length - changes!.length;
+        whole += some.length;
+      }
+      compareStores(bench.kernel.maps, standby, TABLES, comparable(bench.kernel.maps));
+    }, RUNS);
+    expect(merged).toBeGreaterThan(whole / 100);
   });
 
   it('gets the same by a snapshot, in its own clock', { timeout: 600_000 }, () => {
@@ -102,7 +176,7 @@ describe('a standby', () => {
         compareStores(bench.kernel.maps, standby.maps, TABLES, comparable(bench.kernel.maps));
         standby.setClock(bench.now + 7441n * SECOND);
         expect(standby.sweep(5000).sessions).toBe(0); // not the owner
-        for (const networkId of NETWORKS) standby.setNetwork(networkId, 1);
+        for (const networkId of NETWORKS) standby.setNetwork(networkId, { shard: 1, segment: SEGMENT });
         standby.setShard(1, { epoch: 6n, deadlineBootNs: 1n << 62n });
         for (const seconds of [7441n, 7562n, 7563n, 7564n, 7565n]) {
           standby.setClock(bench.now + seconds * SECOND);

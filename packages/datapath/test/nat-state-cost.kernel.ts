@@ -31,7 +31,7 @@ describe('the cost of a standby', () => {
     const [owner, standby, fresh] = [new NatHarness(harness.path), new NatHarness(harness.path), new NatHarness(harness.path)];
     try {
       owner.setClock(1_000_000_000_000n);
-      owner.setNetwork(NETWORK, 1);
+      owner.setNetwork(NETWORK, { shard: 1, segment: SEGMENT });
       owner.setShard(1, { epoch: 5n, deadlineBootNs: 1n << 62n });
       owner.maps.set(
         'quota',

@@ -1,6 +1,7 @@
 import {
   OWNERSHIP_LIMITS,
   type OwnershipAnswer,
+  type OwnershipBallot,
   type OwnershipCertificate,
   type OwnershipConfig,
   type OwnershipConsent,
@@ -10,6 +11,7 @@ import {
 import { drainedMembers } from './config.ts';
 import type { Context } from './context.ts';
 import { NO_EPOCH } from './epoch.ts';
+import { EpochReserve } from './epoch-reserve.ts';
 import type { HeardEpochs } from './heard-epochs.ts';
 import type { Owner } from './owner.ts';
 import type { Placements } from './placement.ts';
@@ -22,9 +24,12 @@ import { forwardMs } from './timing.ts';
  * The candidate (PaxosLease: proposer). One attempt at a time, for one shard or several that are free together:
  *
  *   standby ──owner silent to me, or unheard for T, or none; then my place in the order──► asking
- *   asking  ──enough would vote──► own epoch on disk ──► voting ──majority──► owner (owner.ts)
- *      │ not within `attemptMs`          voting ──not within it, or refused by too many──► release, standby
- *      └──► standby
+ *   asking  ──enough would vote──► own epoch on disk, mostly since long ago (epoch-reserve.ts) ──► voting ──majority──► owner (owner.ts)
+ *      │ not within `attemptMs`          voting ──refused by too many, or not within its time──► release, standby
+ *      └──► standby                         └─┘ each `attemptMs`: the same ballot in a new round, so that votes count from now
+ *
+ * How long it waits for votes goes by its own disk, and doubles when nobody has refused and too few have voted: then the others' are slower than that. A promise that has
+ * got onto a disk at last is one for this epoch; a new attempt asks for another, and so for another write.
  */
 interface Attempt {
   readonly kind: 'takeover' | 'handover';
@@ -36,7 +41,9 @@ interface Attempt {
   phase: 'asking' | 'writing' | 'voting';
   /** Nobody who was asked has heard of an owner. */
   isFirst: boolean;
-  round: Round | undefined;
+  /** The ballot as it was sent, newest last; one that is older than it could open the fence for is forgotten. Empty: not yet. */
+  rounds: Round[];
+  votingSince: number;
 }
 
 export interface CandidateInit {
@@ -55,8 +62,11 @@ export class Candidate {
   readonly #owner: Owner;
   readonly #placements: Placements;
   readonly #isMember: () => boolean;
+  readonly #reserve: EpochReserve;
   readonly #startedAt: number;
   #attempt: Attempt | undefined;
+  /** How long the next attempt waits for votes. */
+  #patienceMs: number;
 
   constructor({ context, views, heard, owner, placements, isMember }: CandidateInit) {
     this.#context = context;
@@ -65,7 +75,9 @@ export class Candidate {
     this.#owner = owner;
     this.#placements = placements;
     this.#isMember = isMember;
+    this.#reserve = new EpochReserve(context, heard);
     this.#startedAt = context.now;
+    this.#patienceMs = context.timing.attemptMs;
   }
 
   stand(now: number): void {
@@ -89,6 +101,7 @@ export class Candidate {
     else if (idle) {
       const raise = this.#owner.raiseDue(now);
       if (raise !== undefined) this.#start('takeover', raise, undefined);
+      else this.#reserve.refill(newest.incarnation);
     }
   }
 
@@ -134,7 +147,18 @@ export class Candidate {
   #start(kind: Attempt['kind'], shards: readonly number[], consent: OwnershipConsent | undefined): void {
     const { now } = this.#context;
     const survey = new Survey(this.#context.nonce());
-    this.#attempt = { kind, shards, consent, survey, startedAt: now, nextSendAt: now, phase: 'asking', isFirst: false, round: undefined };
+    const attempt = {
+      kind,
+      shards,
+      consent,
+      survey,
+      startedAt: now,
+      nextSendAt: now,
+      isFirst: false,
+      rounds: [],
+      votingSince: now,
+    };
+    this.#attempt = { ...attempt, phase: 'asking' };
     for (const shard of shards) if (this.#owner.termOf(shard) === undefined) this.#views.state(shard, 'asking');
     this.tick(now);
   }
@@ -143,14 +167,33 @@ export class Candidate {
     const attempt = this.#attempt;
     if (attempt === undefined || attempt.phase === 'writing') return;
     const { timing } = this.#context;
-    if (now - (attempt.round?.sentAt ?? attempt.startedAt) >= timing.attemptMs) {
+    const last = attempt.rounds.at(-1);
+    if (now - (last === undefined ? attempt.startedAt : attempt.votingSince) >= this.#limitMs(attempt)) {
+      if (last !== undefined && !isRefused(attempt)) this.#patienceMs = Math.min(2 * this.#patienceMs, timing.attemptMaxMs);
       this.#end(attempt);
       return;
     }
     if (now < attempt.nextSendAt) return;
     attempt.nextSendAt = now + timing.resendMs;
-    if (attempt.round !== undefined) attempt.round.send(this.#context);
-    else this.#askVoters(attempt);
+    if (last === undefined) this.#askVoters(attempt);
+    else if (now - last.sentAt < timing.attemptMs) last.send(this.#context);
+    else this.#sendBallot(attempt, last.config, { ...last.ballot, round: this.#context.nonce() });
+  }
+
+  /** An answer needs no disk. A planned move is called off by the old owner soon, and whom a voter has refused needs a higher epoch. */
+  #limitMs(attempt: Attempt): number {
+    const { attemptMs, attemptMaxMs } = this.#context.timing;
+    if (attempt.rounds.length === 0 || attempt.kind === 'handover' || isRefused(attempt)) return attemptMs;
+    // The others' disks may be as slow as the own one, and have a write under way.
+    return Math.min(Math.max(this.#patienceMs, attemptMs + 2 * this.#context.durable.tookMs), attemptMaxMs);
+  }
+
+  #sendBallot(attempt: Attempt, config: OwnershipConfig, ballot: OwnershipBallot): void {
+    const { now, timing } = this.#context;
+    const round = new Round(config, ballot, now);
+    attempt.rounds = [...attempt.rounds.filter(({ sentAt }) => now < sentAt + forwardMs(timing)), round];
+    attempt.nextSendAt = now + timing.resendMs;
+    round.send(this.#context);
   }
 
   #askVoters({ kind, shards, consent, survey }: Attempt): void {
@@ -163,7 +206,7 @@ export class Candidate {
 
   answer(from: string, answer: OwnershipAnswer): void {
     const attempt = this.#attempt;
-    const { configs, durable, rules } = this.#context;
+    const { configs } = this.#context;
     if (answer.knownConfig > (configs.newest?.config ?? 0)) this.#context.put({ kind: 'need-config', config: answer.knownConfig, from });
     if (attempt === undefined || attempt.phase !== 'asking' || answer.nonce !== attempt.survey.nonce) return;
     // Who names what can't be is not counted, so it can't stop the others either.
@@ -173,8 +216,7 @@ export class Candidate {
     const config = attempt.survey.winnable(this.#context, attempt.shards);
     if (config === undefined) return;
     this.#heard.add(attempt.survey.heard);
-    this.#heard.add(durable.state.proposed);
-    const epoch = rules.chooseEpoch(config.incarnation, this.#heard.highest);
+    const epoch = this.#reserve.next(config.incarnation);
     if (epoch === undefined) {
       this.#context.alarm('epochs-exhausted', '', true, () => 'No epoch is left above those heard of: run `weft gateway recover`');
       this.#end(attempt);
@@ -183,9 +225,8 @@ export class Candidate {
     attempt.phase = 'writing';
     attempt.isFirst = attempt.kind === 'takeover' && attempt.survey.unowned;
     for (const shard of attempt.shards) if (this.#owner.termOf(shard) === undefined) this.#views.state(shard, 'voting');
-    // Its own file first: after a restart it must not ask votes for this epoch as if it were a new one.
-    const version = durable.change({ proposed: epoch });
-    durable.when(version, () => {
+    // In its own file first: after a restart it must not ask votes for this epoch as if it were a new one.
+    this.#reserve.use(epoch, () => {
       if (this.#attempt !== attempt) return;
       const { now, timing, self } = this.#context;
       const { kind, shards, consent } = attempt;
@@ -202,9 +243,8 @@ export class Candidate {
         consent,
       };
       attempt.phase = 'voting';
-      attempt.round = new Round(config, ballot, now);
-      attempt.nextSendAt = now + timing.resendMs;
-      attempt.round.send(this.#context);
+      attempt.votingSince = now;
+      this.#sendBallot(attempt, config, ballot);
     });
   }
 
@@ -212,12 +252,12 @@ export class Candidate {
   #end(attempt: Attempt): void {
     this.#attempt = undefined;
     const { timing, now } = this.#context;
-    if (attempt.round !== undefined) {
-      const release = { epoch: attempt.round.ballot.epoch, shards: attempt.shards };
-      for (const id of voterIds(attempt.round.config)) this.#context.send(id, { kind: 'release', value: release });
+    const last = attempt.rounds.at(-1);
+    if (last !== undefined) {
+      const release = { epoch: last.ballot.epoch, shards: attempt.shards };
+      for (const id of voterIds(last.config)) this.#context.send(id, { kind: 'release', value: release });
     }
-    const standing =
-      attempt.round === undefined && attempt.survey.waitMs < timing.leaseMs ? Math.min(attempt.survey.waitMs, timing.renewMs / 2) : 0;
+    const standing = last === undefined && attempt.survey.waitMs < timing.leaseMs ? Math.min(attempt.survey.waitMs, timing.renewMs / 2) : 0;
     for (const shard of attempt.shards) {
       const view = this.#views.of(shard);
       view.notBefore = now + standing + this.#context.spread(timing.staggerMs * 2);
@@ -231,19 +271,20 @@ export class Candidate {
       );
     }
     const own = attempt.shards.filter((shard) => this.#owner.termOf(shard) !== undefined);
-    if (own.length > 0 && attempt.round !== undefined) this.#owner.raiseSoon(own, now + timing.renewMs);
+    if (own.length > 0 && last !== undefined) this.#owner.raiseSoon(own, now + timing.renewMs);
   }
 
   /** @returns False if the vote is for another round than the attempt's. */
   vote(from: string, vote: OwnershipVote): boolean {
     const attempt = this.#attempt;
-    if (attempt?.round?.matches(vote) !== true) return false;
-    const { round } = attempt;
+    const round = attempt?.rounds.find((one) => one.matches(vote));
+    if (attempt === undefined || round === undefined) return false;
     round.vote(this.#context, from, vote);
     if (!round.won(this.#context)) return true;
     if (this.#context.now >= round.sentAt + forwardMs(this.#context.timing) || !this.#owner.carrier) this.#end(attempt);
     else {
       this.#attempt = undefined;
+      this.#patienceMs = this.#context.timing.attemptMs;
       this.#arrive(attempt);
       this.#owner.granted(round);
     }
@@ -264,24 +305,30 @@ export class Candidate {
   /** @returns False if it is about another round. */
   refusal(from: string, refusal: OwnershipRefusal): boolean {
     const attempt = this.#attempt;
-    if (attempt?.round?.matches(refusal) !== true) return false;
-    if (this.#context.configs.get(refusal.acceptedConfig) === undefined && refusal.acceptedConfig > attempt.round.ballot.config) {
+    const round = attempt?.rounds.find((one) => one.matches(refusal));
+    if (attempt === undefined || round === undefined) return false;
+    if (this.#context.configs.get(refusal.acceptedConfig) === undefined && refusal.acceptedConfig > round.ballot.config) {
       this.#context.put({ kind: 'need-config', config: refusal.acceptedConfig, from });
     }
-    attempt.round.refused.add(from);
-    if (attempt.round.lost(this.#context)) this.#end(attempt);
+    round.refused.add(from);
+    if (round.lost(this.#context)) this.#end(attempt);
     return true;
   }
 
   /** Somebody else was granted shards, and that is news: it overtakes the attempt, unless that has a higher epoch. */
   overtaken({ ballot }: OwnershipCertificate): void {
     const attempt = this.#attempt;
+    this.#patienceMs = this.#context.timing.attemptMs;
     if (attempt === undefined || attempt.phase === 'writing' || !attempt.shards.some((shard) => ballot.shards.includes(shard))) return;
-    if (ballot.epoch > (attempt.round?.ballot.epoch ?? NO_EPOCH)) this.#end(attempt);
+    if (ballot.epoch > (attempt.rounds.at(-1)?.ballot.epoch ?? NO_EPOCH)) this.#end(attempt);
   }
 
   /** It can't own anything just now. */
   giveUp(): void {
     if (this.#attempt !== undefined && this.#attempt.phase !== 'writing') this.#end(this.#attempt);
   }
+}
+
+function isRefused({ rounds }: Attempt): boolean {
+  return rounds.some(({ refused }) => refused.size > 0);
 }

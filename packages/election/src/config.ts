@@ -72,6 +72,16 @@ export function configFaults(config: OwnershipConfig): readonly string[] {
   return faults;
 }
 
+/** Everybody who takes part: members, voters, and those of the list before, whose majority is needed until the new one has taken effect. */
+export function nodesOf(config: OwnershipConfig): ReadonlySet<string> {
+  return new Set([...config.members, ...rosterOf(config)].map(({ id }) => id));
+}
+
+/** Whether a shard is the group's. Numbers of shards are given once in an installation, so another's are known as such. */
+export function hasShard({ shards }: Pick<OwnershipConfig, 'shards'>, shard: number): boolean {
+  return shards.some((known) => known.shard === shard);
+}
+
 /** Members whose shards are to go elsewhere. None if that would be all: then somebody has to serve. */
 export function drainedMembers({ members }: Pick<OwnershipConfig, 'members'>): ReadonlySet<string> {
   const drained = members.filter(({ drain }) => drain);

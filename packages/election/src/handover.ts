@@ -15,6 +15,7 @@ import { consentStatement } from './statement.ts';
  *
  *   sync     the standby gets the state                         until `synced`, `syncMs` at most; without a carrier it is not waited for
  *   offer    signed consent to the next owner, repeated         it holds a ballot of kind handover; voters see the consent and break the lease
+ *            and once to all others                             hosts believe frames of the next owner, too: it may open before its certificate has reached them
  *   forward  its certificate: closed, late returns passed on    for `handoverMs`
  *   done
  *
@@ -78,14 +79,17 @@ export class Handover {
   #watch(now: number): void {
     const { configs, observer, self } = this.#context;
     for (const { id } of configs.newest?.members ?? []) {
-      if (id === self || !observer.answering(id, now)) this.#answering.delete(id);
-      else if (!this.#answering.has(id)) this.#answering.set(id, now);
+      if (id === self) this.#answering.delete(id);
+      else if (!observer.answering(id, now)) {
+        // A gap of this process is none of the peer's: each would put a placement off by another `placementMs`.
+        if (observer.hasWatched(now)) this.#answering.delete(id);
+      } else if (!this.#answering.has(id)) this.#answering.set(id, now);
     }
   }
 
   /** Everything has to go, soon. @returns False: nothing has. */
   #leave(now: number): boolean {
-    const { configs, self } = this.#context;
+    const { configs, self, timing } = this.#context;
     const { owner, isMember } = this.#member;
     const drained: ReadonlySet<string> = configs.newest === undefined ? new Set() : drainedMembers(configs.newest);
     if (owner.carrier && isMember && !drained.has(self)) return false;
@@ -95,7 +99,9 @@ export class Handover {
       // One that is drained, too, serves better than nobody.
       return able.find((id) => !drained.has(id)) ?? (owner.carrier ? undefined : able[0]);
     };
-    for (const { shards, epoch } of owner.terms) {
+    for (const { shards, epoch, since } of owner.terms) {
+      // Who has just been given shards though it is drained reads an older record than the giver, and the shards would not come back: they wait for the newer one.
+      if (owner.carrier && isMember && now - since < timing.placementMs) continue;
       const to = shards.map(target).find((one) => one !== undefined);
       if (to === undefined) continue;
       this.#begin(
@@ -165,8 +171,12 @@ export class Handover {
       move.consent = { ...consent, signature: signer.sign(consentStatement(configs.newest!.group, consent)) };
       move.offeredAt = now;
     }
+    const offer = { kind: 'offer', value: { consent: move.consent } } as const;
+    const isFirst = move.offeredAt === now;
     move.nextSendAt = now + timing.resendMs;
-    this.#context.send(move.to, { kind: 'offer', value: { consent: move.consent } });
+    this.#context.send(move.to, offer);
+    if (!isFirst) return;
+    for (const id of this.#member.owner.audience(configs.newest!)) if (id !== move.to) this.#context.send(id, offer);
   }
 
   #cancel(move: Move, failed: boolean): void {

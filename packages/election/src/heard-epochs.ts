@@ -17,6 +17,10 @@ export class HeardEpochs {
   get highest(): bigint {
     return this.#highest;
   }
+  /** Of those that were granted. */
+  get highestCertified(): bigint {
+    return this.#certified;
+  }
 
   /** From a verified certificate, or the own packet path. */
   certified(epoch: bigint): void {

@@ -1,5 +1,12 @@
-import { OWNERSHIP_LIMITS, type OwnershipAnswer, type OwnershipCertificate, type OwnershipConfig } from '@weft/model';
-import { certificateFault } from './certificate.ts';
+import {
+  OWNERSHIP_LIMITS,
+  type OwnershipAnswer,
+  type OwnershipCertificate,
+  type OwnershipConfig,
+  type OwnershipConsent,
+} from '@weft/model';
+import { certificateFault, consentHolds } from './certificate.ts';
+import { hasShard } from './config.ts';
 import { Configs } from './context.ts';
 import { incarnationOf, NO_EPOCH } from './epoch.ts';
 import type { HostInput, HostOutput, Path, ShardRow } from './io.ts';
@@ -8,6 +15,8 @@ import { isVoter, type Rules } from './rules.ts';
 import type { Verify } from './statement.ts';
 import type { Timing } from './timing.ts';
 
+/** A ballot by consent is over by then, or was called off. */
+const CONSENT_ATTEMPTS = 3;
 const BOTH: readonly Path[] = ['nats', 'underlay'];
 
 export interface HostComponents {
@@ -66,8 +75,36 @@ export class OwnershipHost {
       const { from, body } = input.message;
       if (body.kind === 'certificate') this.#certificate(from, body.value, now);
       else if (body.kind === 'answer') this.#answer(from, body.value, now);
+      else if (body.kind === 'offer') this.#offer(from, body.value.consent, now);
     }
     return this.#outputs;
+  }
+
+  /**
+   * The owner is about to hand over. The next one opens when it has its grant, which may be before this host hears of that; frames that it sends here meanwhile are believed, too. It is the
+   * owner only by the certificate.
+   */
+  #offer(from: string, consent: OwnershipConsent, now: number): void {
+    const { newest } = this.#configs;
+    const next = newest?.members.find(({ id }) => id === consent.to);
+    const rows = consent.shards.flatMap((shard) => {
+      const row = this.#rows.get(shard);
+      return row !== undefined && row.owner === from && row.epoch === consent.epoch ? [row] : [];
+    });
+    const { verify, timing } = this.#components;
+    if (newest === undefined || next === undefined || rows.length === 0 || consent.from !== from || !consentHolds(newest, consent, verify))
+      return;
+    for (const row of rows) {
+      const until = now + CONSENT_ATTEMPTS * timing.attemptMs;
+      const isKnown = row.previousAddress === next.providerAddress;
+      const believed = {
+        ...row,
+        previousAddress: next.providerAddress,
+        previousUntilMs: isKnown ? Math.max(until, row.previousUntilMs) : until,
+      };
+      this.#rows.set(row.shard, believed);
+      this.#outputs.push({ kind: 'shard', row: believed });
+    }
   }
 
   #configured(config: OwnershipConfig, now: number): void {
@@ -125,9 +162,12 @@ export class OwnershipHost {
       return;
     }
     this.#accepted = Math.max(this.#accepted, ballot.config);
-    let accepted = true;
+    // A majority of this group has no word on another's shards. A new one of this group is not in an older record: the owner repeats it until it is accepted.
+    const own = ballot.shards.filter((shard) => hasShard(config, shard));
+    let accepted = own.length === ballot.shards.length;
+    if (!accepted) this.#outputs.push({ kind: 'need-config', config: ballot.config, from });
     let highest = NO_EPOCH;
-    for (const shard of ballot.shards) {
+    for (const shard of own) {
       const outcome = this.#believe(shard, certificate, now);
       if (outcome !== 'accepted') accepted = false;
       if (outcome === 'lower') {

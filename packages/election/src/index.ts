@@ -10,7 +10,7 @@
  *
  * | when | input | |
  * |---|---|---|
- * | start | constructor | file (or undefined), boot id, the rows of `gateway_shard` (or `shard`) that the kernel holds; then `config`, `hosts`, `slices`, `recorded` |
+ * | start | constructor | file (or undefined), boot id, the rows of `gateway_shard` (or `shard`) that the kernel holds; then `config`, `hosts`, `recorded` |
  * | every `TIMING.probeMs` | `tick` | after the sockets have been read empty: an answer that lies unread must not count as silence |
  * | a datagram or NATS message came | `message` | after its envelope (kind `ownership`) was opened and its key found to be that of host `from` |
  * | a probe left, an answer came | `probe-sent`, `probe-answered` | kernel time stamps of the boot clock |
@@ -26,7 +26,7 @@
  * | `fence` | write the row of `gateway_shard`: deadline in ns, rounded down. Synchronously, before the next step |
  * | `shard` (host) | write the row of `shard`: epoch, PA, prev_pa, prev_until. Synchronously, before the next step |
  * | `settled` | the step `votersSettled` to a controller, with the certificate as its proof |
- * | `announce`, `handover`, `record`, `need-config`, `defend`, `slice-consent`, `slice-reclaim`, `alarm`, `state` | as their types say; none is waited for |
+ * | `announce`, `handover`, `record`, `need-config`, `defend`, `alarm`, `state` | as their types say; none is waited for |
  *
  * Time is the machine's boot clock in ms (CLOCK_BOOTTIME: never steps back, counts sleep), the same that the packet path compares deadlines with.
  *
@@ -38,10 +38,22 @@
  *
  * @module
  */
+export { BlockConsents } from './block-consents.ts';
 export { type CertificateFault, certificateFault } from './certificate.ts';
-export { acceptsConfig, type CountedVote, configFaults, drainedMembers, hasQuorum, lacksFailover, planVoters, rosterOf } from './config.ts';
+export {
+  acceptsConfig,
+  type CountedVote,
+  configFaults,
+  drainedMembers,
+  hasQuorum,
+  hasShard,
+  lacksFailover,
+  nodesOf,
+  planVoters,
+  rosterOf,
+} from './config.ts';
 export type { Components } from './context.ts';
-export type { Durable, SliceNote } from './durable.ts';
+export type { Durable } from './durable.ts';
 export { chooseEpoch, epochText, incarnationOf, makeEpoch, NO_EPOCH } from './epoch.ts';
 export { Fence, type FenceRow, isOpen } from './fence.ts';
 export { type HostComponents, OwnershipHost } from './host.ts';
@@ -49,5 +61,5 @@ export type * from './io.ts';
 export { type NodeInit, OwnershipNode } from './node.ts';
 export { Observer, type ProbeShard } from './observer.ts';
 export { type BallotRequest, judge, type Lease, type Promised, RULES, type Rules, type Verdict, type VoterView } from './rules.ts';
-export { consentStatement, type Signer, sliceStatement, type Verify, voteStatement } from './statement.ts';
+export { consentStatement, type Signer, type Verify, voteStatement } from './statement.ts';
 export { boundD, forwardMs, placementBoundMs, recoveryBoundMs, TIMING, type Timing } from './timing.ts';

@@ -1,4 +1,4 @@
-import type { OwnershipBody, OwnershipCertificate, OwnershipConfig, OwnershipMessage, SliceConsent } from '@weft/model';
+import type { OwnershipBody, OwnershipCertificate, OwnershipConfig, OwnershipMessage } from '@weft/model';
 import type { Durable } from './durable.ts';
 import type { FenceRow } from './fence.ts';
 import type { ProbeShard } from './observer.ts';
@@ -29,17 +29,7 @@ export type Input =
   /** The next owner has the state of these shards (answer to the hand-over step `sync`). */
   | { readonly kind: 'synced'; readonly shards: readonly number[] }
   /** Somebody else claims an external address by ARP or NA. Proves nothing. */
-  | { readonly kind: 'external-conflict'; readonly address: string }
-  /** Give a slice of a NAT block away, or take it back after its file was lost. */
-  | { readonly kind: 'give-slice'; readonly slice: number; readonly to: string }
-  /** The slices as they stand in the group's committed record. */
-  | { readonly kind: 'slices'; readonly slices: readonly SliceRecord[] };
-
-export interface SliceRecord {
-  readonly slice: number;
-  readonly holder: string;
-  readonly generation: number;
-}
+  | { readonly kind: 'external-conflict'; readonly address: string };
 
 export type ShardState = 'none' | 'standby' | 'asking' | 'voting' | 'owner' | 'handing-over' | 'held';
 
@@ -108,10 +98,6 @@ export type Output =
   | { readonly kind: 'need-config'; readonly config: number; readonly from: string }
   /** Answer a conflicting claim of one of our addresses, once. */
   | { readonly kind: 'defend'; readonly address: string }
-  /** Have this consent written into the group's record (by CAS on its generation). */
-  | { readonly kind: 'slice-consent'; readonly consent: SliceConsent }
-  /** The file was lost: have the slice's generation raised in the record with this member as its holder, so that no old consent counts. */
-  | { readonly kind: 'slice-reclaim'; readonly slice: number; readonly generation: number }
   | Alarm;
 
 /** What can happen to a host that only obeys. */
@@ -126,7 +112,7 @@ export interface ShardRow {
   readonly epoch: bigint;
   readonly owner: string;
   readonly providerAddress: string;
-  /** Set by a consented hand-over only; empty: none. */
+  /** Whose frames are believed beside the owner's: before a consented hand-over the next owner's, after it the former one's. Empty: nobody's. */
   readonly previousAddress: string;
   readonly previousUntilMs: number;
 }

@@ -1,5 +1,6 @@
-import type { OwnershipAnswer, OwnershipCertificate, OwnershipRefusal, OwnershipVote } from '@weft/model';
+import type { OwnershipAnswer, OwnershipCertificate, OwnershipConfig, OwnershipRefusal, OwnershipVote } from '@weft/model';
 import { Candidate } from './candidate.ts';
+import { hasShard } from './config.ts';
 import type { Context } from './context.ts';
 import { NO_EPOCH } from './epoch.ts';
 import type { FenceRow } from './fence.ts';
@@ -61,6 +62,15 @@ export class Member {
     this.#watch(now);
   }
 
+  /** @param before The record until now. */
+  configured(newest: OwnershipConfig, before: OwnershipConfig | undefined): void {
+    this.owner.configured(newest);
+    for (const { shard } of before?.shards ?? []) {
+      if (hasShard(newest, shard)) continue;
+      for (const code of ['lease-not-renewed', 'no-owner'] as const) this.#context.alarm(code, String(shard), false, () => '');
+    }
+  }
+
   /** Another owner offers its shards. */
   offered(consent: Parameters<Candidate['offered']>[0]): void {
     this.#candidate.offered(consent);
@@ -81,13 +91,13 @@ export class Member {
     if (!this.#candidate.refusal(from, refusal)) this.owner.refusal(from, refusal);
   }
 
-  /** A verified certificate, from whomever. */
-  certified(certificate: OwnershipCertificate): void {
+  /** A verified certificate, from whomever. @param shards Those of it that are the group's. */
+  certified(certificate: OwnershipCertificate, shards: readonly number[]): void {
     const { ballot } = certificate;
     const { self, now } = this.#context;
     this.#heard.certified(ballot.epoch);
     let news = false;
-    for (const shard of ballot.shards) {
+    for (const shard of shards) {
       const view = this.#views.of(shard);
       const known = view.certificate?.ballot.epoch ?? NO_EPOCH;
       if (ballot.epoch < known) continue;
@@ -154,10 +164,16 @@ export class Member {
   /** When this member last knew that somebody served the shard. */
   #servedAt(shard: number, now: number): number {
     if (this.owner.live(shard)) return now;
-    const { certificate, certifiedAt } = this.#views.of(shard);
-    const owner = certificate?.ballot;
-    const valid = owner === undefined ? -Infinity : this.#context.observer.validAt(owner.candidate, shard, owner.epoch);
-    return Math.max(this.#startedAt, certifiedAt, valid, this.owner.fence.row(shard)?.deadlineMs ?? 0);
+    const { certifiedAt } = this.#views.of(shard);
+    const heardAt = this.ownerHeardAt(shard) ?? -Infinity;
+    return Math.max(this.#startedAt, certifiedAt, heardAt, this.owner.fence.row(shard)?.deadlineMs ?? 0);
+  }
+
+  /** When the shard's owner was last heard as such; undefined: never. */
+  ownerHeardAt(shard: number): number | undefined {
+    const ballot = this.#views.of(shard).certificate?.ballot;
+    const at = ballot === undefined ? -Infinity : this.#context.observer.validAt(ballot.candidate, shard, ballot.epoch);
+    return at === -Infinity ? undefined : at;
   }
 
   /** Shards are on their way to another member, or stay after all. */

@@ -1,12 +1,11 @@
 import type { OwnershipAnswer, OwnershipAsk, OwnershipBody, OwnershipConfig } from '@weft/model';
-import { configFaults, lacksFailover } from './config.ts';
+import { configFaults, hasShard, lacksFailover } from './config.ts';
 import { type Components, Context } from './context.ts';
 import { type Durable, DurableQueue } from './durable.ts';
 import type { FenceRow } from './fence.ts';
 import type { Input, Output, ShardState } from './io.ts';
 import { Member } from './member.ts';
 import { Observer } from './observer.ts';
-import { Slices } from './slices.ts';
 import { Voter } from './voter.ts';
 
 export interface NodeInit {
@@ -16,7 +15,7 @@ export interface NodeInit {
   readonly bootId: string;
   /** The node's file; undefined: there is none. */
   readonly file: Durable | undefined;
-  /** `gateway_shard` as it stands in the kernel: rows of an earlier process of this boot. */
+  /** The group's rows of `gateway_shard` as they stand in the kernel: of an earlier process of this boot. Epochs of other groups say nothing here. */
   readonly rows: readonly FenceRow[];
   /** Boot clock, ms. */
   readonly now: number;
@@ -32,7 +31,6 @@ export class OwnershipNode {
   readonly #context: Context;
   readonly voter: Voter;
   readonly member: Member;
-  readonly slices: Slices;
   #lastTick: number;
   #defendedAt = -Infinity;
 
@@ -46,16 +44,17 @@ export class OwnershipNode {
       proposed: 0n,
       promises: [],
       certificates: [],
-      slices: [],
       placements: [],
     };
-    this.#context.durable = new DurableQueue(state, init.file !== undefined, (token, persisted) =>
-      this.#context.put({ kind: 'persist', token, state: persisted }),
+    this.#context.durable = new DurableQueue(
+      state,
+      init.file !== undefined,
+      (token, persisted) => this.#context.put({ kind: 'persist', token, state: persisted }),
+      () => this.#context.now,
     );
     this.#lastTick = init.now;
     this.voter = new Voter(this.#context, init.bootId, init.file !== undefined);
     this.member = new Member(this.#context, init.rows, (shard) => this.voter.damped(shard));
-    this.slices = new Slices(this.#context);
   }
 
   /** Which memory this is: what a configuration has to name for this node to vote. */
@@ -72,11 +71,6 @@ export class OwnershipNode {
   displacedTo(shard: number): string | undefined {
     return this.member.owner.termOf(shard) === undefined ? undefined : this.member.placements.displacedTo(shard);
   }
-  /** True: this member may grant a NAT block of `slice` to a network of `shard` now. */
-  mayGrantBlock(shard: number, slice: number, now: number): boolean {
-    this.#context.now = now;
-    return this.member.owner.live(shard) && this.slices.usable(slice);
-  }
 
   /** What this voter says to the host side of its own machine, which asks it as it asks the others. */
   answerOwn(ask: OwnershipAsk, now: number): OwnershipAnswer | undefined {
@@ -90,6 +84,11 @@ export class OwnershipNode {
    */
   isConfirmed(shard: number): boolean {
     return this.member.owner.termOf(shard)?.isConfirmed === true;
+  }
+
+  /** When a probe was sent that the shard's owner answered as such, in ms of the boot clock. Undefined: none is known, or it never answered this node. */
+  ownerHeardAt(shard: number): number | undefined {
+    return this.member.ownerHeardAt(shard);
   }
 
   /** The member that this one would hand the shard to: its standby. Undefined: no other answers. */
@@ -148,12 +147,6 @@ export class OwnershipNode {
       case 'external-conflict':
         this.#conflict(input.address);
         break;
-      case 'give-slice':
-        this.slices.give(input.slice, input.to);
-        break;
-      case 'slices':
-        this.slices.record(input.slices);
-        break;
     }
   }
 
@@ -192,22 +185,33 @@ export class OwnershipNode {
   #certificate(from: string, certificate: Parameters<Voter['certified']>[0]): void {
     const context = this.#context;
     if (from !== context.self && !context.verified(certificate, from)) return;
-    this.#believe(certificate);
+    const isWhole = this.#believe(certificate);
     const { epoch, config, round, candidate } = certificate.ballot;
     if (candidate === context.self) return;
+    // Another group's shard, on which this one's majority has no word; or a new one that an older record does not name: its owner repeats it until it is accepted.
+    if (!isWhole) {
+      context.put({ kind: 'need-config', config, from });
+      return;
+    }
     context.send(candidate, { kind: 'acknowledgement', value: { epoch, config, round, accepted: true, highest: epoch } });
   }
 
-  #believe(certificate: Parameters<Voter['certified']>[0]): void {
-    this.voter.certified(certificate);
-    this.member.certified(certificate);
+  /** @returns Whether all of its shards are the group's; the others are passed over. */
+  #believe(certificate: Parameters<Voter['certified']>[0]): boolean {
+    const { configs } = this.#context;
+    const config = configs.get(certificate.ballot.config) ?? configs.newest;
+    const { shards } = certificate.ballot;
+    const own = shards.filter((shard) => config !== undefined && hasShard(config, shard));
+    this.voter.certified(certificate, own);
+    this.member.certified(certificate, own);
+    return own.length === shards.length;
   }
 
   #tick(): void {
     const context = this.#context;
     const { timing, now, observer } = context;
     // Probes and their answers of before a gap say nothing: this process did not listen.
-    if (now - this.#lastTick > timing.answeringMs) observer.paused();
+    if (now - this.#lastTick > timing.answeringMs) observer.paused(now);
     this.#lastTick = now;
     const config = context.configs.newest;
     for (const { id } of config?.members ?? []) if (id !== context.self) context.put({ kind: 'probe', peer: id, nonce: context.nonce() });
@@ -227,6 +231,7 @@ export class OwnershipNode {
         `Configuration ${config.config} passes over one that took effect: the store has lost writes. It is not used; see what NATS has lost`,
     );
     if (!context.configs.add(config) || context.configs.newest !== config) return;
+    this.member.configured(config, newest);
     context.alarm('configuration-missing', '', false, () => '');
     const named = config.voters.find(({ id }) => id === context.self);
     context.alarm(

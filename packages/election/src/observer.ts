@@ -32,6 +32,7 @@ const KEPT = 16;
 export class Observer {
   readonly #timing: Timing;
   readonly #peers = new Map<string, Peer>();
+  #pausedAt = -Infinity;
 
   constructor(timing: Timing) {
     this.#timing = timing;
@@ -66,8 +67,9 @@ export class Observer {
     }
   }
 
-  /** This process stood still: probes of before it did say nothing about their peers. */
-  paused(): void {
+  /** This process stood still until now: probes of before it did say nothing about their peers. */
+  paused(now: number): void {
+    this.#pausedAt = now;
     for (const peer of this.#peers.values()) peer.sent = [];
   }
 
@@ -79,6 +81,11 @@ export class Observer {
     let unanswered = 0;
     for (const at of known.sent) if (at > valid.sentAt && now - at >= this.#timing.unansweredMs) unanswered++;
     return unanswered >= this.#timing.silentProbes;
+  }
+
+  /** False: this process stood still a moment ago. Whom it does not find answering may have answered all the time. */
+  hasWatched(now: number): boolean {
+    return now - this.#pausedAt >= this.#timing.answeringMs;
   }
 
   /** True: the peer's packet path answers me. */

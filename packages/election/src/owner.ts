@@ -1,4 +1,5 @@
 import type { OwnershipAcknowledgement, OwnershipAnswer, OwnershipConfig, OwnershipRefusal, OwnershipVote } from '@weft/model';
+import { hasShard } from './config.ts';
 import { ALL_PATHS, type Context } from './context.ts';
 import { Delivery } from './delivery.ts';
 import { incarnationOf } from './epoch.ts';
@@ -93,13 +94,24 @@ export class Owner {
     this.#certify(term, round);
     for (const shard of ballot.shards) this.#views.state(shard, 'owner', ballot.epoch);
     this.#context.put({ kind: 'announce', shards: ballot.shards, epoch: ballot.epoch });
-    this.deliver(this.#context.now);
   }
 
   /** Shards that are another's now. */
   drop(shards: readonly number[]): void {
     for (const term of this.#terms) term.shards = term.shards.filter((shard) => !shards.includes(shard));
     this.#terms = this.#terms.filter((term) => term.shards.length > 0);
+  }
+
+  /**
+   * Renews no shard that the record does not name any more: with one of those a whole ballot is refused, and its other shards would run out, too. What the certificate
+   * says of a term has to be told anew then.
+   */
+  configured(newest: OwnershipConfig): void {
+    const isGone = (shard: number): boolean => !hasShard(newest, shard);
+    for (const term of this.#terms) if (term.delivery?.certificate.ballot.shards.some(isGone)) term.delivery = undefined;
+    const gone = this.#terms.flatMap(({ shards }) => shards.filter(isGone));
+    this.drop(gone);
+    for (const shard of gone) this.#views.state(shard, 'none');
   }
 
   /** @returns Shards for which a higher epoch is due. */
@@ -203,26 +215,33 @@ export class Owner {
   #certify(term: Term, round: Round): void {
     const certificate = round.certificate(this.#context);
     term.delivery = new Delivery(certificate);
+    // Hosts first: until they obey, frames of the whole shard go nowhere. Everything else, this machine's own host side too, takes less time than that is worth.
+    this.deliver(this.#context.now);
     this.#context.put({ kind: 'record', certificate });
     this.#context.loop.push({ kind: 'certificate', value: certificate });
   }
 
   deliver(now: number): void {
-    const { configs, timing, self } = this.#context;
+    const { configs, timing } = this.#context;
     const { newest } = configs;
     if (newest === undefined) return;
-    if (this.#targetsOf !== newest) {
-      this.#targets = [...new Set([...this.#hosts, ...newest.members.map(({ id }) => id), ...voterIds(newest)])].filter(
-        (id) => id !== self,
-      );
-      this.#targetsOf = newest;
-    }
     for (const { delivery } of this.#terms) {
-      for (const id of delivery?.due(this.#targets, now, timing) ?? []) {
+      for (const id of delivery?.due(this.audience(newest), now, timing) ?? []) {
         const paths = newest.members.some((member) => member.id === id) ? ALL_PATHS : undefined;
         this.#context.send(id, { kind: 'certificate', value: delivery!.certificate }, paths);
       }
     }
+  }
+
+  /** Whom a grant concerns: hosts, members and voters, but for this machine. The same array until somebody joins. */
+  audience(newest: OwnershipConfig): readonly string[] {
+    if (this.#targetsOf !== newest) {
+      this.#targets = [...new Set([...this.#hosts, ...newest.members.map(({ id }) => id), ...voterIds(newest)])].filter(
+        (id) => id !== this.#context.self,
+      );
+      this.#targetsOf = newest;
+    }
+    return this.#targets;
   }
 
   /** Tells, until it is heard, that a new list of voters has taken effect. */

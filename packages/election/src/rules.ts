@@ -1,5 +1,5 @@
 import type { GrantKind, OwnershipConfig, OwnershipConsent, RefusalReason } from '@weft/model';
-import { acceptsConfig, type CountedVote, hasQuorum, rosterOf } from './config.ts';
+import { acceptsConfig, type CountedVote, hasQuorum, hasShard, rosterOf } from './config.ts';
 import { chooseEpoch, incarnationOf } from './epoch.ts';
 import { isOpen } from './fence.ts';
 
@@ -15,6 +15,7 @@ export interface Rules {
   readonly recall: typeof recall;
   readonly acceptsEpoch: typeof acceptsEpoch;
   readonly isOpen: typeof isOpen;
+  readonly mayGrantBy: typeof mayGrantBy;
 }
 
 /** A voter's standing promise for a shard: the highest epoch it has voted for, and for whom. */
@@ -81,7 +82,7 @@ export function judge(view: VoterView, ballot: BallotRequest, rules: Pick<Rules,
   if (incarnationOf(ballot.epoch) !== config.incarnation) return refuse('wrong-incarnation');
   let vote: 'grant' | 'repeat' | 'renew' = ballot.kind === 'renewal' ? 'renew' : 'repeat';
   for (const shard of ballot.shards) {
-    if (!config.shards.some((known) => known.shard === shard)) return refuse('not-a-member', shard);
+    if (!hasShard(config, shard)) return refuse('not-a-member', shard);
     const promised = view.promised(shard);
     if (promised !== undefined && promised.epoch === ballot.epoch && promised.candidate === ballot.candidate) continue;
     if (promised !== undefined && ballot.epoch <= promised.epoch) return refuse('promised-higher', shard);
@@ -144,4 +145,9 @@ export function acceptsEpoch(known: bigint, offered: bigint): boolean {
   return offered >= known;
 }
 
-export const RULES: Rules = { acceptsConfig, hasQuorum, judge, chooseEpoch, recall, acceptsEpoch, isOpen };
+/** Whether a record says what a member may grant of NAT blocks: it is not older than the one that its last consent to give some away rests on. */
+export function mayGrantBy(noted: number, revision: number): boolean {
+  return revision >= noted;
+}
+
+export const RULES: Rules = { acceptsConfig, hasQuorum, judge, chooseEpoch, recall, acceptsEpoch, isOpen, mayGrantBy };

@@ -1,4 +1,4 @@
-import type { OwnershipBallot, OwnershipConsent, SliceConsent } from '@weft/model';
+import type { OwnershipBallot, OwnershipConsent } from '@weft/model';
 
 /*
  * What votes and consents sign: a domain, then every field with its length, so that no two statements have the same bytes. It is not the protobuf form:
@@ -85,18 +85,6 @@ export function consentStatement(group: string, consent: Omit<OwnershipConsent, 
     .text(group)
     .u64(consent.epoch)
     .list(consent.shards)
-    .text(consent.from)
-    .text(consent.to)
-    .done();
-}
-
-/** What a member signs to give a slice of a NAT block away. */
-export function sliceStatement(group: string, consent: Omit<SliceConsent, 'signature'>): Uint8Array {
-  return new Writer()
-    .text('weft.v1.slice')
-    .text(group)
-    .u32(consent.slice)
-    .u32(consent.generation)
     .text(consent.from)
     .text(consent.to)
     .done();

@@ -5,7 +5,8 @@
  *   voter           receive ├────────────── T ──────────────┤     holds from receipt: longer than the owner's by the journey and by rho
  *   peers      probe ─P─ probe ─P─ probe ─┤ U ├                   silent: three sent, each unanswered for U
  *
- * T (5 s): an agent that is killed has, at worst, just not renewed: T(1 - rho) - R - 2 x lateness = 3.7 s are left to start again (1 to 2 s) and renew.
+ * T (5 s): an agent that is killed has, at worst, just not renewed: T(1 - rho) - R - 2 x lateness = 3.7 s are left to start again and renew
+ *   (0.4 s, 0.5 on a machine whose processors are all busy; docs/gateway-figures.md).
  *   A shorter T fails over sooner where nobody can tell death from a cut, and moves ownership at every slow restart.
  * R (1 s): four tries in a lease. Each costs a signed message to each voter and back, on two paths.
  * P (30 ms), U (50 ms): a power cut is silence after P/2 on average until the next probe, 2P more, U, and P/2 until the next tick looks: 140 ms, 170 at worst;
@@ -32,8 +33,10 @@ export interface Timing {
   readonly staggerMs: number;
   /** Questions and ballots are repeated this often … */
   readonly resendMs: number;
-  /** … and given up after this. */
+  /** … and questions given up after this; of ballots a new round is begun. */
   readonly attemptMs: number;
+  /** A ballot is given up after `attemptMs`, and after twice as long each time that disks were too slow for that, up to this. */
+  readonly attemptMaxMs: number;
   /** A certificate is repeated from `resendMs` on, doubling up to this, until acknowledged. */
   readonly certificateMaxMs: number;
   /** A host that has just started asks the voters this often. */
@@ -62,6 +65,7 @@ export const TIMING: Timing = {
   staggerMs: 120,
   resendMs: 40,
   attemptMs: 1_000,
+  attemptMaxMs: 8_000,
   certificateMaxMs: 2_000,
   askMs: 250,
   handoverMs: 30_000,

@@ -22,6 +22,8 @@ export class Voter implements VoterView {
   readonly #certificates = new Map<number, OwnershipCertificate>();
   /** Times at which a shard's owner changed. */
   readonly #moves = new Map<number, number[]>();
+  /** Ballots that are voted for once the promise is on disk. */
+  readonly #awaitingDisk = new Map<string, OwnershipBallot>();
   readonly #abstainUntil: number;
   readonly #bootId: string;
   #acceptedVersion = 0;
@@ -122,7 +124,16 @@ export class Voter implements VoterView {
       this.#leases.set(shard, { epoch: ballot.epoch, candidate: ballot.candidate, until: this.now + context.timing.leaseMs });
     }
     const version = Math.max(this.#acceptedVersion, ...ballot.shards.map((shard) => this.#promises.get(shard)!.version));
-    context.durable.when(version, () => this.#vote(ballot));
+    // Ballots are repeated while the disk is slow: one vote, for the newest round, is enough. What waits for another version is another one.
+    const key = `${version} ${ballot.config} ${ballot.epoch} ${ballot.candidate}`;
+    const isWaiting = this.#awaitingDisk.has(key);
+    this.#awaitingDisk.set(key, ballot);
+    if (isWaiting) return;
+    context.durable.when(version, () => {
+      const newest = this.#awaitingDisk.get(key)!;
+      this.#awaitingDisk.delete(key);
+      this.#vote(newest);
+    });
   }
 
   #vote(ballot: OwnershipBallot): void {
@@ -196,14 +207,14 @@ export class Voter implements VoterView {
   }
 
   /** A verified certificate: what a majority has granted binds this voter too, though it was not asked. */
-  certified(certificate: OwnershipCertificate): void {
+  certified(certificate: OwnershipCertificate, shards: readonly number[]): void {
     const { ballot } = certificate;
     const { durable, timing } = this.#context;
     // A majority of the list before has voted in this configuration, so nothing of a lower one can be granted any more.
     if (ballot.config > this.accepted) this.#acceptedVersion = durable.change({ accepted: ballot.config });
     const above: number[] = [];
     let kept = false;
-    for (const shard of ballot.shards) {
+    for (const shard of shards) {
       const known = this.#certificates.get(shard)?.ballot;
       if (known !== undefined && ballot.epoch > known.epoch && ballot.candidate !== known.candidate) this.#moved(shard);
       if (known === undefined || ballot.epoch > known.epoch || (ballot.epoch === known.epoch && ballot.config > known.config)) {

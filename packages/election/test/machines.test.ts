@@ -1,6 +1,7 @@
-import type { OwnershipBallot, OwnershipBody, OwnershipCertificate, OwnershipConfig } from '@weft/model';
+import type { OwnershipBallot, OwnershipBody, OwnershipCertificate, OwnershipConfig, OwnershipConsent } from '@weft/model';
 import { describe, expect, it } from 'vitest';
 import {
+  consentStatement,
   type Durable,
   type HostOutput,
   makeEpoch,
@@ -32,7 +33,6 @@ const file: Durable = {
   proposed: 0n,
   promises: [],
   certificates: [],
-  slices: [],
   placements: [],
 };
 
@@ -238,6 +238,56 @@ describe('a host', () => {
     }
   });
 
+  it('lets a group say who owns its own shards only: a majority of one group has no word on those of another', () => {
+    const row = (shard: number) => ({
+      shard,
+      epoch: makeEpoch(1, 4),
+      owner: 'b',
+      providerAddress: '192.0.2.2',
+      previousAddress: '',
+      previousUntilMs: 0,
+    });
+    const host = new OwnershipHost(
+      { self: 'h', rows: [row(1), row(9)], now: 0 },
+      { verify: simVerify, random: () => 1, timing: TIMING, rules: RULES },
+    );
+    host.step({ kind: 'config', config }, 0);
+    // Shard 9 is another group's. Or a new one of this group, which the record that this host has read does not name yet: it reads it again.
+    const outputs = give(host, certificateBy(['a', 'w'], { shards: [1, 9] }));
+    expect(host.row(9)).toEqual(row(9));
+    expect(host.row(1)).toMatchObject({ epoch: makeEpoch(1, 5), owner: 'a' });
+    expect(outputs.filter(({ kind }) => kind !== 'shard')).toEqual([{ kind: 'need-config', config: 3, from: 'a' }]);
+    host.step({ kind: 'config', config: { ...config, shards: [...config.shards, { shard: 9, order: ['a', 'b'], placement: 1 }] } }, 20);
+    expect(said(give(host, certificateBy(['a', 'w'], { shards: [1, 9] })))).toMatchObject([{ kind: 'acknowledgement' }]);
+    expect(host.row(9)).toMatchObject({ epoch: makeEpoch(1, 5), owner: 'a' });
+  });
+
+  it('believes the next owner beside the present one from its consent on, for a while, and obeys it by its certificate only', () => {
+    const consentOf = (part: Partial<OwnershipConsent> = {}, key = 'key-b'): OwnershipConsent => {
+      const consent = { epoch: makeEpoch(1, 4), shards: [1], from: 'b', to: 'a', ...part };
+      return { ...consent, signature: simSigner(key).sign(consentStatement('g', consent)) };
+    };
+    const offered = (consent: OwnershipConsent, from = 'b'): OwnershipHost => {
+      const host = knowing();
+      host.step({ kind: 'message', message: { group: 'g', from, to: '', body: { kind: 'offer', value: { consent } } } }, 10);
+      return host;
+    };
+    const present = { epoch: makeEpoch(1, 4), owner: 'b', providerAddress: '192.0.2.2' };
+    const host = offered(consentOf());
+    expect(host.row(1)).toMatchObject({ ...present, previousAddress: '192.0.2.1', previousUntilMs: 10 + 3 * TIMING.attemptMs });
+    give(host, certificateBy(['a', 'w'], { kind: 'handover', consent: consentOf() }));
+    expect(host.row(1)).toMatchObject({ epoch: makeEpoch(1, 5), owner: 'a', previousAddress: '192.0.2.2' });
+    for (const [what, refused] of Object.entries({
+      'signed by another': offered(consentOf({}, 'key-a')),
+      'of another epoch': offered(consentOf({ epoch: makeEpoch(1, 3) })),
+      'of one who is not the owner': offered(consentOf({ from: 'a', to: 'b' }, 'key-a'), 'a'),
+      'brought by another': offered(consentOf(), 'a'),
+      'to nobody that is a member': offered(consentOf({ to: 'z' })),
+      'of another shard': offered(consentOf({ shards: [2] })),
+    }))
+      expect(refused.row(1), what).toMatchObject({ ...present, previousAddress: '' });
+  });
+
   it('that has booted believes nobody before a majority of the voters has answered', () => {
     const host = new OwnershipHost({ self: 'h', rows: [], now: 0 }, { verify: simVerify, random: () => 1, timing: TIMING, rules: RULES });
     host.step({ kind: 'config', config }, 0);
@@ -282,6 +332,42 @@ describe('a liar among the voters', () => {
 });
 
 describe('a member', () => {
+  it('goes on with its own group’s shards only, though the packet path has rows of others; and without those that the record names no more', () => {
+    const random = new Random(3);
+    const epoch = makeEpoch(1, 5);
+    // Groups count their epochs by themselves: the same one says nothing.
+    const rows = [1, 2, 9].map((shard) => ({ shard, epoch, deadlineMs: 4_000, handoverUntilMs: 0, handoverTo: '' }));
+    const shards = [1, 2].map((shard) => ({ shard, order: ['a', 'b'], placement: 1 }));
+    const node = new OwnershipNode(
+      { self: 'a', bootId: 'boot', file: { ...file, promises: [1, 2].map((shard) => ({ shard, epoch, candidate: 'a' })) }, rows, now: 100 },
+      { signer: simSigner('key-a'), verify: simVerify, random: () => random.bits(), timing: TIMING, rules: RULES },
+    );
+    const renewed = (now: number): readonly number[][] =>
+      said(node.step({ kind: 'tick' }, now)).flatMap((body) => (body.kind === 'ballot' ? [[...body.value.shards]] : []));
+    node.step({ kind: 'config', config: { ...config, shards } }, 100);
+    expect(renewed(110)).toEqual([
+      [1, 2],
+      [1, 2],
+    ]);
+    node.step({ kind: 'config', config: { ...config, shards: shards.slice(0, 1) } }, 120);
+    expect(renewed(500)).toEqual([[1], [1]]);
+    expect(node.member.owner.termOf(9)).toBeUndefined();
+  });
+
+  it('closes nothing of another group by a certificate of its own', () => {
+    const random = new Random(3);
+    const rows = [1, 9].map((shard) => ({ shard, epoch: makeEpoch(1, 4), deadlineMs: 4_000, handoverUntilMs: 0, handoverTo: '' }));
+    const node = new OwnershipNode(
+      { self: 'a', bootId: 'boot', file, rows, now: 100 },
+      { signer: simSigner('key-a'), verify: simVerify, random: () => random.bits(), timing: TIMING, rules: RULES },
+    );
+    node.step({ kind: 'config', config }, 100);
+    const value = certificateBy(['b', 'w'], { candidate: 'b', providerAddress: '192.0.2.2', shards: [1, 9] });
+    const outputs = node.step({ kind: 'message', message: { group: 'g', from: 'b', to: 'a', body: { kind: 'certificate', value } } }, 110);
+    expect(outputs.flatMap((output) => (output.kind === 'fence' ? [output.row.shard] : []))).toEqual([1]);
+    expect(outputs).toContainEqual({ kind: 'need-config', config: 3, from: 'b' });
+  });
+
   it('counts the deadline from before the sending of exactly the renewal that was answered', () => {
     const random = new Random(2);
     const rows = [{ shard: 1, epoch: makeEpoch(1, 5), deadlineMs: 4_000, handoverUntilMs: 0, handoverTo: '' }];
@@ -303,32 +389,5 @@ describe('a member', () => {
     expect(vote(sent, 1_900)).toContainEqual({ kind: 'fence', row: expect.objectContaining({ deadlineMs: 110 + 4_950 }) });
     expect(vote({ ...later, round: 12_345 }, 1_950).some(({ kind }) => kind === 'fence')).toBe(false);
     expect(vote(later, 2_000)).toContainEqual({ kind: 'fence', row: expect.objectContaining({ deadlineMs: 500 + 4_950 }) });
-  });
-
-  it('owns a slice of NAT blocks by its file, gives it away once, and not both ways', () => {
-    const random = new Random(3);
-    const node = new OwnershipNode(
-      { self: 'a', bootId: 'boot', file: { ...file, slices: [{ slice: 1, generation: 4, given: false }] }, rows: [], now: 0 },
-      { signer: simSigner('key-a'), verify: simVerify, random: () => random.bits(), timing: TIMING, rules: RULES },
-    );
-    node.step({ kind: 'config', config }, 0);
-    expect(node.slices.usable(1)).toBe(true);
-    // No live lease: no block.
-    expect(node.mayGrantBlock(1, 1, 0)).toBe(false);
-    const giving = node.step({ kind: 'give-slice', slice: 1, to: 'b' }, 1);
-    expect(node.slices.usable(1)).toBe(false);
-    expect(giving.some(({ kind }) => kind === 'slice-consent')).toBe(false);
-    const done = node.step({ kind: 'persisted', token: written(giving)!.token }, 2);
-    expect(done).toContainEqual({
-      kind: 'slice-consent',
-      consent: expect.objectContaining({ slice: 1, generation: 4, from: 'a', to: 'b' }),
-    });
-    // An old record says it is still a's.
-    node.step({ kind: 'slices', slices: [{ slice: 1, holder: 'a', generation: 4 }] }, 3);
-    expect(node.slices.usable(1)).toBe(false);
-    const back = node.step({ kind: 'slices', slices: [{ slice: 1, holder: 'a', generation: 6 }] }, 4);
-    expect(node.slices.usable(1)).toBe(false);
-    node.step({ kind: 'persisted', token: written(back)!.token }, 5);
-    expect(node.slices.usable(1)).toBe(true);
   });
 });

@@ -1,7 +1,7 @@
 import { hasQuorum, judge, RULES, type Rules } from '../src/index.ts';
 
 /*
- * Seven bugs, each one decision of `Rules` put wrong. The simulator has to find every one of them, or it proves nothing about the rest.
+ * Eight bugs, each one decision of `Rules` put wrong. The simulator has to find every one of them, or it proves nothing about the rest.
  */
 export const PLANTED: Readonly<Record<string, Rules>> = {
   'a vote twice: a voter gives one epoch to two candidates': {
@@ -45,6 +45,7 @@ export const PLANTED: Readonly<Record<string, Rules>> = {
     ...RULES,
     hasQuorum: (config, votes) => hasQuorum({ ...config, previous: undefined }, votes),
   },
+  'blocks are granted by a record older than the one that a consent rests on': { ...RULES, mayGrantBy: () => true },
 };
 
 function other<P extends { readonly epoch: bigint }>(promised: P | undefined, epoch: bigint): P | undefined {

@@ -155,7 +155,7 @@ describe('Observer: silent to me', () => {
     const observer = watch();
     heard(observer);
     for (const nonce of [2, 3, 4]) observer.sent('b', nonce, nonce * 30);
-    observer.paused();
+    observer.paused(0);
     expect(observer.silent('b', 1, 5n, 60_000)).toBe(false);
   });
 });

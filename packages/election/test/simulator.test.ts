@@ -10,21 +10,26 @@ const failure = ({ seed, violation }: ScheduleResult): string[] =>
   violation === undefined ? [] : [`seed ${seed}: ${violation.message} (npm run sim -- --seed ${seed} --trace)`];
 
 describe('the ownership simulator', () => {
+  // By today's random numbers these are other schedules than those that failed: what was found stands in found-by-simulator.test.ts.
   it('finds every promise kept on the seeds that once failed', () => {
     expect(seeds.flatMap(({ seed }) => failure(runSchedule(seed)))).toEqual([]);
   });
 
-  it(`finds every promise kept in ${SCHEDULES} schedules of faults`, { timeout: 120_000 }, () => {
+  it(`finds every promise kept in ${SCHEDULES} schedules of faults`, { timeout: 300_000 }, () => {
     const failures: string[] = [];
-    let moves = 0;
+    const seen = { moves: 0, joins: 0, blocks: 0 };
     for (let seed = 1; seed <= SCHEDULES; seed++) {
       const result = runSchedule(seed);
       failures.push(...failure(result));
-      moves += result.moves;
+      seen.moves += result.moves;
+      seen.joins += result.joins;
+      seen.blocks += result.blocks;
     }
     expect(failures).toEqual([]);
-    // Schedules in which nothing moves would prove nothing.
-    expect(moves).toBeGreaterThan(SCHEDULES / 2);
+    // Schedules in which nothing moves and nobody joins would prove nothing.
+    expect(seen.moves).toBeGreaterThan(SCHEDULES / 2);
+    expect(seen.joins).toBeGreaterThan(SCHEDULES / 10);
+    expect(seen.blocks).toBeGreaterThan(100 * SCHEDULES);
   });
 
   it('gives the same schedule for the same seed', () => {
@@ -39,14 +44,14 @@ describe('the ownership simulator', () => {
 });
 
 describe('a planted bug is found: ', () => {
-  it.each(Object.entries(PLANTED))('%s', { timeout: 120_000 }, (_, rules) => {
+  it.each(Object.entries(PLANTED))('%s', { timeout: 300_000 }, (_, rules) => {
     for (let seed = 1; seed <= SCHEDULES; seed++) {
       const { violation } = runSchedule(seed, rules);
       if (violation === undefined) continue;
       // The seed is to blame the bug alone: it passes with the rules as they are.
       expect(runSchedule(seed).violation).toBeUndefined();
       // Safety, not only slowness.
-      if (violation.rule !== 'no-owner' && violation.rule !== 'not-placed') return;
+      if (!['no-owner', 'not-placed', 'blocks-not-moved'].includes(violation.rule)) return;
     }
     expect.fail(`not found in ${SCHEDULES} schedules`);
   });

@@ -1,3 +1,4 @@
+import type { ErrorLimit } from './error-limit.ts';
 import type { GatewayTables } from './gateway/gateway-tables.ts';
 import type { Nat } from './gateway/nat.ts';
 import type { Probe } from './gateway/probe.ts';
@@ -22,6 +23,8 @@ export interface ForwardingContext {
         readonly onProbeReply?: (pa: Uint8Array, reply: Probe) => void;
       }
     | undefined;
+  /** Errors told so far; absent, each is told. */
+  readonly errors?: ErrorLimit | undefined;
   /** Records each step when given; costs nothing when not. */
   readonly trace?: Trace | undefined;
 }

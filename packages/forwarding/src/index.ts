@@ -8,6 +8,7 @@
  */
 export type { ForwardingContext } from './context.ts';
 export { ENCAPSULATION_BYTES } from './encapsulate.ts';
+export { ERRORS_PER_SECOND, ErrorLimit } from './error-limit.ts';
 export { fromPort, type PortInput } from './from-port.ts';
 export { fromTunnel, fromUnderlay, type TunnelInput, type UnderlayInput } from './from-underlay.ts';
 export { type ExternalInput, fromExternal } from './gateway/from-external.ts';

@@ -43,11 +43,12 @@ export function tooBig(mtuBytes: number): ErrorMessage {
 }
 
 /**
- * Drops a packet and tells its sender why, in the name of the subnet's gateway. Silent about what {@link buildSenderError} is silent about, and in
- * a subnet without a gateway of that family.
+ * Drops a packet and tells its sender why, in the name of the subnet's gateway. Silent about what {@link buildSenderError} is silent about, in
+ * a subnet without a gateway of that family, and beyond {@link ErrorLimit}.
  */
 export function tellSender(from: PortFrame, packet: InnerPacket, reason: DropReason, error: ErrorMessage): Verdict {
-  const { frame, port } = from;
+  const { frame, port, context } = from;
+  if (context.errors?.take('port', from.ifindex, context.nowBootNs) === false) return dropFor(from, reason);
   const source = gatewayAddress(from.tables, port.vsid, packet.isIpv6);
   if (source === undefined) return dropFor(from, reason);
   const answer = buildSenderError(frame, packet, source, error, { destination: port.mac, source: gatewayMac(port.vsid) });

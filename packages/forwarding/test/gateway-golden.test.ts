@@ -1,9 +1,38 @@
+import { DropReason } from '@weft/model';
 import { formatIp, getU16, Ipv4Header, Ipv6Header, internetChecksum, parseIp } from '@weft/packet';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Action, decodeProbe, encodeProbe, nptInward, nptOutward, type Probe, ProbeType, type Verdict } from '../src/index.ts';
-import { atGateway, errorAbout, fromOutside, into, OUTSIDE, OUTSIDE6, out, STATIC_ADDRESS } from './cases/gateway.ts';
-import { C, D, GATEWAY } from './fixture.ts';
+import {
+  Action,
+  decodeProbe,
+  ExternalAddressKind,
+  encodeProbe,
+  fromExternal,
+  GatewayMode,
+  type Nat,
+  nptInward,
+  nptOutward,
+  type Probe,
+  ProbeType,
+  toGateway,
+  type Verdict,
+} from '../src/index.ts';
+import {
+  address,
+  atGateway,
+  errorAbout,
+  fromOutside,
+  gatewayContext,
+  hostTables,
+  into,
+  network,
+  OUTSIDE,
+  OUTSIDE6,
+  out,
+  STATIC_ADDRESS,
+  VSID,
+} from './cases/gateway.ts';
+import { BLUE, C, D, GATEWAY, RED } from './fixture.ts';
 
 const prefixes = (inside: string, outside: string, nptBits: number) => ({
   nptInside: parseIp(inside),
@@ -133,6 +162,33 @@ describe('what leaves and enters', () => {
     const outside = soundPacket(fromOutside(into(STATIC_ADDRESS, { size: 1281 })), Action.EXTERNAL);
     expect([ends(outside), outside.frame[outside.l4], outside.frame[outside.l4 + 1]]).toEqual(['203.0.113.20 > 198.51.100.7', 3, 4]);
     expect(getU16(outside.frame, outside.l4 + 6)).toBe(1280);
+  });
+});
+
+describe('an external address that another network has now', () => {
+  const EXTERNAL = parseIp('203.0.113.10');
+  // A mapping from before: it stands until it is swept.
+  const mapped: Nat = {
+    outbound: () => ({ reason: DropReason.NONE, address: EXTERNAL, port: 1024, networkId: 0 }),
+    inbound: () => ({ reason: DropReason.NONE, address: C.ip4, port: 40_000, networkId: RED }),
+  };
+  const decide = (kind: ExternalAddressKind, networkId: number): readonly DropReason[] => {
+    const base = gatewayContext(network(RED, { mode: GatewayMode.NAT }), address('203.0.113.10', kind, { networkId, ca: D.ip4 }));
+    const context = { ...base, gateway: { ...base.gateway!, nat: mapped } };
+    const input = { frame: out(C.ip4, OUTSIDE), networkId: RED, shard: 1, vsid: VSID, isSecondHand: false };
+    return [toGateway(hostTables, input, context).reason, fromExternal(hostTables, { ifindex: 21, frame: into(EXTERNAL) }, context).reason];
+  };
+  const { NONE, SOURCE_RULE_DENIED, NAT_NO_MAPPING } = DropReason;
+
+  it('is no source of the former one any more, and what comes to it is not the former one’s', () => {
+    for (const kind of [ExternalAddressKind.POOL, ExternalAddressKind.RESERVED]) {
+      expect(decide(kind, BLUE)).toEqual([SOURCE_RULE_DENIED, NAT_NO_MAPPING]);
+      // Shared, or its own.
+      expect(decide(kind, 0)).toEqual([NONE, NONE]);
+      expect(decide(kind, RED)).toEqual([NONE, NONE]);
+    }
+    expect(decide(ExternalAddressKind.STATIC, BLUE)[0]).toBe(SOURCE_RULE_DENIED);
+    expect(decide(ExternalAddressKind.DENY, 0)[0]).toBe(SOURCE_RULE_DENIED);
   });
 });
 

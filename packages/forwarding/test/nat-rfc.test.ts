@@ -1,8 +1,17 @@
-import { applyNatEvent, type NatFlow, type NatResult, NatState, natLogRecord, poolStart } from '@weft/forwarding';
+import {
+  applyNatEvent,
+  type ExternalAddressEntry,
+  ExternalAddressKind,
+  type NatFlow,
+  type NatResult,
+  NatState,
+  natLogRecord,
+  poolStart,
+} from '@weft/forwarding';
 import { DropReason, dropReasonName, natTenures, whoHad } from '@weft/model';
 import { formatIp, parseIp } from '@weft/packet';
 import { describe, expect, it } from 'vitest';
-import { EXTERNAL, NETWORK, VM, World } from './nat-world.ts';
+import { EXTERNAL, NETWORK, SEGMENT, VM, World } from './nat-world.ts';
 
 // What the RFCs ask of a NAT, requirement by requirement; each test names its own. The kernel is compared with this implementation by histories.
 
@@ -18,6 +27,9 @@ const tcp = (tcpFlags: number, nearPort = 1000): Partial<NatFlow> => ({ protocol
 const ping = (id: number): Partial<NatFlow> => ({ protocol: ICMP, icmpType: 8, nearPort: id, remotePort: id });
 const place = (result: NatResult): string => `${formatIp(result.address)}:${result.port}`;
 
+/** Sessions live their time and up to one granule more: 2^30 ns, in whole seconds. */
+const GRANULE_S = 2;
+
 function expectReason(result: NatResult, reason: DropReason): void {
   expect(dropReasonName(result.reason)).toBe(dropReasonName(reason));
 }
@@ -31,6 +43,49 @@ function connect(world: World): NatResult {
   expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }));
   return to;
 }
+
+describe('an external address that another network has now', () => {
+  it('ends the sessions of the former one at the next sweep, whose flows then begin anew elsewhere', () => {
+    const world = new World();
+    const to = world.out(udp(1000));
+    const entry = (networkId: number): ExternalAddressEntry => ({
+      shard: 1,
+      kind: ExternalAddressKind.POOL,
+      networkId,
+      ca: new Uint8Array(16),
+    });
+    world.addresses.set(formatIp(to.address), entry(NETWORK));
+    world.sweep();
+    expect([...world.state.rows('session')]).toHaveLength(1);
+    world.addresses.set(formatIp(to.address), entry(NETWORK + 1));
+    world.sweep();
+    expect([...world.state.rows('session')]).toHaveLength(0);
+    expect([...world.state.rows('mapping')]).toHaveLength(0);
+  });
+});
+
+describe('a network that is on another shard or segment than its flows', () => {
+  const outside = (world: World) => {
+    const to = world.out(udp(1000));
+    world.addresses.set(formatIp(to.address), { shard: 1, kind: ExternalAddressKind.POOL, networkId: 0, ca: new Uint8Array(16) });
+  };
+  const left = (world: World): number[] => [[...world.state.rows('session')].length, [...world.state.rows('mapping')].length];
+
+  it.each([
+    ['shard', { shard: 2, segment: SEGMENT }],
+    ['segment', { shard: 1, segment: SEGMENT + 1 }],
+    // Of a network that is gone, and keeps a row until nothing of it is left.
+    ['nothing', { shard: 1, segment: 0 }],
+  ])('has them ended at the next sweep: answers would come to whoever has that %s', (_, after) => {
+    const world = new World();
+    outside(world);
+    world.sweep();
+    expect(left(world)).toEqual([1, 1]);
+    world.network = after;
+    world.sweep();
+    expect(left(world)).toEqual([0, 0]);
+  });
+});
 
 describe('RFC 4787 (UDP)', () => {
   it('REQ-1: a mapping does not depend on the remote side', () => {
@@ -55,10 +110,10 @@ describe('RFC 4787 (UDP)', () => {
   it('REQ-5: a mapping lives for 5 minutes, never less than 2', () => {
     const world = new World();
     const to = world.out(udp(1000));
-    world.advance(299);
+    world.advance(300);
     world.sweep();
     expectPassed(world.in(to, { remotePort: 53 }));
-    world.advance(301);
+    world.advance(300 + GRANULE_S);
     expectReason(world.in(to, { remotePort: 53 }), DropReason.NAT_FILTERED);
     world.sweep();
     expectReason(world.in(to, { remotePort: 53 }), DropReason.NAT_NO_MAPPING);
@@ -99,7 +154,7 @@ describe('RFC 4787 (UDP)', () => {
     const run = (): string[] => {
       const world = new World();
       return Array.from({ length: 200 }, (_, i) => {
-        if (i % 50 === 49) world.advance(301);
+        if (i % 50 === 49) world.advance(300 + GRANULE_S);
         world.sweep();
         return place(world.out(udp(1000 + (i % 90))));
       });
@@ -151,16 +206,16 @@ describe('RFC 5382 (TCP)', () => {
   it('REQ-5: established 2 hours and 4 minutes, else 4 minutes', () => {
     const world = new World();
     const to = connect(world);
-    world.advance(7439);
+    world.advance(7440);
     world.sweep();
     expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }));
-    world.advance(7440);
+    world.advance(7440 + GRANULE_S);
     expectReason(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }), DropReason.NAT_FILTERED);
 
     const half = world.out(tcp(SYN, 2000));
-    world.advance(239);
-    expectPassed(world.in(half, { protocol: TCP, remotePort: 443, tcpFlags: SYN_ACK }));
     world.advance(240);
+    expectPassed(world.in(half, { protocol: TCP, remotePort: 443, tcpFlags: SYN_ACK }));
+    world.advance(240 + GRANULE_S);
     expectReason(world.in(half, { protocol: TCP, remotePort: 443, tcpFlags: ACK }), DropReason.NAT_FILTERED);
   });
 
@@ -170,7 +225,7 @@ describe('RFC 5382 (TCP)', () => {
     expectPassed(world.out(tcp(FIN_ACK)));
     world.advance(1000);
     expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: FIN_ACK }));
-    world.advance(240);
+    world.advance(240 + GRANULE_S);
     expectReason(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }), DropReason.NAT_FILTERED);
   });
 
@@ -194,7 +249,7 @@ describe('RFC 5382 (TCP)', () => {
     expectPassed(world.out(tcp(ACK)));
     world.advance(7000);
     expectPassed(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: RST }));
-    world.advance(240);
+    world.advance(240 + GRANULE_S);
     expectReason(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: ACK }), DropReason.NAT_FILTERED);
   });
 
@@ -203,7 +258,7 @@ describe('RFC 5382 (TCP)', () => {
     const to = connect(world);
     expectPassed(world.out(tcp(RST)));
     expect(place(world.out(tcp(SYN)))).toBe(place(to));
-    world.advance(240);
+    world.advance(240 + GRANULE_S);
     expectReason(world.in(to, { protocol: TCP, remotePort: 443, tcpFlags: SYN_ACK }), DropReason.NAT_FILTERED);
   });
 });
@@ -216,6 +271,8 @@ describe('RFC 5508 (ICMP)', () => {
     const back = world.in(to, { protocol: ICMP, icmpType: 0, remotePort: to.port });
     expect([formatIp(back.address), back.port]).toEqual(['10.0.0.1', 4711]);
     world.advance(60);
+    expectPassed(world.in(to, { protocol: ICMP, icmpType: 0, remotePort: to.port }));
+    world.advance(60 + GRANULE_S);
     expectReason(world.in(to, { protocol: ICMP, icmpType: 0, remotePort: to.port }), DropReason.NAT_FILTERED);
   });
 
@@ -225,7 +282,7 @@ describe('RFC 5508 (ICMP)', () => {
     const inside = world.in(to, { isError: true, icmpType: 3, remotePort: 53 });
     expect([formatIp(inside.address), inside.port, inside.networkId]).toEqual(['10.0.0.1', 1000, NETWORK]);
     expectReason(world.in(to, { isError: true, icmpType: 3, remotePort: 54 }), DropReason.NAT_NO_MAPPING);
-    world.advance(300);
+    world.advance(300 + GRANULE_S);
     expectReason(world.in(to, { isError: true, icmpType: 3, remotePort: 53 }), DropReason.NAT_NO_MAPPING);
   });
 
@@ -240,10 +297,10 @@ describe('RFC 5508 (ICMP)', () => {
   it('REQ-6: an error prolongs nothing', () => {
     const world = new World();
     const to = world.out(udp(1000));
-    world.advance(299);
+    world.advance(300);
     expectPassed(world.in(to, { isError: true, icmpType: 3, remotePort: 53 }));
     expectPassed(world.out({ ...udp(1000), isError: true, icmpType: 3 }));
-    world.advance(1);
+    world.advance(GRANULE_S);
     expectReason(world.in(to, { remotePort: 53 }), DropReason.NAT_FILTERED);
   });
 
@@ -318,7 +375,7 @@ describe('RFC 6888 (carrier-grade)', () => {
     const world = new World(1);
     world.quota({ blocksPerSource: 1 });
     const first = Array.from({ length: 64 }, (_, i) => place(world.out(udp(1000 + i))));
-    world.advance(300);
+    world.advance(300 + GRANULE_S);
     world.sweep();
     world.advance(119);
     expectReason(world.out(udp(2000)), DropReason.NAT_BLOCK_QUOTA);
@@ -342,7 +399,7 @@ describe('applyNatEvent()', () => {
     const world = new World(1);
     // A holder with both addresses, and then, of the same key, one with a single address.
     for (let i = 0; i < 65; i++) world.out(udp(1000 + i));
-    for (const seconds of [300, 120, 1, 1]) {
+    for (const seconds of [300 + GRANULE_S, 120, 1, 1]) {
       world.advance(seconds);
       world.sweep();
     }

@@ -1,4 +1,5 @@
 import {
+  type ExternalAddressEntry,
   FIRST_BLOCK,
   type NatFlow,
   type NatResult,
@@ -8,6 +9,7 @@ import {
   natSweep,
   type PortForwardEntry,
   PortMapping,
+  SourceFlag,
   SourceRuleKind,
 } from '@weft/forwarding';
 import { formatIp, parseIp } from '@weft/packet';
@@ -26,16 +28,22 @@ const UDP = 17;
 export class World {
   readonly state: NatState = new NatState();
   readonly forwards: Map<string, PortForwardEntry> = new Map();
+  /** Rows of external addresses, by text; none: nothing is said of it. */
+  readonly addresses: Map<string, ExternalAddressEntry> = new Map();
+  network = { shard: 1, segment: SEGMENT };
   now: bigint = 1000n * SECOND;
   readonly #nat: PortMapping;
+  readonly #blocks: number;
   readonly #tables: NatTables = {
-    gatewayNetwork: () => ({ shard: 1 }) as never,
+    gatewayNetwork: () => this.network as never,
     gatewayShard: () => ({ epoch: 5n, deadlineBootNs: 1n << 62n }) as never,
+    externalAddress: (_segment, address) => this.addresses.get(formatIp(address)),
     portForward: (_segment, address, port, protocol) => this.forwards.get(`${formatIp(address)}/${port}/${protocol}`),
   };
 
   /** @param firstBlock Of this member's slice. */
   constructor(blocksPerAddress = 8, firstBlock = FIRST_BLOCK) {
+    this.#blocks = blocksPerAddress;
     this.#nat = new PortMapping(this.state, this.#tables);
     this.state.set('pool', { pool: POOL }, { addresses: EXTERNAL.map((address) => ({ segment: SEGMENT, address })) });
     for (const address of EXTERNAL) {
@@ -72,6 +80,19 @@ export class World {
   /** To what an outbound packet was translated to. */
   in(to: NatResult, parts: Partial<NatFlow>): NatResult {
     return this.#nat.inbound(flow({ near: to.address, nearPort: to.port, remote: REMOTE, ...parts }), {} as never, this.now);
+  }
+
+  /** Of each external address, for `poolShare`. */
+  rings(): { readonly own: number; readonly free: () => number }[] {
+    return EXTERNAL.map((address) => ({
+      own: this.#blocks,
+      free: () => this.state.get('free', { segment: SEGMENT, address })!.blocks.length,
+    }));
+  }
+
+  /** Whether a source is giving its blocks back. */
+  isReleasing(networkId: number, ca: Uint8Array): boolean {
+    return ((this.state.get('source', { networkId, pool: POOL, ca })?.flags ?? 0) & SourceFlag.RELEASING) !== 0;
   }
 
   advance(seconds: number): void {

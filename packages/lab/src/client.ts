@@ -32,7 +32,14 @@ export class LabClient {
 
   /** All records there are. */
   async list(): Promise<readonly ListedRecord[]> {
-    return (await this.ask('controller', { kind: 'list', value: { kinds: [], tenant: '', network: '', name: '' } }, 'list', 3_000)).records;
+    const listed: ListedRecord[] = [];
+    const all = { kinds: [], tenant: '', network: '', name: '' };
+    for (let after: string | undefined; ; ) {
+      const page = await this.ask('controller', { kind: 'list', value: after === undefined ? all : { ...all, after } }, 'list');
+      listed.push(...page.records);
+      after = page.next;
+      if (after === undefined) return listed;
+    }
   }
 
   /** @throws {LabError} When there is none of that path. */

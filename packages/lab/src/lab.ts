@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Bus, Identity, TrustFollower } from '@weft/bus';
+import { type Bus, type Identity, loadIdentity, type TrustFollower } from '@weft/bus';
 import type { Command, PortBinding, Result } from '@weft/model';
 import {
   cleanLab,
@@ -16,7 +16,7 @@ import {
   waitFor,
 } from '@weft/testkit';
 import { LabClient, type ResultOf } from './client.ts';
-import { type ControlPlane, startControlPlane } from './control-plane.ts';
+import { type ControlPlane, seedFile, startControlPlane } from './control-plane.ts';
 import { Daemons } from './daemons.ts';
 import { LabError } from './errors.ts';
 import { pinDirectory } from './instance-name.ts';
@@ -83,6 +83,11 @@ export class Lab {
   /** The NATS servers: one, or the three of a cluster. */
   get natsServers(): readonly NatsServer[] {
     return this.#plane.natsServers;
+  }
+
+  /** The key of a daemon: `controller1`, or a host's name. */
+  identity(of: string): Identity {
+    return loadIdentity(seedFile(this.net, of));
   }
 
   /** A connection of the lab's own, as its admin. */

@@ -2,6 +2,7 @@ import { WeftError } from './errors.ts';
 import type { AssignedAddress, AssignedMember, AssignedShard, Assignment, Voter, Voters } from './gateway-records.ts';
 import type { Host } from './records.ts';
 import { planSlices } from './slices.ts';
+import type { FormerAssignment } from './world.ts';
 
 // How a gateway's work is divided: a function of the division before and of what is wanted now. It moves as little as it can, and the same
 // arguments give the same division, so that two controllers agree and a dry run tells what will be.
@@ -25,6 +26,8 @@ export interface WantedAddress {
 
 export interface WantedAssignment {
   readonly gatewayId: string;
+  /** Where a deleted one of that id had got to. */
+  readonly former?: FormerAssignment | undefined;
   readonly gateway: string;
   readonly members: readonly WantedMember[];
   readonly witnesses: readonly Voter[];
@@ -36,7 +39,7 @@ export interface WantedAssignment {
 
 /**
  * The next division. Members that go must be empty (`isEmptyMember`), unless by force: then the incarnation rises, which fences them, and
- * their blocks go to the others at once.
+ * their blocks go to the others at once. One that is made anew goes on above a former one: voters refuse lists that are below what they have accepted.
  */
 export function planAssignment(before: Assignment | undefined, wanted: WantedAssignment): Assignment {
   const members = numberMembers(before, wanted.members);
@@ -47,8 +50,8 @@ export function planAssignment(before: Assignment | undefined, wanted: WantedAss
   return {
     gatewayId: wanted.gatewayId,
     gateway: wanted.gateway,
-    incarnation: (before?.incarnation ?? 1) + (forced ? 1 : 0),
-    ...planVoters(before, votersOf(before, [...wanted.members, ...wanted.witnesses])),
+    incarnation: before === undefined ? (wanted.former?.incarnation ?? 0) + 1 : before.incarnation + (forced ? 1 : 0),
+    ...planVoters(before, votersOf(before, [...wanted.members, ...wanted.witnesses]), (wanted.former?.configId ?? 0) + 1),
     members,
     shards,
     addresses: planAddresses(before?.addresses ?? [], wanted, shards, numbersOf(members), active),
@@ -194,11 +197,11 @@ function numbersOf(members: readonly AssignedMember[]): number[] {
  * A new list takes effect only when majorities of the old and the new accept it. While one change is under way the old list stays the one
  * before it: grants of any list in between needed its majority, too.
  */
-function planVoters(before: Assignment | undefined, wanted: readonly Voter[]): Pick<Assignment, 'voters' | 'previousVoters'> {
+function planVoters(before: Assignment | undefined, wanted: readonly Voter[], first = 1): Pick<Assignment, 'voters' | 'previousVoters'> {
   const voters = wanted
     .map(({ hostId, publicKey, instance }) => ({ hostId, publicKey, instance }))
     .sort((a, b) => (a.hostId < b.hostId ? -1 : 1));
-  if (before === undefined) return { voters: { configId: 1, voters }, previousVoters: undefined };
+  if (before === undefined) return { voters: { configId: first, voters }, previousVoters: undefined };
   if (sameVoters(before.voters.voters, voters)) return { voters: before.voters, previousVoters: before.previousVoters };
   const next: Voters = { configId: before.voters.configId + 1, voters };
   const previous = before.previousVoters ?? before.voters;

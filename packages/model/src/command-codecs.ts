@@ -23,8 +23,8 @@ import {
   connectionMode,
   externalUse,
   gatewayCodec,
+  interfaceCodec,
   ipv6Mode,
-  memberCodec,
   natRuleCodec,
   quotaCodec,
   segmentCodec,
@@ -72,6 +72,11 @@ const prefixList: Field<readonly string[] | undefined> = {
   fromWire: (raw) => (raw === undefined || raw === null ? undefined : list(text).fromWire((raw as { prefixes?: unknown }).prefixes)),
 };
 
+const memberSpec: Message<C.MemberSpec> = message('MemberSpec', pb.MemberSpec, {
+  host: text,
+  interfaces: list(interfaceCodec),
+  drain: optional(bool),
+});
 const poolSpec: Message<C.PoolSpec> = message('PoolSpec', pb.PoolSpec, {
   name: text,
   segment: text,
@@ -108,7 +113,7 @@ export const resourceCodec: Message<C.Resource> = wrapped<C.Resource>('Resource'
   }),
   gateway: message<C.GatewaySpec>('GatewaySpec', pb.GatewaySpec, {
     name: text,
-    members: list(memberCodec),
+    members: list(memberSpec),
     witnesses: list(text),
     segments: list(segmentCodec),
     pools: list(poolSpec),

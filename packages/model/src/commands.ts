@@ -12,11 +12,11 @@ import type {
   ConnectionMode,
   ExternalUse,
   Gateway,
-  GatewayMember,
   GatewayQuota,
   GatewaySegment,
   Ipv6Mode,
   NatRule,
+  SegmentInterface,
   TenantAccess,
 } from './gateway-records.ts';
 import type { OwnershipCertificate } from './ownership.ts';
@@ -141,14 +141,20 @@ export interface PortSpec {
 
 export interface GatewaySpec {
   readonly name: string;
-  /** An interface whose segment is empty: that of the only segment. */
-  readonly members: readonly GatewayMember[];
+  readonly members: readonly MemberSpec[];
   readonly witnesses: readonly string[];
   /** Without numbers (0). `mtu` 0: 1500. */
   readonly segments: readonly GatewaySegment[];
   readonly pools: readonly PoolSpec[];
   /** 0: 4 x members, or as they are. */
   readonly shards: number;
+}
+export interface MemberSpec {
+  readonly host: string;
+  /** One whose segment is empty: that of the only segment. */
+  readonly interfaces: readonly SegmentInterface[];
+  /** Absent: as it is; of a new member false. So a manifest that is applied again does not end what `weft gateway drain` began. */
+  readonly drain: boolean | undefined;
 }
 export interface PoolSpec {
   readonly name: string;

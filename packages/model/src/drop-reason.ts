@@ -144,7 +144,7 @@ export const DropReason = {
   GATEWAY_OUTSIDE_DENIED: 69,
   /** The other network does not peer back, or is in another shard. */
   PEERING_NOT_ACCEPTED: 70,
-  /** The source's rule denies the outside. */
+  /** The source's rule denies the outside, or the address that the packet would leave by is somebody else's (by now). */
   SOURCE_RULE_DENIED: 71,
   /** Prefix translation has no counterpart of this address (RFC 6296 section 3.5). */
   NPT_NOT_TRANSLATABLE: 72,
@@ -162,9 +162,9 @@ export const DropReason = {
   NAT_PROTOCOL_NOT_SUPPORTED: 78,
   /** A TCP segment of no known flow that does not begin one. */
   NAT_TCP_NOT_SYN: 79,
-  /** The network has as many flows as its quota allows. */
+  /** The network has as many flows as its quota allows, or the gateway's table is nearly full and it has more than its share. */
   NAT_FLOW_QUOTA: 80,
-  /** The network has as many port blocks as its quota allows. */
+  /** The network has as many port blocks as its quota allows, or the pool is nearly used up and it has more than its share. */
   NAT_BLOCK_QUOTA: 81,
   /** The network sends more new flows a second than its quota allows. */
   NAT_RATE_QUOTA: 82,
@@ -271,7 +271,7 @@ export const dropReasonTexts: ReadonlyMap<number, DropReasonText> = new Map([
   [68, { name: 'GATEWAY_HAIRPIN_INSIDE', what: 'Sent to the gateway for an address inside the same network.', operator: 'the network\'s customer routes send its own addresses to the gateway; correct them.' }],
   [69, { name: 'GATEWAY_OUTSIDE_DENIED', what: 'The network may not reach the outside by this address family.', operator: 'intended, or set the network\'s gateway mode.' }],
   [70, { name: 'PEERING_NOT_ACCEPTED', what: 'The other network does not peer back, or is in another shard.', operator: 'make the peering on both sides.' }],
-  [71, { name: 'SOURCE_RULE_DENIED', what: 'The source\'s rule denies the outside.', operator: 'intended, or change the source rule.' }],
+  [71, { name: 'SOURCE_RULE_DENIED', what: 'The source\'s rule denies the outside, or the address that the packet would leave by is somebody else\'s (by now).', operator: 'intended, or change the source rule; new flows leave by another address.' }],
   [72, { name: 'NPT_NOT_TRANSLATABLE', what: 'Prefix translation has no counterpart of this address (RFC 6296 section 3.5).', operator: 'renumber the subnet or host that is all ones.' }],
   [73, { name: 'EXTERNAL_NO_ROUTE', what: 'No external route of the segment covers the destination.', operator: 'add an external route.' }],
   [74, { name: 'EXTERNAL_ADDRESS_CONFLICT', what: 'Another machine on the segment claims one of our external addresses.', operator: 'find it by the sample\'s MAC address.' }],
@@ -280,15 +280,15 @@ export const dropReasonTexts: ReadonlyMap<number, DropReasonText> = new Map([
   [77, { name: 'ICMP_QUOTE_INVALID', what: 'An ICMP error whose quoted packet is cut short, or is not one that the other side can have got.', operator: 'nothing; a forger if many.' }],
   [78, { name: 'NAT_PROTOCOL_NOT_SUPPORTED', what: 'Neither TCP, UDP nor a ping; it has no port to map.', operator: 'give the source a static address.' }],
   [79, { name: 'NAT_TCP_NOT_SYN', what: 'A TCP segment of no known flow that does not begin one.', operator: 'nothing; connections older than their idle time.' }],
-  [80, { name: 'NAT_FLOW_QUOTA', what: 'The network has as many flows as its quota allows.', operator: 'raise the quota, or find the VM that scans.' }],
-  [81, { name: 'NAT_BLOCK_QUOTA', what: 'The network has as many port blocks as its quota allows.', operator: 'raise the quota.' }],
+  [80, { name: 'NAT_FLOW_QUOTA', what: 'The network has as many flows as its quota allows, or the gateway\'s table is nearly full and it has more than its share.', operator: 'raise the quota (or the agent\'s natSessions), or find the VM that scans.' }],
+  [81, { name: 'NAT_BLOCK_QUOTA', what: 'The network has as many port blocks as its quota allows, or the pool is nearly used up and it has more than its share.', operator: 'raise the quota, or give the pool more addresses.' }],
   [82, { name: 'NAT_RATE_QUOTA', what: 'The network sends more new flows a second than its quota allows.', operator: 'raise the quota, or find the VM that floods.' }],
   [83, { name: 'NAT_PORTS_EXHAUSTED', what: 'No address of the pool has a free block of ports in this member\'s slice.', operator: 'add external addresses.' }],
   [84, { name: 'NAT_POOL_UNKNOWN', what: 'The source\'s pool is not known to this gateway.', operator: 'give the network external addresses.' }],
   [85, { name: 'NAT_FILTERED', what: 'From a remote address or port that the mapping has no session with (RFC 4787 REQ-8).', operator: 'nothing; scans, mostly.' }],
   [86, { name: 'NAT_NO_MAPPING', what: 'To an external port that nothing is mapped to.', operator: 'nothing; scans, or late packets.' }],
   [87, { name: 'NAT_FRAGMENT_UNKNOWN', what: 'A later fragment whose first one was not seen.', operator: 'nothing; fragments reordered or lost.' }],
-  [88, { name: 'NAT_TABLE_FULL', what: 'A table of the address translation is full.', operator: 'lower the quotas, or raise the datapath\'s table sizes.' }],
+  [88, { name: 'NAT_TABLE_FULL', what: 'A table of the address translation is full.', operator: 'lower the quotas, or raise the agent\'s natSessions.' }],
   [89, { name: 'PROBE_UNKNOWN_PEER', what: 'A gateway probe from a provider address that is no member of our groups.', operator: 'a stranger, or a group\'s list that has not arrived yet.' }],
   [90, { name: 'PROBE_MALFORMED', what: 'A gateway probe cut short, or of an unknown kind.', operator: 'agents of different versions, or a forger.' }],
 ]);

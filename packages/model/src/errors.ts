@@ -55,8 +55,9 @@ export const WEFT_ERRORS = {
   WEFT_ERR_RULE_GATEWAY_MOVE:
     'Shards are moved to a member of their gateway that is not drained, and must exist. The message names members and shards.',
   WEFT_ERR_RULE_SEGMENT:
-    'A segment must be sound (prefixes, next hops, MTU); a network is forwarded only to one open to its tenant, and one network to one.',
-  WEFT_ERR_RULE_POOL: 'A pool must be sound and apart from others; a network uses only pools of its gateway that are open to its tenant.',
+    'A segment must be sound (prefixes, next hops, MTU); a network is forwarded only to one that is open to its tenant and has no pool open to others, and one network to one.',
+  WEFT_ERR_RULE_POOL:
+    'A pool must be sound and apart from others; a network uses only pools of its gateway that are open to its tenant, and external addresses of the segment of its connection.',
   WEFT_ERR_RULE_SHARDS: 'A gateway has 1 to 256 shards.',
   WEFT_ERR_RULE_CONNECTION: 'A connection has what its mode needs and nothing else; its mode stays.',
   WEFT_ERR_RULE_CONNECTION_SECOND: 'A network has at most one connection of mode nat or forward, and one peering with each other network.',

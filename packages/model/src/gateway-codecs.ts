@@ -10,8 +10,11 @@ export const connectionMode: Field<G.ConnectionMode> = enumeration<G.ConnectionM
 export const ipv6Mode: Field<G.Ipv6Mode> = enumeration<G.Ipv6Mode>({ none: 0, forward: 1, nptv6: 2, nat66: 3 });
 export const externalUse: Field<G.ExternalUse> = enumeration<G.ExternalUse>({ snat: 1, static: 2, reserved: 3 });
 
-const interfaceCodec: Message<G.SegmentInterface> = message('SegmentInterface', pb.SegmentInterface, { segment: text, interface: text });
-export const memberCodec: Message<G.GatewayMember> = message('GatewayMember', pb.GatewayMember, {
+export const interfaceCodec: Message<G.SegmentInterface> = message('SegmentInterface', pb.SegmentInterface, {
+  segment: text,
+  interface: text,
+});
+const memberCodec: Message<G.GatewayMember> = message('GatewayMember', pb.GatewayMember, {
   host: text,
   interfaces: list(interfaceCodec),
   drain: bool,

@@ -13,6 +13,14 @@ const stateLag: Message<G.GatewayStateLag> = message('GatewayStateLag', pb.Gatew
   backlog: u64,
   isProtected: bool,
 });
+const takeover: Message<G.GatewayTakeover> = message('GatewayTakeover', pb.GatewayTakeover, {
+  kind: text,
+  from: text,
+  epoch: u64big,
+  agoMs: u64,
+  silentBeforeUs: u32,
+  steps: list(message<G.GatewayTakeoverStep>('GatewayTakeoverStep', pb.GatewayTakeoverStep, { step: text, host: text, afterUs: u32 })),
+});
 const shardStatus: Message<G.GatewayShardStatus> = message('GatewayShardStatus', pb.GatewayShardStatus, {
   shard: u32,
   owner: text,
@@ -22,6 +30,7 @@ const shardStatus: Message<G.GatewayShardStatus> = message('GatewayShardStatus',
   forwards: bool,
   networks: u32,
   lag: optional(stateLag),
+  takeover: optional(takeover),
 });
 const memberUse: Message<G.GatewayMemberUse> = message('GatewayMemberUse', pb.GatewayMemberUse, {
   blocksHeld: u32,
@@ -94,6 +103,8 @@ const networkUse: Message<G.NetworkUse> = message('NetworkUse', pb.NetworkUse, {
   deniedSessions: u64,
   deniedFlows: u64,
   exhausted: u64,
+  packets: u64,
+  bytes: u64,
   drops: list(message<G.UseDrops>('UseDrops', pb.UseDrops, { reason: u32, packets: u64, bytes: u64 })),
 });
 

@@ -38,6 +38,32 @@ export interface GatewayShardStatus {
   readonly networks: number;
   /** Absent: its state is told to nobody. */
   readonly lag: GatewayStateLag | undefined;
+  /** How it came to this member last. Absent: it has not since its agent started. */
+  readonly takeover: GatewayTakeover | undefined;
+}
+/** How a shard came to a member, and where the time went. */
+export interface GatewayTakeover {
+  /** `takeover`; `handover`: by the former owner's consent. */
+  readonly kind: string;
+  /** The former owner; empty: none was known. */
+  readonly from: string;
+  readonly epoch: bigint;
+  readonly agoMs: number;
+  /** For how long the former owner's packet path had not answered when the member stood for the shard. 0: it never answered this member. */
+  readonly silentBeforeUs: number;
+  /** In the order in which they were done. */
+  readonly steps: readonly GatewayTakeoverStep[];
+}
+export interface GatewayTakeoverStep {
+  /**
+   * `answered`: enough voters said that they would vote. `ballot`: sent. `vote`: arrived from `host`. `opened`: the packet path forwards. `told`: the certificate is on its way to all.
+   * `done`: addresses are announced, or, after a hand-over, are about to be.
+   */
+  readonly step: string;
+  /** Of a vote: the voter. */
+  readonly host: string;
+  /** Since the member stood for the shard. */
+  readonly afterUs: number;
 }
 /** How far the standby of a shard is behind its owner. */
 export interface GatewayStateLag {
@@ -165,6 +191,9 @@ export interface NetworkUse {
   readonly deniedFlows: number;
   /** Refused as no port was left. */
   readonly exhausted: number;
+  /** Both directions, dropped ones too; an estimate, since one packet of 64 is counted. */
+  readonly packets: number;
+  readonly bytes: number;
   /** Most first. */
   readonly drops: readonly UseDrops[];
 }

@@ -68,6 +68,7 @@ export const configPrefix = {
   principals: 'principal',
   intents: 'intent',
   claims: 'claim',
+  vsidClaims: 'claim.vsid',
   networkIdClaims: 'claim.network-id',
   networkNameClaims: (tenantId: string): string => `claim.network-name.${guid(tenantId)}`,
   addressClaims: (rdid: string): string => `claim.ca.${guid(rdid)}`,

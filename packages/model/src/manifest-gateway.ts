@@ -1,7 +1,7 @@
 import { isMap, isScalar, isSeq, type Node } from 'yaml';
-import type { PoolSpec, Resource } from './commands.ts';
+import type { MemberSpec, PoolSpec, Resource } from './commands.ts';
 import type { WeftErrorCode } from './errors.ts';
-import type { GatewayMember, GatewaySegment, NatProtocol, NatRule, SegmentInterface, TenantAccess } from './gateway-records.ts';
+import type { GatewaySegment, NatProtocol, NatRule, SegmentInterface, TenantAccess } from './gateway-records.ts';
 import type { CustomerRoute } from './records.ts';
 
 // The manifests of gateways (form only, like manifest.ts):
@@ -133,7 +133,7 @@ export function routeOf(read: NodeReader, map: ReadonlyMap<string, Node>, path: 
   return gateway ? { prefix, kind: 'gateway', nextHop: '' } : { prefix, kind: 'next-hop', nextHop };
 }
 
-function memberOf(read: NodeReader, node: Node, path: string): GatewayMember {
+function memberOf(read: NodeReader, node: Node, path: string): MemberSpec {
   const map = read.map(node, path, ['host', 'externalInterface', 'interfaces', 'drain'], ['host']);
   const only = read.text(map?.get('externalInterface'), `${path}.externalInterface`);
   const named = map?.get('interfaces');
@@ -149,7 +149,12 @@ function memberOf(read: NodeReader, node: Node, path: string): GatewayMember {
       interfaces.push({ segment, interface: read.text(pair.value as Node, `${path}.interfaces.${segment}`) });
     }
   }
-  return { host: read.text(map?.get('host'), `${path}.host`), interfaces, drain: read.flag(map?.get('drain'), `${path}.drain`) };
+  const drain = map?.get('drain');
+  return {
+    host: read.text(map?.get('host'), `${path}.host`),
+    interfaces,
+    drain: drain === undefined ? undefined : read.flag(drain, `${path}.drain`),
+  };
 }
 
 function segmentOf(read: NodeReader, node: Node, path: string): GatewaySegment {

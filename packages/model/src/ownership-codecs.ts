@@ -199,11 +199,6 @@ const promiseCodec: Message<O.OwnershipPromise> = message('OwnershipPromise', pb
   epoch,
   candidate: hostId,
 });
-const sliceNoteCodec: Message<O.OwnershipSliceNote> = message('OwnershipSliceNote', pb.OwnershipSliceNote, {
-  slice: u32,
-  generation: u32,
-  given: bool,
-});
 const placementNoteCodec: Message<O.OwnershipPlacementNote> = message('OwnershipPlacementNote', pb.OwnershipPlacementNote, {
   shard: shardId,
   placement: u32,
@@ -217,14 +212,5 @@ export const ownershipFileCodec: Message<O.OwnershipFile> = message('OwnershipFi
   proposed: u64big,
   promises: list(promiseCodec),
   certificates: list(ownershipCertificateCodec),
-  slices: list(sliceNoteCodec),
   placements: list(placementNoteCodec),
-});
-
-export const sliceConsentCodec: Message<O.SliceConsent> = message('SliceConsent', pb.SliceConsent, {
-  slice: u32,
-  generation: u32,
-  from: hostId,
-  to: hostId,
-  signature,
 });

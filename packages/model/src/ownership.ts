@@ -166,14 +166,6 @@ export interface OwnershipOffer {
   readonly consent: OwnershipConsent;
 }
 
-export interface SliceConsent {
-  readonly slice: number;
-  readonly generation: number;
-  readonly from: string;
-  readonly to: string;
-  readonly signature: Uint8Array;
-}
-
 /** What a node keeps in its file, fsynced. Small: one entry a shard. */
 export interface OwnershipFile {
   /** Made with the file: a node without its file is another voter. */
@@ -187,7 +179,6 @@ export interface OwnershipFile {
   readonly promises: readonly OwnershipPromise[];
   /** The highest certificate of each shard: for hosts that have booted, and for members that start. Nothing waits for these. */
   readonly certificates: readonly OwnershipCertificate[];
-  readonly slices: readonly OwnershipSliceNote[];
   readonly placements: readonly OwnershipPlacementNote[];
 }
 
@@ -201,13 +192,6 @@ export interface OwnershipPromise {
 export interface OwnershipPlacementNote {
   readonly shard: number;
   readonly placement: number;
-}
-
-/** What a member knows of a slice by itself. `given`: it consented to give that generation away. */
-export interface OwnershipSliceNote {
-  readonly slice: number;
-  readonly generation: number;
-  readonly given: boolean;
 }
 
 export type OwnershipBody =

@@ -10,7 +10,7 @@ import { ShardPlanner } from './plan-shard.ts';
 import type { ResourceProblems } from './problems.ts';
 import type { VirtualNetwork } from './records.ts';
 import { checkName, checkSubnetPrefixes, lowestUsable } from './rules.ts';
-import { isFamily4, isOpenTo, mappedFamilies } from './rules-gateway.ts';
+import { isFamily4, isOpenTo, isOpenToOthers, mappedFamilies } from './rules-gateway.ts';
 import { checkConnectionFields, MAX_CONNECTIONS, quotaOf, routesOf } from './rules-network-gateway.ts';
 import { connectionSpecView } from './specs-gateway.ts';
 import { type GatewayWorld, networkPath, type PlannedWrite } from './world.ts';
@@ -131,6 +131,16 @@ export class ConnectionPlanner {
       problems.add('WEFT_ERR_RULE_SEGMENT', 'spec.segment', spec.segment, rule, 'ask an admin');
       return undefined;
     }
+    // Who is forwarded says what addresses there are on the segment: they might be the pool's.
+    const pool = gateway.gateway.pools.find((one) => one.segmentId === segment.id && isOpenToOthers(one.access, spec.tenant));
+    if (pool !== undefined)
+      problems.add(
+        'WEFT_ERR_RULE_SEGMENT',
+        'spec.segment',
+        spec.segment,
+        'must not have a pool that is open to other tenants',
+        "ask an admin for a segment of the tenant's own, or to close its pools to others (tenants: none, or the tenant alone)",
+      );
     const holder = this.#world.held.get(configKey.forwardClaim(segment.id));
     const drafted = this.#drafts.all.find(
       ({ network }) =>

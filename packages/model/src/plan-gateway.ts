@@ -12,6 +12,7 @@ import {
   checkSegments,
   isFamily4,
   isOpenTo,
+  isOpenToOthers,
   MAX_ASSIGNED_ADDRESSES,
   MAX_SHARDS,
   mappedFamilies,
@@ -72,7 +73,7 @@ export class GatewayDrafts {
     checkName(problems, 'metadata.name', spec.name);
     const shards = this.#shards(spec, before?.value, problems);
     const segments = checkSegments(problems, spec);
-    const members = segments && checkMembers(problems, spec);
+    const members = segments && checkMembers(problems, spec, before?.value.members ?? []);
     const pools = segments && checkPools(problems, { ...spec, segments }, shards, before?.value.pools ?? []);
     const hosts = this.#hosts(spec, problems);
     if (segments === undefined || members === undefined || pools === undefined || hosts === undefined || problems.count > found)
@@ -89,6 +90,7 @@ export class GatewayDrafts {
     const own = (assigned?.value.addresses ?? []).filter((one) => one.pool === 0);
     const assignment = planAssignment(assigned?.value, {
       gatewayId: gateway.id,
+      former: this.#world.former.get(gateway.id),
       gateway: gateway.name,
       members: members.map((member) => ({
         ...voterOf(hosts.get(member.host)!, gateway.id),
@@ -211,6 +213,23 @@ export class GatewayDrafts {
           !(after !== undefined && isOpenTo(after.access, network.tenant)),
       );
       if (used.length > 0) inUse(problems, 'spec.segments', segment.name, `leave segment ${segment.name} to`, used.map(pathOf));
+      this.#checkForwarded(segment, gateway, networks, problems);
+    }
+  }
+
+  /** Who is forwarded to a segment says what addresses there are on it: no pool of others may be there. */
+  #checkForwarded(segment: GatewaySegment, { pools }: Gateway, networks: readonly VirtualNetwork[], problems: ResourceProblems): void {
+    for (const network of networks) {
+      const isForwarded = network.gateway?.connections.some((one) => one.mode === 'forward' && one.segmentId === segment.id) === true;
+      const pool = pools.find((one) => one.segmentId === segment.id && isOpenToOthers(one.access, network.tenant));
+      if (!isForwarded || pool === undefined) continue;
+      inUse(
+        problems,
+        'spec.pools',
+        pool.name,
+        `be closed to others than the tenant whose network is forwarded to segment ${segment.name}:`,
+        [pathOf(network)],
+      );
     }
   }
 }

@@ -57,8 +57,15 @@ export function checkSegments(problems: ResourceProblems, spec: GatewaySpec): Ga
   return problems.count === before ? segments : undefined;
 }
 
-/** @returns The members with their interfaces named by segment. */
-export function checkMembers(problems: ResourceProblems, spec: GatewaySpec): GatewayMember[] | undefined {
+/**
+ * @param standing The members as they are: whether one is drained stays when that is left out.
+ * @returns The members with their interfaces named by segment.
+ */
+export function checkMembers(
+  problems: ResourceProblems,
+  spec: GatewaySpec,
+  standing: readonly GatewayMember[],
+): GatewayMember[] | undefined {
   const before = problems.count;
   if (spec.members.length === 0 || spec.members.length > MAX_MEMBERS)
     problems.add('WEFT_ERR_RULE_MEMBER', 'spec.members', spec.members.length, `must be 1 to ${MAX_MEMBERS} members`, 'add one');
@@ -89,7 +96,8 @@ export function checkMembers(problems: ResourceProblems, spec: GatewaySpec): Gat
     const missing = names.filter((name) => !interfaces.some((one) => one.segment === name));
     if (missing.length > 0)
       problems.add('WEFT_ERR_RULE_MEMBER', `${at}.interfaces`, member.host, `must have an interface for ${missing.join(', ')}`, 'add it');
-    return { ...member, interfaces };
+    const known = standing.find(({ host }) => host === member.host);
+    return { host: member.host, interfaces, drain: member.drain ?? known?.drain ?? false };
   });
   return problems.count === before ? members : undefined;
 }
@@ -218,6 +226,11 @@ function checkAccess(problems: ResourceProblems, path: string, access: TenantAcc
 /** Whether a tenant may use it. */
 export function isOpenTo(access: TenantAccess, tenant: string): boolean {
   return access.mode === 'any' || (access.mode === 'list' && isName(tenant) && access.tenants.includes(tenant));
+}
+
+/** Whether anybody but a tenant may use it. */
+export function isOpenToOthers(access: TenantAccess, tenant: string): boolean {
+  return access.mode === 'any' || (access.mode === 'list' && access.tenants.some((one) => one !== tenant));
 }
 
 /** Families that a NAT connection maps to addresses of the pool. */

@@ -1,6 +1,6 @@
 import { parsePrefix, prefixesOverlap } from '@weft/packet';
 import type { ConnectionSpec } from './commands.ts';
-import type { GatewayConnection, GatewayQuota, NatRule } from './gateway-records.ts';
+import type { GatewayConnection, GatewayQuota, NatRule, NetworkGateway } from './gateway-records.ts';
 import { gatewayAddress, ownSubnets } from './gateway-subnet.ts';
 import { Problems, type ResourceProblems } from './problems.ts';
 import type { VirtualNetwork } from './records.ts';
@@ -129,8 +129,25 @@ export function checkNetworkGateway(problems: Problems, network: VirtualNetwork)
       `must leave the connections of the network at most ${MAX_CONNECTION_PREFIXES} prefixes in all`,
       'use shorter prefixes',
     );
+  checkSegments(at, gateway);
   for (const rule of gateway.natRules) checkNatRule(at('NatRule', rule.name), network, rule);
   checkNatRulesTogether(at, gateway.natRules);
+}
+
+/** All of a network's traffic leaves by one segment, so an address elsewhere would never answer. */
+function checkSegments(at: (kind: string, name: string) => ResourceProblems, { connections, externalAddresses }: NetworkGateway): void {
+  const outside = connections.find(({ mode }) => mode !== 'peering');
+  if (outside === undefined) return;
+  for (const one of externalAddresses) {
+    if (one.segmentId === outside.segmentId) continue;
+    at('ExternalAddress', one.name).add(
+      'WEFT_ERR_RULE_POOL',
+      'spec.pool',
+      one.pool,
+      `must be on segment ${outside.segment}, as the network's connection ${outside.name}`,
+      'take a pool of that segment; an address that stands is deleted first',
+    );
+  }
 }
 
 function checkPeering(told: ResourceProblems, network: VirtualNetwork, one: GatewayConnection): void {
@@ -158,7 +175,7 @@ function checkPeering(told: ResourceProblems, network: VirtualNetwork, one: Gate
         `spec.accepts[${i}]`,
         prefix,
         `must not overlap ${other.prefix} ${other.what}`,
-        'accept a narrower prefix',
+        own.includes(other) ? 'accept others: the network has these itself, and reaches only its own' : 'accept a narrower prefix',
       );
     else checkAgainstRoutes(told, network, `spec.accepts[${i}]`, prefix);
     checkFamily(told, network, `spec.accepts[${i}]`, prefix);

@@ -37,6 +37,8 @@ export interface GatewayWorld {
   readonly gateways: ReadonlyMap<string, Stored<Gateway>>;
   /** By gateway id. */
   readonly assignments: ReadonlyMap<string, Stored<Assignment>>;
+  /** Of gateways without an assignment, by id: where one that was deleted had got to. A gateway of the same name has the same id, and its voters remember. */
+  readonly former: ReadonlyMap<string, FormerAssignment>;
   /** Hosts that gateways of the request name, by id. */
   readonly hosts: ReadonlyMap<string, Host>;
   /** Networks by shard. */
@@ -53,9 +55,17 @@ export interface GatewayWorld {
   readonly nextNumber: number;
 }
 
+/** What is not begun anew with a gateway that is made again. */
+export interface FormerAssignment {
+  readonly incarnation: number;
+  /** Of its list of voters. */
+  readonly configId: number;
+}
+
 export const EMPTY_GATEWAY_WORLD: GatewayWorld = {
   gateways: new Map(),
   assignments: new Map(),
+  former: new Map(),
   hosts: new Map(),
   shardLoads: new Map(),
   networks: new Map(),

@@ -312,23 +312,6 @@ describe('planAssignment()', () => {
     expect([three.voters.configId, three.previousVoters]).toEqual([4, two.voters]);
   });
 
-  it('waits for no list of which a majority was never known to remember anything', () => {
-    const without = planAssignment(
-      undefined,
-      wanted(
-        [1, 2, 3].map((n) => ({ ...member(n), instance: 0 })),
-        4,
-      ),
-    );
-    const one = refreshAssignment(without, hosts(told(1, 11)));
-    expect([one.voters.configId, one.previousVoters]).toEqual([2, undefined]);
-    const two = refreshAssignment(one, hosts(told(2, 12)));
-    expect([two.voters.configId, two.previousVoters]).toEqual([3, undefined]);
-    // Two of three may have granted something: theirs is the majority that the full list needs as well.
-    const three = refreshAssignment(two, hosts(told(3, 13)));
-    expect([three.voters.configId, three.previousVoters]).toEqual([4, two.voters]);
-  });
-
   it('is a function: the order in which things are named does not matter', () => {
     fc.assert(
       fc.property(fc.shuffledSubarray([1, 2, 3, 4, 5], { minLength: 2 }), fc.integer({ min: 1, max: 16 }), (order, shards) => {

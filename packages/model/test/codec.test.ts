@@ -16,6 +16,7 @@ import {
   responseCodec,
   type WeftRecord,
 } from '../src/index.ts';
+import { decodesOrRefuses } from './damage.ts';
 
 const port: Port = {
   id: '0b8f5e0a-0000-4000-8000-000000000001',
@@ -114,21 +115,7 @@ describe('codecs', () => {
       requestId: 'r',
       timeUnixMs: 1,
     });
-    const judge = (bytes: Uint8Array): void => {
-      try {
-        changeCodec.decode(bytes);
-      } catch (error) {
-        expect(hasCode(error, 'WEFT_ERR_MODEL_DECODE'), String(error)).toBe(true);
-      }
-    };
-    for (let length = 0; length < whole.length; length++) judge(whole.subarray(0, length));
-    for (let at = 0; at < whole.length; at++) {
-      for (const flip of [0x01, 0x80, 0xff]) {
-        const mutated = whole.slice();
-        mutated[at]! ^= flip;
-        judge(mutated);
-      }
-    }
+    decodesOrRefuses(changeCodec, whole);
   });
 
   it('refuse numbers that their field would wrap or lose', () => {

@@ -1,6 +1,7 @@
 import {
   type Assignment,
   configKey,
+  type FormerAssignment,
   type Gateway,
   type GatewayWorld,
   type Host,
@@ -57,6 +58,7 @@ export class GatewayMemory implements World {
   readonly bindings = new Map<string, never>();
   readonly gateways = new Map<string, Stored<Gateway>>();
   readonly assignments = new Map<string, Stored<Assignment>>();
+  readonly former = new Map<string, FormerAssignment>();
   readonly hosts = new Map(['gw-a', 'gw-b', 'gw-c', 'host-w', 'host-x'].map((id, i) => [id, host(id, i + 1)]));
   #revision = 0;
   #vsid = 100_000;
@@ -90,6 +92,7 @@ export class GatewayMemory implements World {
     return {
       gateways: this.gateways,
       assignments: this.assignments,
+      former: this.former,
       hosts: this.hosts,
       shardLoads: loads,
       networks: users,
@@ -107,6 +110,9 @@ export class GatewayMemory implements World {
     };
     for (const { before, after } of plan.tenants) put(this.tenants, (after ?? before!.value).name, after);
     for (const { before, after } of plan.gateways) put(this.gateways, (after ?? before!.value).name, after);
+    for (const { before, after } of plan.assignments)
+      if (after === undefined && before !== undefined)
+        this.former.set(before.value.gatewayId, { incarnation: before.value.incarnation, configId: before.value.voters.configId });
     for (const { before, after } of plan.assignments) put(this.assignments, (after ?? before!.value).gatewayId, after);
     for (const { before, after } of plan.networks) {
       const { tenant, name } = after ?? before!.value;

@@ -89,6 +89,20 @@ describe('Gateway', () => {
     expect(world.gateways.size).toBe(0);
   });
 
+  it('made anew under its name goes on above the one that was deleted: its voters have accepted lists, and remember', () => {
+    const world = base();
+    const { gatewayId } = [...world.assignments.values()][0]!.value;
+    const standing = world.assignments.get(gatewayId)!;
+    world.assignments.set(gatewayId, {
+      ...standing,
+      value: { ...standing.value, incarnation: 3, voters: { ...standing.value.voters, configId: 7 } },
+    });
+    expect(world.remove('Gateway edge').codes).toEqual([]);
+    expect(world.apply(GATEWAY).codes).toEqual([]);
+    const { incarnation, voters, previousVoters } = world.assignments.get(gatewayId)!.value;
+    expect([incarnation, voters.configId, previousVoters]).toEqual([4, 8, undefined]);
+  });
+
   it('takes externalAddress-style shorthand for the only segment', () => {
     const world = new GatewayMemory();
     const text =
@@ -122,6 +136,21 @@ describe('Gateway', () => {
     expect(world.remove('Gateway edge').rules[0]).toMatch(/coke\/net, pepsi\/net/);
     // More is always possible.
     expect(check((t) => `${t.replace('203.0.113.66', '203.0.113.80')}  shards: 16\n`)).toEqual([]);
+  });
+
+  it('a manifest that says nothing of draining leaves it as it is: false ends it', () => {
+    const world = base();
+    const id = world.gateways.get('edge')!.value.id;
+    const says = (drain: string) => (t: string) => t.replace('host: gw-b,', `host: gw-b, drain: ${drain},`);
+    const drained = (): boolean[] => world.gateways.get('edge')!.value.members.map(({ drain }) => drain);
+    expect(drained()).toEqual([false, false]);
+    world.apply(gatewayWith(says('true')));
+    const { shards } = world.assignments.get(id)!.value;
+    expect(world.apply(gatewayWith((t) => t.replace('203.0.113.66', '203.0.113.80'))).codes).toEqual([]);
+    expect(drained()).toEqual([false, true]);
+    expect(world.assignments.get(id)!.value.shards).toEqual(shards);
+    world.apply(gatewayWith(says('false')));
+    expect(drained()).toEqual([false, false]);
   });
 
   it('a member goes when it was drained and has given up its blocks, or by force', () => {
@@ -276,6 +305,32 @@ describe('GatewayConnection', () => {
     ],
   ])('refuses %s', (_, text, codes) => {
     expect(base().apply(text).codes).toEqual(codes);
+  });
+
+  it('a segment that a network is forwarded to has no pool of other tenants: its tenant says whose addresses are whose there', () => {
+    const l3 = doc('GatewayConnection', 'coke/net/l3', 'gateway: edge, mode: forward, segment: mpls');
+    const shared = (tenants: string): string =>
+      GATEWAY.replace(
+        '  pools:',
+        `  pools:\n    - {name: wan, segment: mpls, addresses: [192.168.0.16/28], shared: 2, tenants: ${tenants}}`,
+      );
+    for (const tenants of ['any', '[pepsi]', '[coke, pepsi]']) {
+      const world = base();
+      expect(world.apply(shared(tenants)).codes).toEqual([]);
+      expect(world.apply(l3)).toMatchObject({
+        codes: ['RULE_SEGMENT GatewayConnection spec.segment'],
+        rules: ['must not have a pool that is open to other tenants'],
+      });
+      // Nor afterwards.
+      const before = base();
+      expect(before.apply(l3).codes).toEqual([]);
+      expect(before.apply(shared(tenants)).codes).toEqual(['RULE_IN_USE Gateway spec.pools']);
+    }
+    for (const tenants of ['none', '[coke]']) {
+      const world = base();
+      expect(world.apply(shared(tenants)).codes).toEqual([]);
+      expect(world.apply(l3).codes).toEqual([]);
+    }
   });
 
   it('two networks have one IPv6 prefix, or one segment, once', () => {
@@ -533,6 +588,21 @@ describe('NatRule', () => {
     ],
   ])('refuses %s', (_, text, codes) => {
     expect(world().apply(text).codes).toEqual(codes);
+  });
+
+  it('rests on addresses of the segment that the network leaves by: of another one no answer would find out', () => {
+    const at = world();
+    const other = GATEWAY.replace('  pools:', '  pools:\n    - {name: wan, segment: mpls, addresses: [192.168.0.16/28], shared: 2}');
+    expect(at.apply(other).codes).toEqual([]);
+    const rule = "must be on segment internet, as the network's connection out";
+    const { codes, rules } = at.apply(doc('ExternalAddress', 'coke/net/far', 'pool: wan, use: reserved'));
+    expect([codes, rules]).toEqual([['RULE_POOL ExternalAddress spec.pool'], [rule]]);
+    // Nor does a connection go to another segment than the addresses that are there.
+    expect(at.apply(doc('GatewayConnection', 'coke/net/out', 'gateway: edge, mode: nat, pool: wan')).codes).toEqual([
+      'RULE_POOL ExternalAddress spec.pool',
+      'RULE_POOL ExternalAddress spec.pool',
+      'RULE_POOL ExternalAddress spec.pool',
+    ]);
   });
 
   it('keeps the subnet that its target lies in', () => {

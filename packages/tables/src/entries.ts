@@ -21,16 +21,7 @@ export function deleteOf(entry: TableEntry): TableChange {
  * flushed.
  */
 export function diff(current: Iterable<TableEntry>, wanted: Iterable<TableEntry>): TableChange[] {
-  const present = byKey(current);
-  const changes: TableChange[] = [];
-  for (const entry of wanted) {
-    const key = rowIdentity(entry);
-    const found = present.get(key);
-    present.delete(key);
-    if (found === undefined || !entryEquals(found, entry)) changes.push(putOf(entry));
-  }
-  for (const stale of present.values()) changes.push(deleteOf(stale));
-  return orderChanges(changes);
+  return all(diffing(current, wanted));
 }
 
 /**
@@ -38,13 +29,35 @@ export function diff(current: Iterable<TableEntry>, wanted: Iterable<TableEntry>
  * generation or to none.
  */
 export function diffAdditive(current: Iterable<TableEntry>, wanted: Iterable<TableEntry>): TableChange[] {
-  const present = byKey(current);
-  return diff(current, wanted).filter((change) => {
-    if (change.op === 'delete') return false;
-    const found = present.get(rowIdentity(change));
-    if (found === undefined || !isTarget(found) || !isTarget(change)) return true;
-    return change.value.generation >= found.value.generation;
-  });
+  return all(diffing(current, wanted, true));
+}
+
+/** As `diff` and `diffAdditive`, in steps of one row, between which others may work. */
+export function* diffing(current: Iterable<TableEntry>, wanted: Iterable<TableEntry>, isAdditive = false): Generator<void, TableChange[]> {
+  const present = new Map<string, TableEntry>();
+  for (const row of current) {
+    present.set(rowIdentity(row), row);
+    yield;
+  }
+  const changes: TableChange[] = [];
+  for (const entry of wanted) {
+    const key = rowIdentity(entry);
+    const found = present.get(key);
+    present.delete(key);
+    const isOlder =
+      isAdditive && found !== undefined && isTarget(found) && isTarget(entry) && entry.value.generation < found.value.generation;
+    if (!isOlder && (found === undefined || !entryEquals(found, entry))) changes.push(putOf(entry));
+    yield;
+  }
+  if (!isAdditive) for (const stale of present.values()) changes.push(deleteOf(stale));
+  return orderChanges(changes);
+}
+
+function all<R>(steps: Generator<void, R>): R {
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
 }
 
 // Fail closed: a device stops before what it needs goes, and starts after all is there. A replaced value never passes through "absent".

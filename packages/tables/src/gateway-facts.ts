@@ -56,6 +56,8 @@ export interface QuotaSetup {
     readonly blocksPerSource: number;
     readonly sessions: number;
     readonly newFlowsPerSecond: number;
+    /** Pools that sources without a rule are mapped to. */
+    readonly pools: readonly number[];
   };
 }
 

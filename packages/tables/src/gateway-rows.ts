@@ -156,7 +156,7 @@ export function networkGatewayRows(
       ...ownAddressRows(network.networkId, of, assignment),
       ...prefixRows(network, outside),
     ],
-    nat: [...ownPools(of), ...quotaOf(network.networkId, outside)],
+    nat: [...ownPools(of), ...quotaOf(network.networkId, outside, pools)],
   };
 }
 
@@ -226,9 +226,13 @@ function sourceRows(
     const pool = sharedPool(assignment, one.poolId, of.shard, isFamily4(one.source) ? 4 : 6);
     return rule(one.source, pool === 0 ? SourceRuleKind.DENY : SourceRuleKind.POOL, pool, NO_ADDRESS);
   });
-  // The network's one pool is that of IPv4; IPv6 by port mapping has a rule of its own, below what people wrote.
-  if (outside.ipv6 !== 'nat66' || of.natRules.some((one) => one.kind === 'snat' && one.source === '::/0')) return rows;
-  return [...rows, ...rule('::/0', ipv6Pool === 0 ? SourceRuleKind.DENY : SourceRuleKind.POOL, ipv6Pool, NO_ADDRESS)];
+  const below = (prefix: string, kind: SourceRuleKind, pool: number): GatewayTableEntry[] =>
+    of.natRules.some((one) => one.kind === 'snat' && one.source === prefix) ? [] : rule(prefix, kind, pool, NO_ADDRESS);
+  // Below what people wrote. The network's one pool is that of IPv4, so IPv6 by port mapping has a rule of its own. IPv6 as it is: a customer route lets a VM send
+  // what lies behind it, be it somebody else's outside; only the prefix that was handed out leaves.
+  if (outside.ipv6 === 'nat66') return [...rows, ...below('::/0', ipv6Pool === 0 ? SourceRuleKind.DENY : SourceRuleKind.POOL, ipv6Pool)];
+  if (outside.ipv6 !== 'forward') return rows;
+  return [...rows, ...below('::/0', SourceRuleKind.DENY, 0), ...below(outside.ipv6Prefix, SourceRuleKind.PLAIN, 0)];
 }
 
 function forwardRows(networkId: number, of: NetworkGateway): GatewayTableEntry[] {
@@ -259,7 +263,7 @@ function ownAddressRows(networkId: number, of: NetworkGateway, assignment: Assig
     const key = { segment: one.segmentId, address };
     if (one.use !== 'static') {
       const kind = one.use === 'snat' ? ExternalAddressKind.POOL : ExternalAddressKind.RESERVED;
-      return [{ table: 'external_address', key, value: { ...base, kind } }];
+      return [{ table: 'external_address', key, value: { ...base, kind, networkId } }];
     }
     // Without a rule it serves nothing; it is ours all the same.
     if (ca === undefined) return [{ table: 'external_address', key, value: { ...base, kind: ExternalAddressKind.DENY } }];
@@ -328,10 +332,15 @@ function ownPools(of: NetworkGateway): NatSetup[] {
   ];
 }
 
-function quotaOf(networkId: number, outside: GatewayConnection | undefined): NatSetup[] {
+function quotaOf(
+  networkId: number,
+  outside: GatewayConnection | undefined,
+  of: { readonly ipv4: number; readonly ipv6: number },
+): NatSetup[] {
   if (outside?.mode !== 'nat') return [];
   const { blocks, flows, newFlowsPerSecond } = outside.quota;
-  const value = { blocks, blocksPerSource: Math.ceil(blocks / SOURCE_SHARE), sessions: flows, newFlowsPerSecond };
+  const pools = [of.ipv4, of.ipv6].filter((pool) => pool !== 0);
+  const value = { blocks, blocksPerSource: Math.ceil(blocks / SOURCE_SHARE), sessions: flows, newFlowsPerSecond, pools };
   return [{ table: 'gateway_quota', key: { networkId }, value }];
 }
 

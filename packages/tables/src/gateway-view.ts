@@ -8,16 +8,20 @@ import {
 } from '@weft/forwarding';
 import { type Assignment, networkPath, type VirtualNetwork } from '@weft/model';
 import { ipKey } from '@weft/packet';
+import { ClaimedRows, type RowChange } from './claimed-rows.ts';
 import type { GatewayFacts, NatSetup, NatSetupChange } from './gateway-facts.ts';
 import { addressRows, networkGatewayRows, peerRows, type Rows, segmentRows } from './gateway-rows.ts';
 import { interfaceHolders } from './interface-holders.ts';
 
 // A gateway member's rows: a function of the facts, whatever the order in which they came. A network's rows are made again only when its own
-// document, its assignment or those it peers with are others; then all is compared with what was given before.
+// document, what it needs of its assignment or those it peers with are others; and only keys of such rows are looked at again.
 //
-//   facts ──► compileGateway ──► rows ──► diff against the last ──► changes, in a safe order
+//   facts ──► owners: the member itself, each network ──► rows ──► ClaimedRows ──► changes, in a safe order
 //
 // `gateway_shard` is not among them: who owns a shard is decided by votes.
+
+/** Whose the rows are that follow from groups and not from networks. */
+const MEMBER = '';
 
 export interface GatewayRowChanges {
   /** Additions in the order of `GATEWAY_TABLES`, after deletions in the other. */
@@ -30,93 +34,144 @@ interface Memo {
   readonly rows: Rows;
 }
 
+type RowsOfOwner = (owner: string, inputs: readonly unknown[], make: () => Rows) => void;
+
 /** Folds facts into rows and says what changed. */
 export class GatewayView {
-  #tables = new Map<string, GatewayTableEntry>();
-  #nat = new Map<string, NatSetup>();
-  #memo = new Map<string, Memo>();
+  readonly #tables = new ClaimedRows<GatewayTableEntry>(gatewayRowKey, settleTable);
+  readonly #nat = new ClaimedRows<NatSetup>(natSetupKey, (rows) => rows.at(-1)!.row);
+  readonly #memo = new Map<string, Memo>();
+  /** What networks need of an assignment, by gateway: the same object as long as it says the same. */
+  readonly #placements = new Map<string, { readonly text: string }>();
+  /** For tests: how often an owner's rows were made, ever. */
+  made = 0;
 
   /** Takes the facts as they are now. */
   update(facts: GatewayFacts): GatewayRowChanges {
-    const memo = new Map<string, Memo>();
-    const { tables, nat } = compile(facts, (network, assignment, peers, make) => {
-      const subnet = network.subnets.find(({ role }) => role === 'gateway');
-      const allowed = subnet !== undefined && facts.vsidAllowed(network.id, subnet.vsid);
-      const inputs = [network, assignment, facts.mtuBytes, allowed, ...peers];
-      const known = this.#memo.get(network.id);
-      const same = known !== undefined && known.inputs.length === inputs.length && known.inputs.every((one, i) => one === inputs[i]);
-      const rows = same ? known.rows : make();
-      memo.set(network.id, { inputs, rows });
-      return rows;
-    });
-    this.#memo = memo;
-    const changes = { tables: diffGateway(this.#tables.values(), tables), nat: diffNatSetup(this.#nat.values(), nat) };
-    this.#tables = new Map(tables.map((row) => [gatewayRowKey(row), row]));
-    this.#nat = new Map(nat.map((row) => [natSetupKey(row), row]));
-    return changes;
+    const steps = this.updating(facts);
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return step.value;
+    }
+  }
+
+  /** As `update`, in steps of one network, between which others may work. Only one at a time. */
+  *updating(facts: GatewayFacts): Generator<void, GatewayRowChanges> {
+    const gone = new Set(this.#memo.keys());
+    const rowsOf: RowsOfOwner = (owner, inputs, make) => {
+      gone.delete(owner);
+      const known = this.#memo.get(owner);
+      if (known !== undefined && known.inputs.length === inputs.length && known.inputs.every((one, i) => one === inputs[i])) return;
+      this.made++;
+      const rows = make();
+      this.#memo.set(owner, { inputs, rows });
+      this.#tables.set(owner, rows.tables);
+      this.#nat.set(owner, rows.nat);
+    };
+    yield* compile(facts, (assignment) => this.#placementOf(assignment), rowsOf);
+    for (const owner of gone) {
+      this.#memo.delete(owner);
+      this.#tables.set(owner, []);
+      this.#nat.set(owner, []);
+      yield;
+    }
+    const tables = this.#tables.take();
+    const nat = this.#nat.take();
+    return {
+      tables: diffGateway(present(tables, 'before'), present(tables, 'after')),
+      nat: diffNatSetup(present(nat, 'before'), present(nat, 'after')),
+    };
   }
 
   /** All rows, as the packet path should have them. */
   entries(): IterableIterator<GatewayTableEntry> {
-    return this.#tables.values();
+    return this.#tables.rows();
   }
 
   natSetup(): IterableIterator<NatSetup> {
-    return this.#nat.values();
+    return this.#nat.rows();
+  }
+
+  #placementOf(assignment: Assignment): unknown {
+    const text = placementText(assignment);
+    const known = this.#placements.get(assignment.gatewayId);
+    if (known?.text === text) return known;
+    const placement = { text };
+    this.#placements.set(assignment.gatewayId, placement);
+    return placement;
   }
 }
 
 /** All rows from zero: what `GatewayView` must equal. */
 export function compileGateway(facts: GatewayFacts): Rows {
-  return compile(facts, (_network, _assignment, _peers, make) => make());
-}
-
-type RowsOfNetwork = (
-  network: VirtualNetwork,
-  assignment: Assignment,
-  peers: readonly (VirtualNetwork | undefined)[],
-  make: () => Rows,
-) => Rows;
-
-function compile(facts: GatewayFacts, rowsOf: RowsOfNetwork): Rows {
-  const tables = new Map<string, GatewayTableEntry>();
+  const owners = new Map<string, Rows>();
+  const steps = compile(facts, placementText, (owner, _inputs, make) => owners.set(owner, make()));
+  while (steps.next().done !== true);
+  const tables = new Map<string, Map<string, GatewayTableEntry>>();
   const nat = new Map<string, NatSetup>();
-  const owners = new Map<string, string>();
-  const put = (rows: Rows, owner: string): void => {
+  for (const [owner, rows] of [...owners].sort(([a], [b]) => (a < b ? -1 : 1))) {
     for (const row of rows.tables) {
       const key = gatewayRowKey(row);
-      const before = tables.get(key);
-      const stranger = owners.get(key);
-      // Of two networks with one external address or prefix neither has it, until the store says whose it is.
-      const contested = before !== undefined && stranger !== '' && owner !== '' && stranger !== owner;
-      tables.set(key, contested ? denied(row) : row);
-      owners.set(key, owner);
+      tables.set(key, (tables.get(key) ?? new Map<string, GatewayTableEntry>()).set(owner, row));
     }
     for (const row of rows.nat) nat.set(natSetupKey(row), row);
-  };
-  const byPath = new Map([...facts.networks.values()].map((network) => [networkPath(network.tenant, network.name), network]));
+  }
+  return { tables: [...tables.values()].map((of) => settleTable([...of].map(([owner, row]) => ({ owner, row })))), nat: [...nat.values()] };
+}
+
+/** What rows of networks are made of, of an assignment: not who has its blocks, nor in which order its members stand. Those change in every planned move. */
+function placementText({ shards, addresses }: Assignment): string {
+  return JSON.stringify([
+    shards.map(({ id }) => id),
+    addresses.map(({ segment, address, pool, natPool, shard }) => [segment, address, pool, natPool, shard]),
+  ]);
+}
+
+function* compile(facts: GatewayFacts, placementOf: (assignment: Assignment) => unknown, rowsOf: RowsOfOwner): Generator<void> {
+  const { hostId, mtuBytes } = facts;
+  const groups = facts.groups.filter(({ assignment }) => assignment.members.some((member) => member.hostId === hostId));
   const holders = interfaceHolders(
     facts.groups.map(({ gateway }) => gateway),
-    facts.hostId,
+    hostId,
   );
-  for (const { gateway, assignment } of facts.groups) {
-    if (!assignment.members.some(({ hostId }) => hostId === facts.hostId)) continue;
-    const devices = new Map([...facts.devices].filter(([name]) => holders.get(name)?.gatewayId === gateway.id));
-    put({ tables: [...segmentRows(gateway, facts.hostId, devices), ...peerRows(assignment, facts)], nat: [] }, '');
-    put(addressRows(assignment, facts.hostId), '');
-    const served = [...facts.networks.values()].filter((network) => network.gateway?.gatewayId === assignment.gatewayId);
-    for (const network of served.sort((a, b) => (a.id < b.id ? -1 : 1))) {
-      const paths = network.gateway!.connections.flatMap((one) =>
-        one.mode === 'peering' ? [networkPath(one.peerTenant, one.peerNetwork)] : [],
-      );
-      const peers = paths.map((path) => byPath.get(path));
-      put(
-        rowsOf(network, assignment, peers, () => networkGatewayRows(network, assignment, facts, (path) => byPath.get(path))),
-        network.id,
-      );
-    }
+  // Always another: few rows, and made of all that there is of groups.
+  rowsOf(MEMBER, [facts], () => {
+    const rows = groups.map(({ gateway, assignment }) => {
+      const devices = new Map([...facts.devices].filter(([name]) => holders.get(name)?.gatewayId === gateway.id));
+      const shared = addressRows(assignment, hostId);
+      return { tables: [...segmentRows(gateway, hostId, devices), ...peerRows(assignment, facts), ...shared.tables], nat: shared.nat };
+    });
+    return { tables: rows.flatMap((one) => one.tables), nat: rows.flatMap((one) => one.nat) };
+  });
+  const serving = new Map(groups.map(({ assignment }) => [assignment.gatewayId, { assignment, placement: placementOf(assignment) }]));
+  let byPath: Map<string, VirtualNetwork> | undefined;
+  const peerOf = (path: string): VirtualNetwork | undefined => {
+    byPath ??= new Map([...facts.networks.values()].map((network) => [networkPath(network.tenant, network.name), network]));
+    return byPath.get(path);
+  };
+  for (const network of facts.networks.values()) {
+    const of = serving.get(network.gateway?.gatewayId ?? '');
+    if (of === undefined) continue;
+    const subnet = network.subnets.find(({ role }) => role === 'gateway');
+    const allowed = subnet !== undefined && facts.vsidAllowed(network.id, subnet.vsid);
+    const peers = network.gateway!.connections.flatMap((one) =>
+      one.mode === 'peering' ? [peerOf(networkPath(one.peerTenant, one.peerNetwork))] : [],
+    );
+    rowsOf(network.id, [network, of.placement, mtuBytes, allowed, ...peers], () =>
+      networkGatewayRows(network, of.assignment, facts, peerOf),
+    );
+    yield;
   }
-  return { tables: [...tables.values()], nat: [...nat.values()] };
+}
+
+function present<R>(changes: readonly RowChange<R>[], when: 'before' | 'after'): R[] {
+  return changes.flatMap((change) => change[when] ?? []);
+}
+
+/** Of two networks with one external address or prefix neither has it, until the store says whose it is. What a network says of an address of its own counts before the group's word. */
+function settleTable(rows: readonly { readonly owner: string; readonly row: GatewayTableEntry }[]): GatewayTableEntry {
+  const last = rows.at(-1)!.row;
+  return rows.filter(({ owner }) => owner !== MEMBER).length > 1 ? denied(last) : last;
 }
 
 function denied(row: GatewayTableEntry): GatewayTableEntry {
@@ -129,13 +184,30 @@ function denied(row: GatewayTableEntry): GatewayTableEntry {
 
 /** The changes that turn one table into another: what stands in the way goes first, and nothing equal is touched. */
 export function diffGateway(current: Iterable<GatewayTableEntry>, wanted: Iterable<GatewayTableEntry>): GatewayTableChange[] {
-  const present = new Map([...current].map((row) => [gatewayRowKey(row), row]));
+  const steps = diffingGateway(current, wanted);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** As `diffGateway`, in steps of one row, between which others may work. */
+export function* diffingGateway(
+  current: Iterable<GatewayTableEntry>,
+  wanted: Iterable<GatewayTableEntry>,
+): Generator<void, GatewayTableChange[]> {
+  const present = new Map<string, GatewayTableEntry>();
+  for (const row of current) {
+    present.set(gatewayRowKey(row), row);
+    yield;
+  }
   const puts: GatewayTableChange[] = [];
   for (const row of wanted) {
     const key = gatewayRowKey(row);
     const known = present.get(key);
     present.delete(key);
     if (known === undefined || !equal(known.value, row.value)) puts.push({ op: 'put', ...row });
+    yield;
   }
   const deletes = [...present.values()].map(({ table, key }) => ({ op: 'delete', table, key }) as GatewayTableChange);
   const rank = ({ table }: GatewayTableChange): number => GATEWAY_TABLES.indexOf(table);

@@ -5,7 +5,7 @@
  */
 export { type CompileInputs, compile } from './compile.ts';
 export { RecordSetHash, type Sha256 } from './digest.ts';
-export { deleteOf, describeDifferences, diff, diffAdditive, entryEquals, isTarget, orderChanges, putOf } from './entries.ts';
+export { deleteOf, describeDifferences, diff, diffAdditive, diffing, entryEquals, isTarget, orderChanges, putOf } from './entries.ts';
 export type {
   ExternalDevice,
   GatewayFacts,
@@ -17,7 +17,15 @@ export type {
   QuotaSetup,
 } from './gateway-facts.ts';
 export { ownBlocks, ownPool, type Rows as GatewayRows, splitPrefix } from './gateway-rows.ts';
-export { compileGateway, diffGateway, diffNatSetup, type GatewayRowChanges, GatewayView, natSetupKey } from './gateway-view.ts';
+export {
+  compileGateway,
+  diffGateway,
+  diffingGateway,
+  diffNatSetup,
+  type GatewayRowChanges,
+  GatewayView,
+  natSetupKey,
+} from './gateway-view.ts';
 export { type InterfaceHolder, interfaceHolders } from './interface-holders.ts';
 export {
   type ApplyResult,
@@ -28,5 +36,6 @@ export {
   type ViewDigest,
 } from './network-view.ts';
 export type { ApplyStatus, NetworkRecord, NetworkSnapshot, RecordPosition } from './record.ts';
+export { rowIdentity } from './row-identity.ts';
 export { type HostContext, type LocalDevice, type MoveWindow, NO_MOVE, type PortFacts } from './rows.ts';
 export * from './trickle.ts';

@@ -131,7 +131,7 @@ describe('compileGateway()', () => {
     expect(setup).toContainEqual({
       table: 'gateway_quota',
       key: { networkId: network.networkId },
-      value: { blocks: 64, blocksPerSource: 16, sessions: 65_536, newFlowsPerSecond: 10_000 },
+      value: { blocks: 64, blocksPerSource: 16, sessions: 65_536, newFlowsPerSecond: 10_000, pools: [entry.pool] },
     });
   });
 
@@ -153,8 +153,8 @@ describe('compileGateway()', () => {
     const entry = (name: string) => at.externalAddress(external(name).segmentId, parseIp(external(name).address));
     expect(entry('www')).toMatchObject({ kind: ExternalAddressKind.STATIC, networkId, ca: parseIp('10.0.0.10') });
     expect(entry('idle')).toMatchObject({ kind: ExternalAddressKind.DENY, networkId: 0 });
-    expect(entry('fwd')).toMatchObject({ kind: ExternalAddressKind.RESERVED });
-    expect(entry('own')).toMatchObject({ kind: ExternalAddressKind.POOL });
+    expect(entry('fwd')).toMatchObject({ kind: ExternalAddressKind.RESERVED, networkId });
+    expect(entry('own')).toMatchObject({ kind: ExternalAddressKind.POOL, networkId });
     const rule = (source: string) => at.sourceRule(networkId, parseIp(source));
     expect(rule('10.0.0.10')).toMatchObject({ kind: SourceRuleKind.STATIC, address: parseIp(external('www').address) });
     expect(rule('10.0.0.130')).toMatchObject({ kind: SourceRuleKind.ADDRESS, pool: external('own').number });
@@ -198,6 +198,21 @@ describe('compileGateway()', () => {
     expect(prefix(pepsi, '10.1.0.10')).toBeUndefined();
     expect(at.gatewayNetwork(coke.networkId)).toMatchObject({ mode: GatewayMode.FORWARD, flags: GatewayFlag.FORWARD6 });
     expect(at.gatewayNetwork(pepsi.networkId)).toMatchObject({ mode: GatewayMode.NAT, flags: GatewayFlag.NPTV6, nptBits: 56 });
+  });
+
+  it('IPv6 without translation: only the prefix that was handed out leaves, whatever a customer route lets a VM send', () => {
+    const made = world(
+      doc('VirtualSubnet', 'coke/net/six', "prefixes: ['2001:db8:aa00::/64']") +
+        doc('CustomerRoute', 'coke/net/stolen', "prefix: '2001:db8:bb00::/56', nextHop: '2001:db8:aa00::10'") +
+        doc('Port', 'coke/net/router', "subnet: six, addresses: ['2001:db8:aa00::10']") +
+        nat('coke/net/out', ", ipv6: forward, ipv6Prefix: '2001:db8:aa00::/56'"),
+    );
+    const { at } = tablesOf(factsOf(made));
+    const { networkId } = made.network('coke/net');
+    const kind = (source: string) => at.sourceRule(networkId, parseIp(source))?.kind;
+    expect(['2001:db8:aa00::10', '2001:db8:aa00:ff::1'].map(kind)).toEqual([SourceRuleKind.PLAIN, SourceRuleKind.PLAIN]);
+    expect(['2001:db8:bb00::1', '2001:db8:f00d::100', '2606:4700::1'].map(kind)).toEqual(Array(3).fill(SourceRuleKind.DENY));
+    expect(kind('10.0.0.10')).toBeUndefined();
   });
 
   it('peering: what both sides said leads over, the rest nowhere; one side alone is pending', () => {
@@ -323,6 +338,55 @@ describe('GatewayView', () => {
       { numRuns: 30 },
     );
   }, 60_000);
+});
+
+describe('GatewayView, with many networks', () => {
+  /** Copies of one network, as many documents. */
+  const many = (count: number): { readonly made: GatewayMemory; readonly facts: GatewayFacts } => {
+    const made = world(nat('coke/net/out'));
+    const network = made.network('coke/net');
+    const copies = Array.from({ length: count }, (_, i): VirtualNetwork => {
+      const id = `${String(i).padStart(8, '0')}-0000-4000-8000-000000000000`;
+      return { ...network, id, name: `n${i}`, networkId: 1_000 + i };
+    });
+    return { made, facts: factsOf(made, { networks: new Map(copies.map((one) => [one.id, one])) }) };
+  };
+
+  it('makes the rows of those that changed only: of none in a planned move, which changes who has blocks and who is first', () => {
+    const { facts } = many(2_000);
+    const view = new GatewayView();
+    view.update(facts);
+    expect(view.made).toBe(2_001);
+    const [{ gateway, assignment }] = [facts.groups[0]!];
+    const moved = {
+      ...assignment,
+      shards: assignment.shards.map((one) => ({ ...one, order: [...one.order].reverse(), placement: one.placement + 1 })),
+      addresses: assignment.addresses.map((one) => ({ ...one, slices: [] })),
+    };
+    view.made = 0;
+    const changes = view.update({ ...facts, groups: [{ gateway, assignment: moved }] });
+    // Those of the member itself.
+    expect(view.made).toBe(1);
+    expect(changes.tables).toEqual([]);
+    const [first] = facts.networks.values();
+    view.made = 0;
+    const { tables } = view.update({
+      ...facts,
+      groups: [{ gateway, assignment: moved }],
+      networks: new Map([...facts.networks, [first!.id, { ...first!, networkId: 99 }]]),
+    });
+    expect(view.made).toBe(2);
+    expect(tables.map(({ op, table }) => `${op} ${table}`)).toEqual(['delete gateway_network', 'put gateway_network']);
+  });
+
+  it('goes in steps of one network, so that others may work meanwhile', () => {
+    const { facts } = many(500);
+    const view = new GatewayView();
+    let steps = 0;
+    for (const work = view.updating(facts); work.next().done !== true; ) steps++;
+    expect(steps).toBe(500);
+    expect(view.update(facts)).toEqual({ tables: [], nat: [] });
+  });
 });
 
 describe('splitPrefix()', () => {

@@ -7,6 +7,7 @@ export * from './core/process-identity.ts';
 export * from './core/registry.ts';
 export * from './core/run.ts';
 export * from './core/temp.ts';
+export * from './core/test-run.ts';
 export * from './core/wait.ts';
 export * from './core/with-cleanup.ts';
 export * from './nats/lab-nats.ts';

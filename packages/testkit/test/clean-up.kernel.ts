@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   cleanDeadLabs,
+  cleanDeadTestRuns,
   cleanLab,
   findProcessesByEnvironment,
   listLabs,
@@ -14,6 +15,7 @@ import {
 } from '../src/index.ts';
 
 const CREATOR = fileURLToPath(new URL('./fixtures/creator.mjs', import.meta.url));
+const TEST_RUN = fileURLToPath(new URL('./fixtures/test-run.mjs', import.meta.url));
 
 describe('clean-up after a creator', () => {
   const name = uniqueName('tk-dead-');
@@ -72,4 +74,28 @@ describe('clean-up after a creator', () => {
       if (end === undefined) expect(creator.lastLines().join('\n')).toContain('nobody caught this');
     });
   }
+});
+
+describe('cleanDeadTestRuns()', () => {
+  it('removes the namespaces and pins that a killed test has made by hand, and leaves those of one that lives', async () => {
+    const [dead, living] = [uniqueName('tk-run-'), uniqueName('tk-run-')];
+    const isThere = (name: string): boolean[] => [`/run/netns/${name}`, `/sys/fs/bpf/${name}`].map((path) => existsSync(path));
+    const tests = await Promise.all([dead, living].map((name) => spawnIn(undefined, [process.execPath, TEST_RUN, name])));
+    const end = async (index: number): Promise<void> => {
+      tests[index]!.kill('SIGKILL');
+      await tests[index]!.exited;
+    };
+    try {
+      for (const test of tests) await test.waitForLine(/^ready$/, 20_000);
+      await end(0);
+      expect(isThere(dead)).toEqual([true, true]);
+      expect((await cleanDeadTestRuns()).length).toBeGreaterThanOrEqual(1);
+      expect(isThere(dead)).toEqual([false, false]);
+      expect(isThere(living)).toEqual([true, true]);
+    } finally {
+      await Promise.all(tests.map((_, index) => end(index)));
+      await cleanDeadTestRuns();
+    }
+    expect(isThere(living)).toEqual([false, false]);
+  });
 });

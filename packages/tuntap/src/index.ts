@@ -17,13 +17,14 @@
  * - `createTap`, `removeTap`, `inspectTap`: persistent devices without a descriptor, idempotent.
  * - `setLink`: up, MTU, group and ARP of any interface, without a process.
  * - `inNetns`: run a synchronous function in another network namespace.
- * - `startGenerator`, `startSink`: load for benchmarks, in native threads.
+ * - `startGenerator`, `startSink`: load for benchmarks, in native threads. `startFrameLog`: when numbered frames passed an interface, by the kernel's clock.
  *
  * Every refusal is a {@link TunTapError} with a code, the errno and advice. The addon is built by `npm run build:native -w @weft/tuntap` and
  * loaded at first use; Linux only.
  */
 export { TunTapError, type TunTapErrorCode } from './errors.ts';
 export type { FrameBatch } from './frame-batch.ts';
+export { type FrameLog, type FrameLogOptions, type FrameRecord, startFrameLog } from './frame-log.ts';
 export type { FrameSource, StartOptions } from './frame-source.ts';
 export { type Generator, type GeneratorOptions, type GeneratorResult, startGenerator } from './generator.ts';
 export { type InterfaceHolder, interfaceHolders } from './holders.ts';

@@ -4,7 +4,13 @@ import { loadNative } from './load-native.ts';
 export interface Native {
   readonly maxFrameBytes: number;
   openTun(name: string, flags: number, vnetHeaderBytes: number, offloads: number): NativeHandle;
-  openPacket(interfaceName: string, vnetHeaderBytes: number, receiveBufferBytes: number, filter: Uint32Array): NativeHandle;
+  openPacket(
+    interfaceName: string,
+    vnetHeaderBytes: number,
+    receiveBufferBytes: number,
+    filter: Uint32Array,
+    sendOnly: boolean,
+  ): NativeHandle;
   tunIoctl(fd: number, request: 'TUNSETPERSIST' | 'TUNSETOFFLOAD' | 'TUNSETOWNER' | 'TUNSETGROUP', argument: number): void;
   closeFd(fd: number): void;
   linkInfo(name: string): NativeLinkInfo | null;
@@ -20,6 +26,17 @@ export interface Native {
     spans: Uint32Array,
     onBatch: (count: number, error: Error | undefined) => void,
   ) => NativeFramePoller;
+  readonly FrameLog: new (
+    options: {
+      interfaceName: string;
+      cpu: number;
+      matchBytes: Uint8Array;
+      inOffset: number;
+      outOffset: number;
+      sequenceOffset: number;
+    },
+    onDone: (record: unknown) => void,
+  ) => { stop(): void };
   readonly Generator: new (options: NativeGeneratorOptions, onDone: (result: unknown) => void) => { stop(): void; sent(): number };
   readonly TcpEcho: new (options: { address: string; port: number; cpu: number }, onDone: () => void) => { stop(): void };
   readonly TcpProbe: new (
@@ -91,7 +108,6 @@ export interface NativeSinkOptions {
   readonly matchOffset: number;
   readonly matchBytes: Uint8Array;
   readonly sequenceOffset: number;
-
   readonly spin?: boolean;
 }
 

@@ -31,6 +31,8 @@ export interface TcpProbeResult {
   readonly p50Ns: number;
   readonly p99Ns: number;
   readonly maxNs: number;
+  /** Of those that succeeded: least time of a bucket (32 to each power of two) in ns, and how many, ascending. Those of several probes can be put together. */
+  readonly histogram: readonly (readonly [ns: number, count: number])[];
 }
 
 /**

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, writeFileSync } from 'node:fs';
+import { rememberNetns } from '@weft/testkit';
 import { expect, vi } from 'vitest';
 import { inNetns } from '../src/index.ts';
 
@@ -11,6 +12,7 @@ export class Sandbox {
   readonly path: string = `/run/netns/${this.name}`;
 
   constructor() {
+    rememberNetns(this.name);
     execFileSync('ip', ['netns', 'add', this.name]);
     try {
       this.run(() => {

@@ -53,6 +53,17 @@ describe('openTap()', () => {
     tap.close();
   });
 
+  test('with sendOnly a packet socket writes, and receives nothing', () => {
+    const [tap, wire] = sandbox.run(() => [openTap({ name: 'tap0' }), openPacketSocket({ interfaceName: 'tap0', sendOnly: true })]);
+    sandbox.ip('link', 'set', 'tap0', 'up');
+    wire.write(numberedFrame(1));
+    expect(numberOf(tap.read()!)).toBe(1);
+    tap.write(numberedFrame(2));
+    expect(wire.read()).toBeNull();
+    wire.close();
+    tap.close();
+  });
+
   test.each([10, 12] as const)('puts a virtio-net header of %i bytes in front of each frame', (vnetHeaderBytes) => {
     const [tap, wire] = sandbox.run(() => [
       openTap({ name: 'tap0', vnetHdr: true, vnetHeaderBytes, offloads: ['csum', 'tso4', 'tso6', 'ecn'] }),

@@ -21,12 +21,13 @@ export class AssignmentSteps {
   }
 
   /**
-   * Asks for a step that rests on the assignment as it is known.
+   * Asks for a step.
+   * @param restsOn Revision of the assignment that it was decided on: by any other it is refused. Left out: the one that is known now.
    * @returns Whether it was taken.
    */
-  async take(gatewayId: string, step: GatewayStep): Promise<boolean> {
+  async take(gatewayId: string, step: GatewayStep, restsOn?: number): Promise<boolean> {
     const { bus, identity, trust, logger, directory } = this.#init;
-    const { assignmentRevision = 0 } = directory.groups.get(gatewayId) ?? {};
+    const assignmentRevision = restsOn ?? directory.groups.get(gatewayId)?.assignmentRevision ?? 0;
     if (assignmentRevision === 0 || bus.state.state !== 'connected') return false;
     const value = { gatewayId, assignmentRevision, step };
     const told = (reason: string, code?: string): void =>

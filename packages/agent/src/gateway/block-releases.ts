@@ -1,10 +1,8 @@
-import { type Assignment, type GatewayStep, type ReleasedBlocks, releasable } from '@weft/model';
+import { BlockConsents, RULES } from '@weft/election';
+import type { Assignment, GatewayStep, ReleasedBlocks } from '@weft/model';
 import type { AgentLogger } from '../components.ts';
 import { messageOf } from '../errors.ts';
 import type { SyncedFile } from './synced-file.ts';
-
-/** Blocks that are looked at in one go; the others come in turn. */
-const BLOCKS_A_LOOK = 4_032;
 
 export interface BlockReleasesInit {
   readonly gatewayId: string;
@@ -14,26 +12,19 @@ export interface BlockReleasesInit {
   readonly file: Pick<SyncedFile, 'read' | 'write'>;
   /** Of pieces of the own slices that are on their way elsewhere: what the packet path grants no more, and nobody holds. */
   readonly free: (pieces: readonly ReleasedBlocks[]) => readonly ReleasedBlocks[];
-  readonly take: (step: GatewayStep) => Promise<boolean>;
+  /** @param restsOn The revision that the consent is good for. */
+  readonly take: (step: GatewayStep, restsOn: number) => Promise<boolean>;
 }
 
-/**
- * Gives up the blocks that the record has marked as moving elsewhere, piece by piece as they are free.
- *
- * A consent may have taken effect though its answer was lost. So from then on an assignment older than the one it rested on, which a store that lost writes
- * or an old file may show, says nothing about what this member may grant (`outdated`).
- */
+/** Gives up the blocks that the record has marked as moving elsewhere, piece by piece as they are free: what `BlockConsents` decides, with disk and store. */
 export class BlockReleases {
   readonly #init: BlockReleasesInit;
-  #consented = 0;
-  #turn = 0;
-  #isSecond = false;
-  #free = new Set<string>();
+  readonly #consents: BlockConsents;
   #running = false;
 
-  private constructor(init: BlockReleasesInit, consented: number) {
+  private constructor(init: BlockReleasesInit, noted: number) {
     this.#init = init;
-    this.#consented = consented;
+    this.#consents = new BlockConsents(noted, RULES);
   }
 
   /** @throws {Error} If the file can't be read: what was consented to is not known then. */
@@ -44,62 +35,31 @@ export class BlockReleases {
 
   /** True: this member may have given blocks away since that revision. */
   outdated(assignmentRevision: number): boolean {
-    return assignmentRevision < this.#consented;
+    return this.#consents.outdated(assignmentRevision);
   }
 
   /** Looks for what can be given up now. Calls while one is under way do nothing. */
   async look(assignment: Assignment, assignmentRevision: number): Promise<void> {
     const { hostId, file, free, take, logger } = this.#init;
+    const consents = this.#consents;
     const member = assignment.members.find((one) => one.hostId === hostId)?.member ?? 0;
-    const moving = releasable(assignment, member);
-    if (this.#running || moving.length === 0 || assignmentRevision === 0 || this.outdated(assignmentRevision)) return;
+    if (this.#running) return;
+    const candidates = consents.candidates(assignment, member, assignmentRevision);
+    if (candidates.length === 0) return;
     this.#running = true;
     try {
-      const blocks = this.#twice(free(this.#next(moving)));
+      const blocks = consents.agree(free(candidates));
       if (blocks.length === 0) return;
-      if (assignmentRevision > this.#consented) {
+      if (assignmentRevision > consents.noted) {
         await file.write(new TextEncoder().encode(String(assignmentRevision)));
-        this.#consented = assignmentRevision;
+        consents.written(assignmentRevision);
       }
-      await take({ kind: 'blocksReleased', value: { blocks } });
+      // The record may have changed while the note was written: then this comes to nothing, and what the new one asks for is looked at anew.
+      await take({ kind: 'blocksReleased', value: { blocks } }, assignmentRevision);
     } catch (error) {
       logger.warn({ gateway: this.#init.gatewayId, reason: messageOf(error) }, 'blocks not given up; tried again');
     } finally {
       this.#running = false;
     }
-  }
-
-  /** Of free blocks, those that were free at the last look, too: while a snapshot is being taken in, what somebody holds is missing for a moment. */
-  #twice(pieces: readonly ReleasedBlocks[]): readonly ReleasedBlocks[] {
-    const before = this.#free;
-    this.#free = new Set();
-    const found: ReleasedBlocks[] = [];
-    for (const { segment, address, first, count } of pieces) {
-      for (let at = first; at < first + count; at++) {
-        const name = `${segment} ${address} ${at}`;
-        this.#free.add(name);
-        if (!before.has(name)) continue;
-        const last = found.at(-1);
-        const follows = last?.segment === segment && last.address === address && last.first + last.count === at;
-        if (follows) found[found.length - 1] = { ...last, count: last.count + 1 };
-        else found.push({ segment, address, first: at, count: 1 });
-      }
-    }
-    return found;
-  }
-
-  /** Some of the pieces, each in its turn. */
-  #next(moving: readonly ReleasedBlocks[]): readonly ReleasedBlocks[] {
-    const chosen: ReleasedBlocks[] = [];
-    let blocks = 0;
-    for (let i = 0; i < moving.length && blocks < BLOCKS_A_LOOK; i++) {
-      const piece = moving[(this.#turn + i) % moving.length]!;
-      chosen.push(piece);
-      blocks += piece.count;
-    }
-    // Each is looked at twice in a row, if there are more than one look takes.
-    if (chosen.length < moving.length && this.#isSecond) this.#turn = (this.#turn + chosen.length) % moving.length;
-    this.#isSecond = !this.#isSecond;
-    return chosen;
   }
 }

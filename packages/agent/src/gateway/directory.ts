@@ -1,19 +1,13 @@
 import { type Bus, type Entry, type RecordEntry, readEntry, type Store, type Subscription } from '@weft/bus';
-import {
-  type Assignment,
-  assignmentPrefix,
-  type BucketName,
-  configPrefix,
-  type Gateway,
-  parseKey,
-  type TrustStore,
-  WeftError,
-} from '@weft/model';
+import { type Assignment, assignmentPrefix, type BucketName, configPrefix, type Gateway, type TrustStore, WeftError } from '@weft/model';
 import type { AgentClock, AgentLogger } from '../components.ts';
 import { messageOf } from '../errors.ts';
+import type { SliceClock } from './in-slices.ts';
+import { ShardClaims } from './shard-claims.ts';
 import type { SyncedFile } from './synced-file.ts';
 
-// Which gateway groups there are, how their work is divided, and which networks each shard serves. Few and small, so they are read whole:
+// Which gateway groups there are, how their work is divided, and which networks each shard serves. Groups are few and small, so they are read whole; of the networks,
+// which may be tens of thousands, what changed (ShardClaims):
 // at each connection, when an event says that something changed, and now and then in case an event was lost: often by who takes part in a group, seldom by
 // the many hosts that do not.
 
@@ -30,6 +24,7 @@ export interface GatewayGroup {
 }
 
 export interface GatewayDirectoryInit {
+  readonly hostId: string;
   readonly bus: Bus;
   readonly trust: TrustStore;
   readonly clock: AgentClock;
@@ -37,12 +32,15 @@ export interface GatewayDirectoryInit {
   readonly logger: AgentLogger;
   /** What was read last, as it was signed: so that a restart without NATS knows its groups. */
   readonly file: Pick<SyncedFile, 'read' | 'write'>;
+  /** The same of the networks of shards. */
+  readonly claimsFile: Pick<SyncedFile, 'read' | 'write'>;
   /** Something differs from what the last call found. */
   readonly onChange: () => void;
   /** Whether this machine is part of a group, or its networks use one. */
   readonly isInvolved: () => boolean;
   /** Reading failed; `undefined`: it works again. What was read last stays in force. */
   readonly onProblem: (reason: string | undefined) => void;
+  readonly slices?: SliceClock;
 }
 
 /** The first of some for which there is a result, and that. */
@@ -64,32 +62,51 @@ interface SavedEntry {
 /** Reads gateways, assignments and the claims of shards, and keeps them. */
 export class GatewayDirectory {
   readonly #init: GatewayDirectoryInit;
+  readonly #claims: ShardClaims;
   #events: Subscription | undefined;
   #store: Store | undefined;
   #timer: unknown;
   #reading: Promise<void> | undefined;
   #again = false;
   #stopped = false;
+  #isRead = false;
   /** The last write, whatever came of it. */
   #saved: Promise<void> = Promise.resolve();
   #text = '[]';
   #groups: ReadonlyMap<string, GatewayGroup> = new Map();
-  #networks: ReadonlyMap<number, readonly string[]> = new Map();
 
   constructor(init: GatewayDirectoryInit) {
     this.#init = init;
+    this.#claims = new ShardClaims({
+      file: init.claimsFile,
+      judge: (entry) => {
+        const judged = this.#judge('config', entry, true);
+        if (judged === undefined) return 'refused';
+        return judged.record?.kind === 'claim' ? 'stands' : 'gone';
+      },
+      now: () => init.clock.now(),
+      onNotSaved: (error) => this.#notSaved(error),
+      ...(init.slices === undefined ? {} : { slices: init.slices }),
+    });
   }
 
   /** Takes up what the last run knew, and listens. */
   async start(): Promise<void> {
-    try {
+    await this.#recall(async () => await this.#claims.recall());
+    await this.#recall(async () => {
       const saved = await this.#init.file.read();
-      if (saved !== undefined) this.#take(JSON.parse(new TextDecoder().decode(saved)) as SavedEntry[], false);
+      if (saved !== undefined && this.#take(JSON.parse(new TextDecoder().decode(saved)) as SavedEntry[], false)) this.#init.onChange();
+    });
+    this.#events = this.#init.bus.onGatewayEvents(() => this.#soon(GATHER_MS));
+    this.#later();
+  }
+
+  async #recall(recall: () => Promise<void>): Promise<void> {
+    try {
+      await recall();
     } catch (error) {
       this.#init.logger.warn({ reason: messageOf(error) }, 'what was known of gateways can not be read back; the store is asked');
     }
-    this.#events = this.#init.bus.onGatewayEvents(() => this.#soon(GATHER_MS));
-    this.#later();
   }
 
   async stop(): Promise<void> {
@@ -98,11 +115,17 @@ export class GatewayDirectory {
     await this.#events?.stop();
     await this.#reading;
     await this.#saved;
+    await this.#claims.save(true);
   }
 
   /** The store of the present connection. */
   setStore(store: Store): void {
     this.#store = store;
+  }
+
+  /** True: the store has been read. Until then what is missing may only be unknown. */
+  get isRead(): boolean {
+    return this.#isRead;
   }
 
   /** By gateway id. */
@@ -112,7 +135,7 @@ export class GatewayDirectory {
 
   /** Routing domain ids of the networks that a shard serves. */
   networksOf(shard: number): readonly string[] {
-    return this.#networks.get(shard) ?? [];
+    return this.#claims.networksOf(shard);
   }
 
   /** Reads everything. Failures are told, and mended by the next reading. Calls while one is under way share the one after it. */
@@ -144,24 +167,43 @@ export class GatewayDirectory {
   async #read(): Promise<void> {
     const store = this.#store;
     if (store === undefined) return;
-    const [gateways, claims, assignments] = await Promise.all([
+    const [gateways, assignments] = await Promise.all([
       store.config.snapshot(configPrefix.gateways),
-      store.config.snapshot(configPrefix.allShardClaims),
       store.gateways.snapshot(assignmentPrefix),
     ]);
     const save = (bucket: BucketName, entries: readonly Entry[]): SavedEntry[] =>
       entries.map(({ key, revision, value }) => ({ bucket, key, revision, value: Buffer.from(value).toString('base64') }));
-    const all = [...save('config', gateways.entries), ...save('config', claims.entries), ...save('gateways', assignments.entries)];
+    const all = [...save('config', gateways.entries), ...save('gateways', assignments.entries)];
     if (this.#stopped) return;
-    this.#take(
+    const isOther = this.#take(
       all.sort((a, b) => (a.bucket + a.key < b.bucket + b.key ? -1 : 1)),
       true,
     );
+    if (isOther) this.#init.onChange();
+    // Who forwards for networks has to know which; others obey shards.
+    const areOthers = this.#isMember() && (await this.#claims.read(store));
+    this.#isRead = true;
+    if (areOthers) this.#init.onChange();
+    if (this.#isMember()) void this.#sweep(store);
   }
 
-  #take(entries: readonly SavedEntry[], judged: boolean): void {
+  #isMember(): boolean {
+    const { hostId } = this.#init;
+    return [...this.#groups.values()].some(
+      ({ gateway, assignment }) =>
+        gateway?.members.some(({ host }) => host === hostId) === true || assignment?.members.some((one) => one.hostId === hostId) === true,
+    );
+  }
+
+  /** In the background: a change of a group must not wait for it. What fails is tried again at the next look. */
+  async #sweep(store: Store): Promise<void> {
+    const areOthers = await this.#claims.sweep(store).catch(() => false);
+    if (areOthers && !this.#stopped) this.#init.onChange();
+  }
+
+  /** @returns Whether something is other than before. */
+  #take(entries: readonly SavedEntry[], judged: boolean): boolean {
     const groups = new Map<string, { gateway: Gateway | undefined; assignment: Assignment | undefined; assignmentRevision: number }>();
-    const networks = new Map<number, string[]>();
     const group = (id: string) => {
       const found = groups.get(id) ?? { gateway: undefined, assignment: undefined, assignmentRevision: 0 };
       groups.set(id, found);
@@ -173,49 +215,43 @@ export class GatewayDirectory {
       // Whoever writes what nobody may believe takes nothing away: what stood there before stays in force.
       const known = before.get(`${read.bucket} ${read.key}`);
       const [saved, record] = firstOf([read, ...(judged && known !== undefined ? [known] : [])], (one) =>
-        this.#judge(one, judged && one === read),
+        this.#judgeSaved(one, judged && one === read),
       );
       if (saved === undefined) continue;
       believed.push(saved);
-      const parsed = parseKey(saved.bucket, saved.key);
       if (record.record?.kind === 'gateway') group(record.record.value.id).gateway = record.record.value;
       else if (record.record?.kind === 'assignment')
         Object.assign(group(record.record.value.gatewayId), { assignment: record.record.value, assignmentRevision: saved.revision });
-      else if (record.record?.kind === 'claim' && parsed?.kind === 'claim' && parsed.what === 'shard') {
-        const shard = Number(parsed.tokens[0]);
-        networks.set(shard, [...(networks.get(shard) ?? []), parsed.tokens[1]!]);
-      }
     }
     const text = JSON.stringify(believed);
-    if (text === this.#text) return;
+    if (text === this.#text) return false;
     this.#text = text;
     this.#groups = groups;
-    this.#networks = networks;
-    if (judged) {
-      this.#saved = this.#init.file.write(new TextEncoder().encode(text)).catch((error: unknown) => {
-        this.#init.logger.warn(
-          { reason: messageOf(error) },
-          'what is known of gateways can not be saved; a restart without NATS will not know it',
-        );
-      });
-    }
-    this.#init.onChange();
+    if (judged) this.#saved = this.#init.file.write(new TextEncoder().encode(text)).catch((error: unknown) => this.#notSaved(error));
+    return true;
+  }
+
+  #notSaved(error: unknown): void {
+    this.#init.logger.warn(
+      { reason: messageOf(error) },
+      'what is known of gateways can not be saved; a restart without NATS will not know it',
+    );
+  }
+
+  #judgeSaved({ bucket, key, revision, value }: SavedEntry, judged: boolean): RecordEntry | undefined {
+    return this.#judge(bucket, { key, revision, value: new Uint8Array(Buffer.from(value, 'base64')) }, judged);
   }
 
   /** @param judged False: read back from this host's own disk, where it was judged before it was written. */
-  #judge(saved: SavedEntry, judged: boolean): RecordEntry | undefined {
+  #judge(bucket: BucketName, read: Entry, judged: boolean): RecordEntry | undefined {
     try {
-      const entry = readEntry(saved.bucket, {
-        key: saved.key,
-        revision: saved.revision,
-        value: new Uint8Array(Buffer.from(saved.value, 'base64')),
-      });
+      const entry = readEntry(bucket, read);
       const refusal = judged ? this.#init.trust.mayWrite(entry.change, entry.signer) : undefined;
       if (refusal !== undefined) throw refusal;
       return entry;
     } catch (error) {
       if (!(error instanceof WeftError)) throw error;
-      this.#init.logger.warn({ key: saved.key, code: error.code, reason: error.message }, 'gateway record refused');
+      this.#init.logger.warn({ key: read.key, code: error.code, reason: error.message }, 'gateway record refused');
       return undefined;
     }
   }

@@ -10,7 +10,7 @@ import {
 import { formatIp } from '@weft/packet';
 import type { AgentParts } from '../role.ts';
 import { gatewayStatus, type ShardLag } from './gateway-status.ts';
-import { countMappings, type FlowMeter, networkUses, readUse, USE_ROWS_MAX, type UseParts } from './gateway-use.ts';
+import { countMappings, type FlowMeter, networkUses, readQuotas, readUse, USE_ROWS_MAX, type UseParts } from './gateway-use.ts';
 import { inSlices } from './in-slices.ts';
 import { natFlows, natMappings } from './nat-rows.ts';
 import { type OwnedNetwork, ownedNetworks, readableNetworks } from './owned-networks.ts';
@@ -79,13 +79,15 @@ export class GatewayReads {
     const { nat } = parts.datapath.gateway;
     const assignment = parts.gateways.directory.groups.get(gatewayId)?.assignment;
     const shards = new Set(assignment?.shards.map(({ id }) => id));
-    const networks = new Map([...this.#owned()].filter(([, { shard }]) => shards.has(shard)));
+    const networks = new Map([...(await this.#owned())].filter(([, { shard }]) => shards.has(shard)));
     let [blocksHeld, sessions] = [0, 0];
-    for (const networkId of networks.keys()) {
-      const usage = nat.get('usage', { networkId });
-      blocksHeld += usage?.blocks ?? 0;
-      sessions += usage?.sessions ?? 0;
-    }
+    await this.#walk(() =>
+      inSlices(nat.rows('usage'), ({ key, value }) => {
+        if (!networks.has(key.networkId)) return;
+        blocksHeld += value.blocks;
+        sessions += value.sessions;
+      }),
+    );
     const addresses = new Set(assignment?.addresses.map(addressId));
     let blocksFree = 0;
     await this.#walk(() =>
@@ -109,7 +111,7 @@ export class GatewayReads {
     signer: string,
   ): Promise<T & { readonly hostId: string }> {
     const { datapath, trust, clock, init } = this.#init.parts;
-    const networks = new Set(readableNetworks(this.#owned(), query.networkIds, trust, signer).keys());
+    const networks = new Set(readableNetworks(await this.#owned(), query.networkIds, trust, signer).keys());
     const { nat } = datapath.gateway;
     const chosen = await this.#walk(() =>
       read({ store: nat, entries: (table) => datapath.gateway.entries(table), now: () => clock.now() }, query, networks),
@@ -122,11 +124,12 @@ export class GatewayReads {
     const { datapath, clock, trust, init } = parts;
     const { gateway } = datapath;
     const mayReadAll = trust.mayAct(signer, '', 'read') === undefined;
-    readableNetworks(this.#owned(), request.networkIds, trust, signer);
+    readableNetworks(await this.#owned(), request.networkIds, trust, signer);
     const from: UseParts = {
       store: gateway.nat,
       drops: () => datapath.drops(),
       externalDevices: () => gateway.externalDevices(),
+      traffic: () => gateway.traffic(),
       eventsLost: () => gateway.natEventsLost(),
       meter,
       now: () => clock.now(),
@@ -135,10 +138,11 @@ export class GatewayReads {
     const waitMs = Math.max(INTERVAL_MS.min, Math.min(request.intervalMs, INTERVAL_MS.max));
     await new Promise<void>((resolve) => void clock.setTimeout(resolve, waitMs));
     const after = await readUse(from);
-    const networks = readableNetworks(this.#owned(), request.networkIds, trust, signer);
+    const networks = readableNetworks(await this.#owned(), request.networkIds, trust, signer);
     const mappings = await this.#walk(() => countMappings(gateway.nat, networks));
+    const quotas = await this.#walk(() => readQuotas(gateway.nat));
     const outside = mayReadAll && request.networkIds.length === 0;
-    const uses = networkUses(before, after, networks, { store: gateway.nat, mappings, outside });
+    const uses = networkUses(before, after, networks, { quotas, mappings, outside });
     const limit = Math.max(1, Math.min(request.limit, USE_ROWS_MAX));
     return {
       hostId: init.hostId,
@@ -149,13 +153,13 @@ export class GatewayReads {
     };
   }
 
-  #owned(): Map<number, OwnedNetwork> {
+  async #owned(): Promise<Map<number, OwnedNetwork>> {
     const { datapath, gateways, networks, clock } = this.#init.parts;
     const tenants = new Map(
       networks.all().flatMap(({ view }) => (view.network === undefined ? [] : [[view.network.networkId, view.network.tenant] as const])),
     );
-    return ownedNetworks({
-      entries: (table) => datapath.gateway.entries(table),
+    return await ownedNetworks({
+      rows: (table) => datapath.gateway.rows(table),
       fences: () => gateways.fences(),
       tenantOf: (id) => tenants.get(id) ?? '',
       now: () => clock.now(),

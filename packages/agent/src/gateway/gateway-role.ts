@@ -1,22 +1,22 @@
 import type { HandlerResult, IncomingRequest, Store } from '@weft/bus';
-import { isOpen, TIMING } from '@weft/election';
-import type { GatewayTableEntry } from '@weft/forwarding';
+import { isOpen } from '@weft/election';
+import type { GatewayTableChange, GatewayTableEntry, GatewayTableName } from '@weft/forwarding';
 import { type Assignment, type Gateway, type ReleasedBlocks, withholdSlices } from '@weft/model';
-import { buildAnnouncement, formatIp, formatMac, parseIp } from '@weft/packet';
-import { diffGateway, type GatewayFacts, GatewayView, interfaceHolders, type NatSetupChange } from '@weft/tables';
-import { openPacketSocket } from '@weft/tuntap';
+import { formatMac } from '@weft/packet';
+import { diffingGateway, type GatewayFacts, GatewayView, interfaceHolders, type NatSetupChange } from '@weft/tables';
 import { messageOf } from '../errors.ts';
 import type { NetworkSession } from '../network-session.ts';
 import type { AgentParts, Role, RoleDevices, RoleStatus } from '../role.ts';
-import { AddressConflicts } from './address-conflicts.ts';
-import { type Announced, Announcer } from './announcer.ts';
 import { BlockReleases } from './block-releases.ts';
-import { type ExternalDeviceState, readExternalDevices } from './external-devices.ts';
+import { ExternalAddresses } from './external-addresses.ts';
+import type { ExternalDeviceState } from './external-devices.ts';
 import { GatewayReads } from './gateway-reads.ts';
 import { FlowMeter } from './gateway-use.ts';
-import { HandoverPause } from './handover-pause.ts';
+import { inPieces, stepsInSlices } from './in-slices.ts';
+import { LeavingNetworks } from './leaving-networks.ts';
 import { NatFeed } from './nat-feed.ts';
 import type { NatLog } from './nat-log.ts';
+import { type ExternalWires, PacketWires } from './packet-wires.ts';
 import type { StateKeeper, StateKeeperInit } from './state/keeper.ts';
 
 /** How often what is over is retired; docs/gateway-contract.md section 7. */
@@ -25,6 +25,11 @@ const NAT_SWEEP_MS = 1_000;
 const RELEASE_MS = 2_000;
 /** All rows are compared with what the packet path has this often, though nothing was heard. */
 const REVIEW_MS = 30_000;
+/** A review that took longer than this is followed by a rest as long, but no longer than that, before the next. */
+const LONG_REVIEW_MS = 5;
+const REVIEW_REST_MS = 500;
+
+const NO_NETWORKS: readonly number[] = [];
 
 /** What port mapping is given, and what is asked of it. */
 export interface NatControl {
@@ -33,39 +38,23 @@ export interface NatControl {
   sweep(): void;
   /** Of these blocks, those that are granted here no more and that nobody holds. */
   free(pieces: readonly ReleasedBlocks[]): readonly ReleasedBlocks[];
+  /** Whether a network has sessions or blocks here. */
+  holds(networkId: number): boolean;
+  /** Takes away what is counted of a network that is gone, and holds nothing. */
+  forget(networkId: number): void;
 }
-
-/** The physical segments, as this machine has them. */
-export interface ExternalWires {
-  /** Devices of these names that are there. */
-  read(names: ReadonlySet<string>): Promise<Map<string, ExternalDeviceState>>;
-  /** Puts a frame on a device's wire. */
-  send(device: string, frame: Uint8Array): void;
-}
-
-const systemWires: ExternalWires = {
-  read: readExternalDevices,
-  send: (device, frame) => {
-    const socket = openPacketSocket({ interfaceName: device });
-    try {
-      socket.write(frame);
-    } finally {
-      socket.close();
-    }
-  },
-};
 
 /** Keeps what flows rest on beyond this member: {@link StateKeeper}. */
 export type StateKeeping = Pick<StateKeeper, 'start' | 'stop' | 'bring' | 'lags'>;
 
 /** Tells who has which ports: {@link NatLog}. */
-export type NatLogging = Pick<NatLog, 'start' | 'stop' | 'setStore' | 'onEvent' | 'onLost' | 'poll'>;
+export type NatLogging = Pick<NatLog, 'start' | 'stop' | 'setStore' | 'onEvents' | 'onLost' | 'poll'>;
 
 /** What the role is made with. */
 export interface GatewayRoleInit {
   readonly nat: NatControl;
   readonly log: NatLogging;
-  readonly makeState: (init: Pick<StateKeeperInit, 'feed' | 'networksOf'>) => StateKeeping;
+  readonly makeState: (init: Pick<StateKeeperInit, 'feed' | 'networksOf' | 'shardOf'>) => StateKeeping;
   /** For tests. */
   readonly wires?: ExternalWires;
 }
@@ -85,13 +74,9 @@ export class GatewayRole implements Role {
   readonly #wires: ExternalWires;
   readonly #log: NatLogging;
   readonly #view = new GatewayView();
-  readonly #announcer: Announcer;
+  readonly #external: ExternalAddresses;
   #devices = new Map<string, ExternalDeviceState>();
   #served: ReadonlySet<string> = new Set();
-  readonly #announced = new Map<number, string>();
-  readonly #ownedSince = new Map<number, number>();
-  readonly #conflicts = new AddressConflicts();
-  readonly #pause: HandoverPause;
   #reviewing: Promise<void> | undefined;
   #again = false;
   #stopped = false;
@@ -99,20 +84,31 @@ export class GatewayRole implements Role {
   readonly #releases = new Map<string, BlockReleases>();
   #sweptMs = 0;
   #releasedMs = 0;
-  #reviewedMs = 0;
+  /** When the packet path's rows were compared with those wanted, all of them; boot clock. */
+  #comparedMs = Number.NEGATIVE_INFINITY;
+  #wasComplete: boolean | undefined;
+  /** The devices, and what is attached to them, are to be looked at in the next review. */
+  #devicesAreOld = true;
   #names: ReadonlySet<string> = new Set();
+  /** What networks that are gone leave behind is retired by whoever owns their shard; until then their rows say which that is. */
+  readonly #leaving = new LeavingNetworks();
   /** Network ids by the shard that serves them. */
   #networkIds: ReadonlyMap<number, readonly number[]> = new Map();
+  /** The other way round. */
+  #shardOf: ReadonlyMap<number, number> = new Map();
 
-  constructor(parts: AgentParts, { nat, log, makeState, wires = systemWires }: GatewayRoleInit) {
+  constructor(parts: AgentParts, { nat, log, makeState, wires = new PacketWires() }: GatewayRoleInit) {
     this.#parts = parts;
     this.#nat = nat;
     this.#log = log;
     this.#wires = wires;
     this.feed = new NatFeed(parts.datapath.gateway);
-    this.state = makeState({ feed: this.feed, networksOf: (shard) => this.#networkIds.get(shard) ?? [] });
+    this.state = makeState({
+      feed: this.feed,
+      networksOf: (shard) => this.#networkIds.get(shard) ?? NO_NETWORKS,
+      shardOf: (networkId) => this.#shardOf.get(networkId),
+    });
     parts.gateways.setStateKeeper(this.state);
-    parts.gateways.setDefender((address) => this.#announceOnce(parseIp(address)));
     this.#reads = new GatewayReads({
       parts,
       meter: this.#meter,
@@ -123,21 +119,14 @@ export class GatewayRole implements Role {
         }),
       lags: () => this.state.lags(),
     });
-    this.#pause = new HandoverPause(parts.clock, parts.datapath, () => {
-      if (!this.#stopped) this.#announce();
-    });
-    this.#announcer = new Announcer({
-      clock: parts.clock,
-      isOpen: (shard) => this.#isOpen(shard),
-      send: (device, frame) => wires.send(device, frame),
-      onError: (device, error) => parts.logger.warn({ device, reason: messageOf(error) }, 'external addresses not announced'),
-    });
+    this.#external = new ExternalAddresses({ parts, wires });
   }
 
   async start(): Promise<void> {
     await this.#log.start();
     this.#endListening = [this.feed.listen(this.#meter), this.feed.listen(this.#log)];
     this.state.start();
+    this.#devicesAreOld = true;
     this.#reviewSoon();
   }
 
@@ -145,9 +134,10 @@ export class GatewayRole implements Role {
     this.#stopped = true;
     for (const end of this.#endListening) end();
     await this.#log.stop();
-    this.#announcer.stop();
+    this.#external.stop();
     this.state.stop();
     await this.#reviewing;
+    this.#wires.close();
     if (purge) for (const ifindex of this.#parts.datapath.gateway.externalDevices()) this.#parts.datapath.gateway.detachExternal(ifindex);
   }
 
@@ -157,6 +147,7 @@ export class GatewayRole implements Role {
 
   async onStore(store: Store): Promise<void> {
     this.#log.setStore(store);
+    this.#devicesAreOld = true;
     await this.#review();
   }
 
@@ -165,9 +156,13 @@ export class GatewayRole implements Role {
   }
 
   onGateways(): void {
-    // Neighbours send to a lost owner until they hear this: before anything that takes time.
-    this.#announce();
+    this.#devicesAreOld = true;
     this.#reviewSoon();
+  }
+
+  onOwnership(): void {
+    // Neighbours send to a lost owner until they hear this. What the tables want is the same, whoever owns.
+    this.#external.announce();
   }
 
   async poll(): Promise<void> {
@@ -177,15 +172,18 @@ export class GatewayRole implements Role {
       this.#nat.sweep();
       this.feed.poll();
       this.#log.poll();
+      this.#dismissLeft();
     }
     if (now - this.#releasedMs >= RELEASE_MS) {
       this.#releasedMs = now;
       for (const { id, assignment, assignmentRevision } of this.#parts.gateways.memberships())
         if (assignment !== undefined) void this.#releases.get(id)?.look(assignment, assignmentRevision);
     }
-    this.#watchClaims(now);
+    this.#external.watchClaims();
     const seen = await this.#wires.read(this.#names).catch(() => this.#devices);
-    if (now - this.#reviewedMs >= REVIEW_MS || markOf(seen) !== markOf(this.#devices)) await this.#review();
+    if (now - this.#comparedMs < REVIEW_MS && markOf(seen) === markOf(this.#devices)) return;
+    this.#devicesAreOld = true;
+    await this.#review();
   }
 
   uses(rdid: string): boolean {
@@ -225,21 +223,29 @@ export class GatewayRole implements Role {
 
   async #reviewUntilQuiet(): Promise<void> {
     const { conditions } = this.#parts;
-    do {
+    for (let tookMs = 0; ; ) {
       this.#again = false;
+      // Half of the time at most: records of ten thousand networks that are read again come one by one.
+      if (tookMs > LONG_REVIEW_MS) await new Promise((resolve) => setTimeout(resolve, Math.min(tookMs, REVIEW_REST_MS)));
       if (this.#stopped) break;
+      const begunMs = performance.now();
       try {
         await this.#reviewOnce();
         conditions.clear('GATEWAY_TABLES');
       } catch (error) {
+        // What the view said has changed may not have arrived.
+        this.#comparedMs = Number.NEGATIVE_INFINITY;
+        this.#devicesAreOld = true;
         conditions.raise('GATEWAY_TABLES', `Cannot bring the gateway's tables up to date: ${messageOf(error)}; tried again`);
       }
-    } while (this.#again);
+      tookMs = performance.now() - begunMs;
+      if (!this.#again) break;
+    }
     this.#reviewing = undefined;
   }
 
   async #reviewOnce(): Promise<void> {
-    const { gateways, networks, datapath, init, trust, conditions } = this.#parts;
+    const { gateways, networks, init, trust, conditions } = this.#parts;
     const groups: { gateway: Gateway; assignment: Assignment }[] = [];
     for (const { id, gateway, assignment, assignmentRevision } of gateways.memberships()) {
       if (gateway === undefined || assignment === undefined) continue;
@@ -250,8 +256,10 @@ export class GatewayRole implements Role {
     this.#follow(new Set(groups.flatMap(({ assignment }) => assignment.shards.flatMap(({ id }) => gateways.directory.networksOf(id)))));
     const names = new Set(groups.flatMap(({ gateway }) => interfacesOf(gateway, init.hostId)));
     this.#names = names;
-    this.#reviewedMs = this.#parts.clock.now();
-    this.#devices = await this.#wires.read(names);
+    // Not for records alone: reading devices, and what is attached to them, starts commands, and records come one by one by the thousand.
+    const isReading = this.#devicesAreOld;
+    this.#devicesAreOld = false;
+    if (isReading) this.#devices = await this.#wires.read(names);
     gateways.setExternalLinks(
       [...this.#devices.values()]
         .map(({ name, mac }) => ({ interface: name, mac: formatMac(mac) }))
@@ -283,26 +291,113 @@ export class GatewayRole implements Role {
       devices: this.#devices,
       providerAddresses: new Map(trust.hosts().map(({ id, providerAddress }) => [id, providerAddress])),
     };
-    const changes = this.#view.update(facts);
-    this.#nat.apply(changes.nat);
-    this.#networkIds = networksByShard(this.#view.entries());
-    const wanted = [...this.#view.entries()].filter(isOurs);
+    const changes = await stepsInSlices(this.#view.updating(facts));
+    this.#external.setRows(this.#view.entries(), this.#devices.values());
+    await inPieces(changes.nat, (some) => this.#nat.apply(some));
+    this.#noteNetworks(changes.tables);
     // Until all that this machine serves has been read once, what the last run left stays.
-    const complete = groups.length > 0 && sessions.every((session) => session.complete);
-    const diff = diffGateway(datapath.gateway.entries().filter(isOurs), wanted);
-    datapath.gateway.apply(complete ? diff : diff.filter(({ op }) => op === 'put'));
-    const attached = new Set(datapath.gateway.externalDevices());
-    for (const { name, ifindex } of this.#devices.values()) {
-      datapath.gateway.attachExternal({ name, ifindex });
-      attached.delete(ifindex);
-    }
-    if (complete) for (const ifindex of attached) datapath.gateway.detachExternal(ifindex);
+    const isDismissed = this.#isDismissed();
+    const complete = isDismissed || (groups.length > 0 && sessions.every((session) => session.complete));
+    const shards = new Set(isDismissed ? [] : groups.flatMap(({ assignment }) => assignment.shards.map(({ id }) => id)));
+    const isCompleted = complete !== this.#wasComplete;
+    await this.#bring(changes.tables, complete, shards);
+    if (isReading || isCompleted) this.#attach(complete);
     for (const { gateway } of groups) {
       // A device that is gone has no carrier.
       const up = interfacesOf(gateway, init.hostId).every((name) => this.#devices.get(name)?.carrier === true);
       gateways.driver(gateway.id)?.step({ kind: 'carrier', up });
     }
-    this.#announce();
+    this.#external.announce();
+  }
+
+  #attach(complete: boolean): void {
+    const { gateway } = this.#parts.datapath;
+    const attached = new Set(gateway.externalDevices());
+    for (const { name, ifindex } of this.#devices.values()) {
+      gateway.attachExternal({ name, ifindex });
+      attached.delete(ifindex);
+    }
+    if (complete) for (const ifindex of attached) gateway.detachExternal(ifindex);
+  }
+
+  /**
+   * Brings the packet path to the view's rows: by what has changed, and by a comparison of all that is there when it was not known, is not trusted, or has not been looked at for long.
+   * @param shards Those that this member may own: what networks leave behind there is retired.
+   */
+  async #bring(changes: readonly GatewayTableChange[], complete: boolean, shards: ReadonlySet<number>): Promise<void> {
+    const { clock, datapath } = this.#parts;
+    const isDue = clock.now() - this.#comparedMs >= REVIEW_MS || complete !== this.#wasComplete;
+    this.#wasComplete = complete;
+    const wanted = (): Iterable<GatewayTableEntry> => chain(ours(this.#view.entries()), this.#leaving.rows());
+    const all = isDue ? await stepsInSlices(diffingGateway(ours(datapath.gateway.rows()), wanted())) : [...ours(changes)];
+    if (isDue) this.#comparedMs = clock.now();
+    const mine = complete ? all : all.filter(({ op }) => op === 'put');
+    await inPieces(this.#withLeaving(mine, shards), (some) => datapath.gateway.apply(some));
+  }
+
+  /** Networks that go and hold something stay, with a row that lets nothing pass. */
+  #withLeaving(changes: readonly GatewayTableChange[], shards: ReadonlySet<number>): readonly GatewayTableChange[] {
+    const { gateway } = this.#parts.datapath;
+    const going = new Set<number>();
+    for (const { op, table, key } of changes) {
+      if (table !== 'gateway_network' || op === 'put') continue;
+      if (this.#nat.holds(key.networkId)) going.add(key.networkId);
+      else this.#nat.forget(key.networkId);
+    }
+    if (going.size === 0) return changes;
+    let sought = going.size;
+    const stay = new Map<number, GatewayTableEntry>();
+    for (const row of gateway.rows('gateway_network')) {
+      if (sought === 0) break;
+      if (row.table !== 'gateway_network' || !going.has(row.key.networkId)) continue;
+      sought--;
+      if (shards.has(row.value.shard))
+        stay.set(row.key.networkId, this.#leaving.add(row.key.networkId, row.value, this.#parts.clock.now()));
+    }
+    this.#index();
+    return changes.map((change) => {
+      const row = change.table === 'gateway_network' && change.op === 'delete' ? stay.get(change.key.networkId) : undefined;
+      return row === undefined ? change : ({ op: 'put', ...row } as GatewayTableChange);
+    });
+  }
+
+  /** Ends the flows of networks that are gone for good, and takes the rows of those away that hold nothing any more. */
+  #dismissLeft(): void {
+    const { clock, datapath } = this.#parts;
+    const over = this.#leaving.end(clock.now());
+    if (over.length > 0) datapath.gateway.apply(over.map((row) => ({ op: 'put', ...row })));
+    const left = [...this.#leaving.rows()].filter(({ key }) => !this.#nat.holds(key.networkId));
+    if (left.length === 0) return;
+    datapath.gateway.apply(left.map(({ table, key }) => ({ op: 'delete', table, key })));
+    for (const { key } of left) {
+      this.#leaving.delete(key.networkId);
+      this.#nat.forget(key.networkId);
+    }
+    this.#index();
+  }
+
+  #noteNetworks(changes: readonly GatewayTableChange[]): void {
+    const ofNetworks = changes.flatMap((change) => (change.table === 'gateway_network' ? [change] : []));
+    // One that is back has a row of its own.
+    for (const { op, key } of ofNetworks) if (op === 'put') this.#leaving.delete(key.networkId);
+    if (ofNetworks.length > 0) this.#index();
+  }
+
+  #index(): void {
+    this.#networkIds = networksByShard(chain(this.#view.entries(), this.#leaving.rows()));
+    this.#shardOf = new Map([...this.#networkIds].flatMap(([shard, networks]) => networks.map((networkId) => [networkId, shard] as const)));
+  }
+
+  /** No gateway names this machine any more, and no deadline of what it served holds: nothing of it is left to serve. */
+  #isDismissed(): boolean {
+    const { gateways, init, clock } = this.#parts;
+    const { groups, isRead } = gateways.directory;
+    const isNamed = [...groups.values()].some(
+      ({ gateway, assignment }) =>
+        gateway?.members.some(({ host }) => host === init.hostId) === true ||
+        assignment?.members.some(({ hostId }) => hostId === init.hostId) === true,
+    );
+    return isRead && !isNamed && !gateways.fences().some((row) => isOpen(row, clock.now()));
   }
 
   async #openReleases(gatewayId: string): Promise<BlockReleases> {
@@ -313,7 +408,7 @@ export class GatewayRole implements Role {
       logger,
       file: gateways.file(`blocks-${gatewayId}.txt`),
       free: (pieces) => this.#nat.free(pieces),
-      take: async (step) => await gateways.takeStep(gatewayId, step),
+      take: async (step, restsOn) => await gateways.takeStep(gatewayId, step, restsOn),
     });
     this.#releases.set(gatewayId, releases);
     return releases;
@@ -322,91 +417,8 @@ export class GatewayRole implements Role {
   #follow(wanted: ReadonlySet<string>): void {
     const before = this.#served;
     this.#served = wanted;
-    for (const rdid of wanted) if (!before.has(rdid)) this.#parts.networks.join(rdid);
+    this.#parts.networks.joinAll([...wanted].filter((rdid) => !before.has(rdid)));
     if ([...before].some((rdid) => !wanted.has(rdid)) || wanted.size !== before.size) this.#parts.onChange();
-  }
-
-  /** Tells the groups of claims of their addresses by others. */
-  #watchClaims(now: number): void {
-    const { datapath, gateways, trust } = this.#parts;
-    const { devices, addresses } = this.#external();
-    const ownOn = (ifindex: number): Uint8Array[] =>
-      addresses.flatMap((row) => (devices.get(row.key.segment)?.ifindex === ifindex ? [row.key.address] : []));
-    for (const { ifindex, address, mac } of this.#conflicts.look(datapath.drops(), ownOn)) {
-      const row = addresses.find(({ key }) => devices.get(key.segment)?.ifindex === ifindex && Buffer.compare(key.address, address) === 0);
-      const since = row === undefined ? undefined : this.#ownedSince.get(row.value.shard);
-      if (row === undefined || since === undefined) continue;
-      const isMember = trust.hosts().some(({ externalLinks }) => externalLinks.some((link) => link.mac === formatMac(mac)));
-      // The former owner's last word, put on the wire before it knew.
-      if (isMember && now - since < TIMING.handoverMs) continue;
-      for (const { id, assignment } of gateways.memberships()) {
-        if (assignment?.shards.some((shard) => shard.id === row.value.shard) !== true) continue;
-        gateways.driver(id)?.step({ kind: 'external-conflict', address: formatIp(address) });
-      }
-    }
-  }
-
-  /** Says once more whose an address is: to neighbours that have just heard something else. */
-  #announceOnce(address: Uint8Array): void {
-    const { devices, addresses } = this.#external();
-    for (const { key, value } of addresses) {
-      const device = devices.get(key.segment);
-      if (device === undefined || !this.#isOpen(value.shard) || Buffer.compare(key.address, address) !== 0) continue;
-      for (const frame of buildAnnouncement(device.mac, address)) this.#wires.send(device.name, frame);
-    }
-  }
-
-  /** Whether the packet path forwards for a shard now, by a grant that this process has heard of. */
-  #isOpen(shard: number): boolean {
-    const { gateways, clock } = this.#parts;
-    const row = gateways.fences().find((one) => one.shard === shard);
-    return isOpen(row, clock.now()) && gateways.isConfirmed(shard);
-  }
-
-  /** The external addresses, and by segment the device that reaches it. */
-  #external() {
-    const rows = [...this.#view.entries()];
-    const byIndex = new Map([...this.#devices.values()].map((device) => [device.ifindex, device]));
-    const devices = new Map<number, ExternalDeviceState>();
-    for (const row of rows) {
-      const device = row.table === 'segment' ? byIndex.get(row.value.ifindex) : undefined;
-      if (row.table === 'segment' && device !== undefined) devices.set(row.key.segment, device);
-    }
-    return { devices, addresses: rows.flatMap((row) => (row.table === 'external_address' ? [row] : [])) };
-  }
-
-  /** Announces the addresses of shards that are owned, and keeps quiet about the others. */
-  #announce(): void {
-    const { gateways, clock } = this.#parts;
-    const now = clock.now();
-    const open = new Map(
-      [...gateways.fences()].flatMap((row) =>
-        isOpen(row, now) && gateways.isConfirmed(row.shard) ? [[row.shard, row.epoch] as const] : [],
-      ),
-    );
-    const external = this.#external();
-    const addresses = new Map<number, Announced[]>();
-    for (const { key, value } of external.addresses) {
-      const device = external.devices.get(key.segment);
-      if (device === undefined || !open.has(value.shard)) continue;
-      const what = { device: device.name, mac: device.mac, addresses: [key.address] };
-      addresses.set(value.shard, [...(addresses.get(value.shard) ?? []), what]);
-    }
-    for (const shard of this.#announced.keys()) {
-      if (addresses.has(shard)) continue;
-      this.#announcer.withdraw(shard);
-      this.#announced.delete(shard);
-      this.#ownedSince.delete(shard);
-    }
-    const waiting = this.#pause.waiting(new Map([...open].filter(([shard]) => !this.#announced.has(shard))));
-    for (const [shard, what] of addresses) {
-      if (waiting.has(shard)) continue;
-      const mark = `${open.get(shard)} ${what.map((one) => `${one.device}/${formatMac(one.mac)}/${one.addresses.map(formatIp)}`).join(' ')}`;
-      if (this.#announced.get(shard) === mark) continue;
-      this.#announced.set(shard, mark);
-      if (!this.#ownedSince.has(shard)) this.#ownedSince.set(shard, now);
-      this.#announcer.announce(shard, what);
-    }
   }
 }
 
@@ -422,17 +434,22 @@ function markOf(devices: ReadonlyMap<string, ExternalDeviceState>): string {
   );
 }
 
+function* chain<T>(...all: Iterable<T>[]): Generator<T> {
+  for (const some of all) yield* some;
+}
+
 function networksByShard(rows: Iterable<GatewayTableEntry>): Map<number, number[]> {
   const byShard = new Map<number, number[]>();
   for (const row of rows) {
     if (row.table !== 'gateway_network') continue;
-    const { shard } = row.value;
-    byShard.set(shard, [...(byShard.get(shard) ?? []), row.key.networkId]);
+    const known = byShard.get(row.value.shard);
+    if (known === undefined) byShard.set(row.value.shard, [row.key.networkId]);
+    else known.push(row.key.networkId);
   }
   return byShard;
 }
 
 /** Rows that follow from records; ownership writes the others. */
-function isOurs({ table }: GatewayTableEntry): boolean {
-  return table !== 'gateway_shard' && table !== 'peer_gateway';
+function* ours<R extends { readonly table: GatewayTableName }>(rows: Iterable<R>): Generator<R> {
+  for (const row of rows) if (row.table !== 'gateway_shard' && row.table !== 'peer_gateway') yield row;
 }

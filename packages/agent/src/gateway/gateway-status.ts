@@ -1,6 +1,14 @@
-import type { GatewayAlarm, GatewayMemberUse, GatewayStateLag, GatewayStatusResult } from '@weft/model';
+import type {
+  GatewayAlarm,
+  GatewayMemberUse,
+  GatewayStateLag,
+  GatewayStatusResult,
+  GatewayTakeover,
+  GatewayTakeoverStep,
+} from '@weft/model';
 import type { ConditionCode, Conditions } from '../conditions.ts';
 import type { Gateways } from './gateways.ts';
+import type { Takeover } from './shard-states.ts';
 
 /** How far the standby of a shard is behind, as the stream of state knows it. */
 export interface ShardLag extends GatewayStateLag {
@@ -42,8 +50,9 @@ export function gatewayStatus(parts: GatewayStatusParts, gatewayId: string): Gat
       part,
       configId: config.config,
       incarnation: config.incarnation,
-      shards: shards.map(({ sinceMs, ...view }) => ({
+      shards: shards.map(({ sinceMs, takeover, ...view }) => ({
         ...view,
+        takeover: takeover === undefined ? undefined : takeoverOf(takeover, nowMs),
         sinceMs: Math.max(0, Math.round(nowMs - sinceMs)),
         networks: gateways.directory.networksOf(view.shard).length,
         lag: lagOf(lags, view.shard),
@@ -55,6 +64,30 @@ export function gatewayStatus(parts: GatewayStatusParts, gatewayId: string): Gat
     groups,
     alarms: alarms(parts.conditions).filter((one) => [one.gatewayId, gatewayId].includes('') || one.gatewayId === gatewayId),
   };
+}
+
+/** Its steps in the order in which they were done. */
+function takeoverOf({ times, atMs }: Takeover, nowMs: number): GatewayTakeover {
+  const { kind, from, epoch, silentBeforeMs, votesMs, ...ms } = times;
+  const step = (name: GatewayTakeoverStep['step'], after: number | undefined, host = ''): GatewayTakeoverStep[] =>
+    after === undefined ? [] : [{ step: name, host, afterUs: microseconds(after) }];
+  const steps = [
+    ...step('answered', ms.answeredMs),
+    ...step('ballot', ms.ballotMs),
+    ...Object.entries(votesMs).flatMap(([voter, after]) => step('vote', after, voter)),
+    ...step('opened', ms.openedMs),
+    ...step('told', ms.toldMs),
+    ...step('done', ms.announcedMs),
+  ];
+  return {
+    ...{ kind, from, epoch: BigInt(epoch), agoMs: Math.max(0, Math.round(nowMs - atMs)) },
+    silentBeforeUs: silentBeforeMs === undefined ? 0 : microseconds(silentBeforeMs),
+    steps: steps.sort((a, b) => a.afterUs - b.afterUs),
+  };
+}
+
+function microseconds(ms: number): number {
+  return Math.max(0, Math.round(ms * 1_000));
 }
 
 function lagOf(lags: readonly ShardLag[], shard: number): GatewayStateLag | undefined {

@@ -1,4 +1,4 @@
-import { type NatEvent, NatEventKind, type NatStore, type NatUsage } from '@weft/forwarding';
+import { type NatEventBatch, NatEventKind, type NatStore, type NatUsage } from '@weft/forwarding';
 import type { NetworkUse, UseDrops } from '@weft/model';
 import { inSlices, type SliceClock } from './in-slices.ts';
 import type { NatListener } from './nat-feed.ts';
@@ -13,10 +13,12 @@ export const OUTSIDE = 0;
 export class FlowMeter implements NatListener {
   readonly #begun = new Map<number, number>();
 
-  onEvent(event: NatEvent): void {
-    if (event.kind !== NatEventKind.SESSION_ADDED) return;
-    const { networkId } = event.session;
-    this.#begun.set(networkId, (this.#begun.get(networkId) ?? 0) + 1);
+  onEvents(batch: NatEventBatch): void {
+    for (let i = 0; i < batch.count; i++) {
+      if (batch.kindAt(i) !== NatEventKind.SESSION_ADDED) continue;
+      const networkId = batch.networkAt(i);
+      this.#begun.set(networkId, (this.#begun.get(networkId) ?? 0) + 1);
+    }
   }
 
   onLost(): void {
@@ -28,9 +30,14 @@ export class FlowMeter implements NatListener {
   }
 }
 
-interface DropCount {
+interface PacketCount {
   readonly packets: bigint;
   readonly bytes: bigint;
+}
+
+interface Quota {
+  readonly blocks: number;
+  readonly sessions: number;
 }
 
 /** Counters as they stood at one moment. */
@@ -40,15 +47,18 @@ export interface UseReading {
   /** New flows refused by the limit of a second, ever. */
   readonly deniedFlows: ReadonlyMap<number, bigint>;
   readonly begun: ReadonlyMap<number, number>;
+  readonly traffic: ReadonlyMap<number, PacketCount>;
   /** By VSID, then by reason. VSID 0: at external devices only. */
-  readonly drops: ReadonlyMap<number, ReadonlyMap<number, DropCount>>;
+  readonly drops: ReadonlyMap<number, ReadonlyMap<number, PacketCount>>;
   readonly eventsLost: bigint;
 }
 
 export interface UseParts {
-  readonly store: Pick<NatStore, 'get' | 'rows'>;
+  readonly store: Pick<NatStore, 'rows'>;
   readonly drops: () => readonly { ifindex: number; vsid: number; reason: number; packets: bigint; bytes: bigint }[];
   readonly externalDevices: () => readonly number[];
+  /** By network. */
+  readonly traffic: () => ReadonlyMap<number, PacketCount>;
   readonly eventsLost: () => bigint;
   readonly meter: FlowMeter;
   /** Boot clock, ms. */
@@ -63,15 +73,30 @@ export async function readUse(parts: UseParts): Promise<UseReading> {
   const deniedFlows = new Map<number, bigint>();
   await inSlices(parts.store.rows('rate'), ({ key, value }) => void deniedFlows.set(key.networkId, value.denied), parts.slices);
   const outside = new Set(parts.externalDevices());
-  const drops = new Map<number, Map<number, DropCount>>();
+  const drops = new Map<number, Map<number, PacketCount>>();
   for (const { ifindex, vsid, reason, packets, bytes } of parts.drops()) {
     if (vsid === 0 && !outside.has(ifindex)) continue;
-    const of = drops.get(vsid) ?? new Map<number, DropCount>();
+    const of = drops.get(vsid) ?? new Map<number, PacketCount>();
     const known = of.get(reason);
     of.set(reason, { packets: (known?.packets ?? 0n) + packets, bytes: (known?.bytes ?? 0n) + bytes });
     drops.set(vsid, of);
   }
-  return { atMs: parts.now(), usage, deniedFlows, begun: parts.meter.begun(), drops, eventsLost: parts.eventsLost() };
+  return {
+    atMs: parts.now(),
+    usage,
+    deniedFlows,
+    begun: parts.meter.begun(),
+    traffic: parts.traffic(),
+    drops,
+    eventsLost: parts.eventsLost(),
+  };
+}
+
+/** What networks may have at most. */
+export async function readQuotas(store: Pick<NatStore, 'rows'>, slices?: SliceClock): Promise<ReadonlyMap<number, Quota>> {
+  const quotas = new Map<number, Quota>();
+  await inSlices(store.rows('quota'), ({ key, value }) => void quotas.set(key.networkId, value), slices);
+  return quotas;
 }
 
 /** Ports in use, by network: each holder counts its own. */
@@ -96,11 +121,15 @@ export function networkUses(
   before: UseReading,
   after: UseReading,
   networks: ReadonlyMap<number, OwnedNetwork>,
-  facts: { readonly store: Pick<NatStore, 'get'>; readonly mappings: ReadonlyMap<number, number>; readonly outside: boolean },
+  facts: {
+    readonly quotas: ReadonlyMap<number, Quota>;
+    readonly mappings: ReadonlyMap<number, number>;
+    readonly outside: boolean;
+  },
 ): NetworkUse[] {
   const uses = [...networks.values()].map(({ networkId, vsid }): NetworkUse => {
     const [was, is] = [before.usage.get(networkId), after.usage.get(networkId)];
-    const quota = facts.store.get('quota', { networkId });
+    const quota = facts.quotas.get(networkId);
     return {
       networkId,
       blocks: is?.blocks ?? 0,
@@ -113,6 +142,8 @@ export function networkUses(
       deniedSessions: grown(was?.deniedSessions, is?.deniedSessions),
       deniedFlows: grown(before.deniedFlows.get(networkId), after.deniedFlows.get(networkId)),
       exhausted: grown(was?.exhausted, is?.exhausted),
+      packets: grown(before.traffic.get(networkId)?.packets, after.traffic.get(networkId)?.packets),
+      bytes: grown(before.traffic.get(networkId)?.bytes, after.traffic.get(networkId)?.bytes),
       drops: grownDrops(before.drops.get(vsid), after.drops.get(vsid)),
     };
   });
@@ -133,12 +164,14 @@ const NOTHING: NetworkUse = {
   deniedSessions: 0,
   deniedFlows: 0,
   exhausted: 0,
+  packets: 0,
+  bytes: 0,
   drops: [],
 };
 
-/** What of the gateway's work a network caused that is not the mere passing of packets: new flows, and what was dropped (refusals are drops). */
-export function activity({ newFlows, drops }: Pick<NetworkUse, 'newFlows' | 'drops'>): number {
-  return newFlows + drops.reduce((sum, { packets }) => sum + packets, 0);
+/** What of the gateway's work a network caused: packets, and what costs more than their passing, new flows and what was dropped (refusals are drops). */
+export function activity({ packets, newFlows, drops }: Pick<NetworkUse, 'packets' | 'newFlows' | 'drops'>): number {
+  return packets + newFlows + drops.reduce((sum, drop) => sum + drop.packets, 0);
 }
 
 /** Counters that have fallen began anew. */
@@ -147,7 +180,7 @@ function grown(before: bigint | number | undefined, after: bigint | number | und
   return is >= was ? is - was : is;
 }
 
-function grownDrops(before: ReadonlyMap<number, DropCount> | undefined, after: ReadonlyMap<number, DropCount> | undefined): UseDrops[] {
+function grownDrops(before: ReadonlyMap<number, PacketCount> | undefined, after: ReadonlyMap<number, PacketCount> | undefined): UseDrops[] {
   return [...(after ?? [])]
     .map(([reason, { packets, bytes }]) => ({
       reason,

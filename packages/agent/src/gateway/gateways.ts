@@ -1,13 +1,10 @@
-import { randomBytes } from 'node:crypto';
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Bus, type Identity, type Store, verifySignature } from '@weft/bus';
-import { type Alarm, certificateFault, type FenceRow, isOpen, type Output, RULES, type ShardRow, TIMING } from '@weft/election';
+import { certificateFault, type FenceRow, hasShard, isOpen, nodesOf, RULES, type ShardRow } from '@weft/election';
+import { decodeProbe, isProbe } from '@weft/forwarding';
 import {
   type ExternalLink,
   type GatewayPart,
   type GatewayStep,
-  type OwnershipCertificate,
   type OwnershipConfig,
   type OwnershipMember,
   type OwnershipMemory,
@@ -18,18 +15,18 @@ import type { AgentClock, AgentLogger } from '../components.ts';
 import type { Conditions } from '../conditions.ts';
 import { messageOf } from '../errors.ts';
 import { AssignmentSteps } from './assignment-steps.ts';
-import { ControlSocket, type ControlSocketInit } from './control-socket.ts';
+import { ControlLink, type ControlLinkInit } from './control-link.ts';
 import { GatewayDirectory, type GatewayGroup } from './directory.ts';
+import type { GatewayStorage } from './gateway-storage.ts';
 import { GrantLog } from './grant-log.ts';
-import { handoverMac } from './handover-mac.ts';
-import { HostShards } from './host-shards.ts';
+import { GroupPart } from './group-part.ts';
 import { KnownHosts } from './known-hosts.ts';
-import { OwnershipDriver } from './ownership-driver.ts';
-import { readOwnershipFile } from './ownership-file.ts';
-import { KernelProbes, type ProbeReply } from './probe-port.ts';
+import type { OwnershipDriver } from './ownership-driver.ts';
+import { OwnershipMemories } from './ownership-memories.ts';
+import type { OwnershipTables } from './ownership-tables.ts';
 import { ShardStates, type ShardView } from './shard-states.ts';
 import type { StateKeeper, Succession } from './state/keeper.ts';
-import { SyncedFile } from './synced-file.ts';
+import type { SyncedFile } from './synced-file.ts';
 import { OwnershipTransport } from './transport.ts';
 
 // Everything of gateways on one machine:
@@ -39,19 +36,8 @@ import { OwnershipTransport } from './transport.ts';
 //                            has its networks:   HostShards ──────shard───► shard
 //   transport: NATS and UDP, shared by all groups
 
-/** What of the packet path ownership writes and reads. */
-export interface OwnershipTables {
-  /** Rows of `shard`, as the kernel has them. */
-  shardRows(): readonly ShardRow[];
-  writeShard(row: ShardRow): void;
-  /** Rows of `gateway_shard`. */
-  fenceRows(): readonly FenceRow[];
-  /** @param handoverMac Where late frames from outside go on to, while the row says so; zero: nowhere. */
-  writeFence(row: FenceRow, handoverMac: Uint8Array): void;
-  probeReplies(): readonly ProbeReply[];
-  /** Provider addresses whose probes are answered: members and voters of the groups that this machine is part of. */
-  setProbePeers(addresses: ReadonlySet<string>): void;
-}
+/** How often a start looks whether leases have been renewed. */
+const RENEWED_LOOK_MS = 5;
 
 export interface GatewaysInit {
   readonly hostId: string;
@@ -69,29 +55,14 @@ export interface GatewaysInit {
   readonly tables: OwnershipTables;
   /** Gateway ids that networks with ports on this host use. */
   readonly used: () => ReadonlySet<string>;
-  /** Ownership of a shard changed on this machine, or a group did: the role looks again. */
+  /** A group changed, or what this machine is in one: the role looks again. */
   readonly onChange: () => void;
+  /** Shards have another owner by what this machine knows. In the way of every takeover: nothing here may take long. */
+  readonly onOwnership: () => void;
   /** What `memories` or `externalLinks` give has changed: the host's record is to be written again. */
   readonly onMemories: () => void;
   /** For tests. */
-  readonly openSocket?: (init: ControlSocketInit) => Promise<Pick<ControlSocket, 'send' | 'close'>>;
-}
-
-/** Small files that are on disk when `write` resolves. */
-export interface GatewayStorage {
-  file(name: string): Pick<SyncedFile, 'read' | 'write'>;
-  names(): readonly string[];
-}
-
-export function gatewayStorage(directory: string): GatewayStorage {
-  return { file: (name) => new SyncedFile(join(directory, name)), names: () => readdirSync(directory) };
-}
-
-interface RunningGroup {
-  readonly id: string;
-  config: OwnershipConfig;
-  driver: OwnershipDriver | undefined;
-  hosts: HostShards | undefined;
+  readonly openSocket?: NonNullable<ControlLinkInit['openSocket']>;
 }
 
 /** What this machine is in a group that concerns it. */
@@ -107,26 +78,29 @@ export class Gateways {
   readonly #init: GatewaysInit;
   readonly #hosts: KnownHosts;
   readonly #transport: OwnershipTransport;
-  readonly #groups = new Map<string, RunningGroup>();
+  readonly #groups = new Map<string, GroupPart>();
   readonly #states: ShardStates;
-  readonly #memories = new Map<string, number>();
+  readonly #memories: OwnershipMemories;
   readonly #steps: AssignmentSteps;
   readonly #grants: GrantLog;
-  #links: readonly ExternalLink[] = [];
+  #links: readonly ExternalLink[] | undefined;
   #defend: (address: string) => void = () => {};
-  #socket: Pick<ControlSocket, 'send' | 'close'> | undefined;
-  #socketTimer: unknown;
+  /** Group by segment, of those groups. */
+  #segments: { readonly groups: unknown; readonly groupOf: ReadonlyMap<number, string> } = { groups: undefined, groupOf: new Map() };
+  readonly #link: ControlLink;
   #stateKeeper: Pick<StateKeeper, 'bring'> | undefined;
   #settling: Promise<void> = Promise.resolve();
   #stopped = false;
 
   constructor(init: GatewaysInit) {
     this.#init = init;
+    this.#memories = new OwnershipMemories(init.storage);
     this.#states = new ShardStates(() => init.clock.now());
     this.#hosts = new KnownHosts(init.trust, init.storage.file('hosts.bin'), init.logger);
     this.directory = new GatewayDirectory({
       ...init,
       file: init.storage.file('gateways.bin'),
+      claimsFile: init.storage.file('shard-claims.txt'),
       onChange: () => this.review(),
       isInvolved: () => this.#groups.size > 0 || init.used().size > 0,
       onProblem: (reason) =>
@@ -140,34 +114,47 @@ export class Gateways {
         return config !== undefined && certificateFault(config, certificate, verifySignature, RULES) === undefined;
       },
     });
+    this.#link = new ControlLink({ ...init, onMessage: (message, from) => this.#onDatagram(message, from) });
     this.#transport = new OwnershipTransport({
       ...init,
-      sendDatagram: (address, message) => this.#send(address, message),
+      sendDatagram: (address, message) => this.#link.send(address, message),
       addressOf: (hostId) => this.#addressOf(hostId),
       keyOf: (group, hostId) => this.#keyOf(group, hostId),
     });
   }
 
   async start(): Promise<void> {
-    await this.#recallMemories();
+    await this.#memories.recall();
     await this.#hosts.start();
     await this.directory.start();
     this.review();
   }
 
+  /**
+   * Waits until a majority has renewed every shard that a former process left open here, or it is open no more.
+   * @returns Whether that was so within `boundMs`.
+   */
+  async renewed(boundMs: number): Promise<boolean> {
+    const { clock } = this.#init;
+    const endMs = clock.now() + boundMs;
+    await this.#settling;
+    const isWaiting = (): boolean => this.fences().some((row) => isOpen(row, clock.now()) && !this.isConfirmed(row.shard));
+    while (isWaiting()) {
+      if (this.#stopped || clock.now() >= endMs) return false;
+      await new Promise<void>((resolve) => clock.setTimeout(resolve, RENEWED_LOOK_MS));
+    }
+    return true;
+  }
+
   /** Ownership stops being extended; what the packet path has stays, until its deadline. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#init.clock.clearTimeout(this.#socketTimer);
     this.#grants.stop();
     await this.directory.stop();
     await this.#settling;
     await this.#hosts.saved;
-    for (const group of this.#groups.values()) {
-      await group.driver?.stop();
-      await group.hosts?.stop();
-    }
-    this.#socket?.close();
+    for (const group of this.#groups.values()) await group.stop();
+    this.#link.close();
   }
 
   async connected(store: Store): Promise<void> {
@@ -183,9 +170,9 @@ export class Gateways {
     return this.#init.storage.file(name);
   }
 
-  /** Asks a controller for a step on a group's assignment. @returns Whether it was taken. */
-  async takeStep(gatewayId: string, step: GatewayStep): Promise<boolean> {
-    return await this.#steps.take(gatewayId, step);
+  /** Asks a controller for a step on a group's assignment; see `AssignmentSteps`. @returns Whether it was taken. */
+  async takeStep(gatewayId: string, step: GatewayStep, restsOn?: number): Promise<boolean> {
+    return await this.#steps.take(gatewayId, step, restsOn);
   }
 
   /** Grants as they were recorded: news for a node that has lost its file, or was away for long. Each is verified by its certificate. */
@@ -227,9 +214,7 @@ export class Gateways {
 
   /** What this machine remembers by, for each group that it votes in, or did. */
   memories(): readonly OwnershipMemory[] {
-    return [...this.#memories]
-      .map(([gatewayId, instance]) => ({ gatewayId, instance }))
-      .sort((a, b) => (a.gatewayId < b.gatewayId ? -1 : 1));
+    return this.#memories.list();
   }
 
   /** Every group that concerns this machine, for those who ask. */
@@ -244,11 +229,13 @@ export class Gateways {
     });
   }
 
-  /** The external interfaces of this machine, for its host record. */
-  externalLinks(): readonly ExternalLink[] {
+  /** The external interfaces of this machine, for its host record. Undefined: this process has not seen any yet. */
+  externalLinks(): readonly ExternalLink[] | undefined {
     return this.#links;
   }
   setExternalLinks(links: readonly ExternalLink[]): void {
+    // Right after a start no group is known yet, and so no interface.
+    if (this.#links === undefined && links.length === 0) return;
     if (JSON.stringify(links) === JSON.stringify(this.#links)) return;
     this.#links = links;
     this.#init.onMemories();
@@ -268,6 +255,29 @@ export class Gateways {
         return driver === undefined || epoch === undefined ? [] : [{ shard, epoch, to: driver.node.successor(shard) }];
       }),
     );
+  }
+
+  /** Whom this machine's host side obeys in a shard. Undefined: nobody yet. */
+  obeyed(shard: number): ShardRow | undefined {
+    for (const { hosts } of this.#groups.values()) {
+      const row = hosts?.row(shard);
+      if (row === undefined) continue;
+      // Read from the packet path at the start, which knows addresses, when no hosts were known yet.
+      return row.owner === '' ? { ...row, owner: this.hostAt(row.providerAddress) ?? '' } : row;
+    }
+    return undefined;
+  }
+
+  /** Whether a segment is another group's than the shard's; one that no gateway has is nobody's. */
+  isForeign(shard: number, segment: number): boolean {
+    const { groups } = this.directory;
+    if (this.#segments.groups !== groups) {
+      const all = [...groups].flatMap(([id, { gateway }]) => gateway?.segments.map((one) => [one.id, id] as const) ?? []);
+      this.#segments = { groups, groupOf: new Map(all) };
+    }
+    const group = this.#segments.groupOf.get(segment);
+    const config = group === undefined ? undefined : this.#groups.get(group)?.config;
+    return config !== undefined && !hasShard(config, shard);
   }
 
   /** True: a majority has granted or renewed the shard since this process began. */
@@ -314,193 +324,66 @@ export class Gateways {
   async #review(): Promise<void> {
     const used = this.#init.used();
     const self = this.#init.hostId;
-    const peers = new Set<string>();
+    const concerned = new Map<GroupPart, { readonly isNode: boolean }>();
     for (const [id, { assignment }] of this.directory.groups) {
       if (assignment === undefined) continue;
       const config = ownershipConfig(assignment, (host) => this.#hosts.get(host)?.publicKey);
-      const isNode = [...config.members, ...config.voters].some((node) => node.id === self);
-      if (!isNode && !used.has(id)) continue;
-      let group = this.#groups.get(id);
-      if (group === undefined) {
-        group = { id, config, driver: undefined, hosts: undefined };
-        this.#groups.set(id, group);
-      }
+      const isNode = nodesOf(config).has(self);
+      // One that concerned it once is followed on: a network of it may come back, and must not find an owner of former times.
+      if (!isNode && !used.has(id) && !this.#groups.has(id)) continue;
+      const group = this.#groups.get(id) ?? this.#join(id, config);
+      this.#groups.set(id, group);
       group.config = config;
-      await this.#openSocket();
-      if (isNode) {
-        for (const { id: host } of [...config.members, ...config.voters]) {
-          const address = this.#addressOf(host);
-          if (address !== undefined) peers.add(address);
-        }
-      }
-      this.#init.tables.setProbePeers(peers);
-      group.hosts ??= this.#startHosts(id);
-      group.hosts.configure(config);
-      if (isNode) {
-        const isNew = group.driver === undefined;
-        group.driver ??= await this.#startDriver(id);
-        group.driver.configure(config);
-        if (isNew) void this.#readGrants(id);
-        group.driver.step({ kind: 'hosts', hosts: this.#hostsOf() });
-      } else if (group.driver !== undefined) {
-        await group.driver.stop();
-        group.driver = undefined;
+      concerned.set(group, { isNode });
+    }
+    // Of all groups at once: while one is attended to, the others' probes are answered. What is missing before the store was read may only be unknown.
+    const nodes = [...concerned].flatMap(([{ config }, { isNode }]) => (isNode ? [...nodesOf(config)] : []));
+    if (concerned.size > 0 || this.directory.isRead)
+      this.#init.tables.setProbePeers(new Set(nodes.flatMap((host) => this.#addressOf(host) ?? [])));
+    for (const [group, { isNode }] of concerned) {
+      await this.#link.open();
+      group.obey();
+      if (!isNode) await group.leave();
+      else {
+        if (await group.takePart()) void this.#readGrants(group.id);
+        group.driver?.step({ kind: 'hosts', hosts: this.#hostsOf() });
       }
     }
     for (const [id, group] of this.#groups) {
-      if (this.directory.groups.get(id)?.assignment !== undefined) continue;
-      await group.driver?.stop();
-      await group.hosts?.stop();
+      if (concerned.has(group)) continue;
+      await group.stop();
       this.#groups.delete(id);
     }
+  }
+
+  #onDatagram(message: Uint8Array, from: string): void {
+    if (!isProbe(message)) {
+      this.#transport.receive(message);
+      return;
+    }
+    const probe = decodeProbe(message);
+    if (probe !== undefined) for (const part of this.#groups.values()) part.heardProbe(from, probe);
+  }
+
+  #join(id: string, config: OwnershipConfig): GroupPart {
+    return new GroupPart(id, config, {
+      ...this.#init,
+      directory: this.directory,
+      transport: this.#transport,
+      link: this.#link,
+      memories: this.#memories,
+      states: this.#states,
+      grants: this.#grants,
+      addressOf: (hostId) => this.#addressOf(hostId),
+      takeStep: async (step) => await this.takeStep(id, step),
+      stateKeeper: () => this.#stateKeeper,
+      defend: (address) => this.#defend(address),
+    });
   }
 
   /** Whom certificates go to by datagram: every host there is; few have no network of the group, and one datagram is cheap. */
   #hostsOf(): readonly string[] {
     return [...this.#hosts.all()].flatMap(({ id }) => (id === this.#init.hostId ? [] : [id]));
-  }
-
-  #startHosts(group: string): HostShards {
-    const { clock, tables, hostId } = this.#init;
-    return new HostShards({
-      group,
-      hostId,
-      clock,
-      transport: this.#transport,
-      components: { verify: verifySignature, random: () => this.#random53(), timing: TIMING, rules: RULES },
-      rows: tables.shardRows(),
-      write: (row) => {
-        tables.writeShard(row);
-        this.#states.obeyed(row);
-        this.#init.onChange();
-      },
-      askOwn: (ask) => this.#groups.get(group)?.driver?.answerOwn(ask),
-      needConfig: () => void this.directory.refresh(),
-      alarm: (alarm) => this.#alarm(group, alarm),
-    });
-  }
-
-  async #startDriver(group: string): Promise<OwnershipDriver> {
-    const { clock, logger, hostId, bootId, tables, identity } = this.#init;
-    const driver = await OwnershipDriver.start({
-      group,
-      hostId,
-      bootId,
-      clock,
-      logger,
-      transport: this.#transport,
-      file: this.#fileOf(group),
-      components: {
-        signer: identity,
-        verify: verifySignature,
-        random: () => this.#random53(),
-        timing: TIMING,
-        rules: RULES,
-      },
-      probes: new KernelProbes({
-        clock,
-        addressOf: (host) => this.#addressOf(host),
-        sendDatagram: (address, message) => this.#send(address, message),
-        readReplies: () => tables.probeReplies(),
-      }),
-      rows: tables.fenceRows(),
-      fence: (row) => tables.writeFence(row, this.#handoverMac(group, row)),
-      on: {
-        certificate: (certificate, record) => this.#onCertificate(group, certificate, record),
-        announce: () => this.#init.onChange(),
-        state: (output) => this.#onState(group, output),
-        handover: (output) => this.#onHandover(group, output),
-        needConfig: () => void this.directory.refresh(),
-        settled: (configId, certificate) => this.#settleVoters(group, configId, certificate),
-        defend: (address) => this.#defend(address),
-        // Blocks change hands by the assignment's record and a note on disk (block-releases.ts); the machine is given no slices.
-        sliceConsent: () => {},
-        sliceReclaim: () => {},
-        alarm: (alarm) => this.#alarm(group, alarm),
-      },
-    });
-    if (this.#memories.get(group) !== driver.node.instance) {
-      this.#memories.set(group, driver.node.instance);
-      this.#init.onMemories();
-    }
-    return driver;
-  }
-
-  /** From the files, before any group is known: a host record without them would take the voter out of its list. */
-  async #recallMemories(): Promise<void> {
-    for (const name of this.#init.storage.names()) {
-      const group = /^ownership-([0-9a-f-]{36})\.bin$/.exec(name)?.[1];
-      if (group === undefined) continue;
-      const state = await readOwnershipFile(this.#fileOf(group), () => {});
-      if (state !== undefined) this.#memories.set(group, state.instance);
-    }
-  }
-
-  #fileOf(group: string): Pick<SyncedFile, 'read' | 'write'> {
-    return this.#init.storage.file(`ownership-${group}.bin`);
-  }
-
-  #onState(group: string, output: Output & { kind: 'state' }): void {
-    const { shard, state, epoch, owner } = output;
-    this.#init.logger.info({ gateway: group, shard, state, owner, epoch: String(epoch) }, 'ownership');
-    this.#states.entered(group, shard, state);
-    this.#init.onChange();
-  }
-
-  #onCertificate(group: string, certificate: OwnershipCertificate, record: boolean): void {
-    this.#groups.get(group)?.hosts?.take(certificate);
-    if (record) this.#grants.record(group, certificate);
-  }
-
-  /** A grant that had majorities of the new list of voters and of the one before: the controller may record that the new one took effect. */
-  #settleVoters(gatewayId: string, configId: number, certificate: OwnershipCertificate): void {
-    const { assignment } = this.directory.groups.get(gatewayId) ?? {};
-    if (assignment?.previousVoters === undefined || assignment.voters.configId !== configId) return;
-    void this.takeStep(gatewayId, { kind: 'votersSettled', value: { configId, certificate } });
-  }
-
-  #handoverMac(group: string, { shard, handoverTo }: FenceRow): Uint8Array {
-    const known = this.directory.groups.get(group);
-    return known === undefined || handoverTo === '' ? new Uint8Array(6) : handoverMac(known, shard, handoverTo, this.#init.trust.hosts());
-  }
-
-  #onHandover(group: string, output: Output & { kind: 'handover' }): void {
-    if (output.step !== 'sync') return;
-    const { shards, to } = output;
-    const synced = (): void => this.driver(group)?.step({ kind: 'synced', shards });
-    // A machine without the role has no state, and none to own.
-    if (this.#stateKeeper === undefined) queueMicrotask(synced);
-    else void this.#stateKeeper.bring(shards, to, TIMING.syncMs).then(synced);
-  }
-
-  #alarm(group: string, alarm: Alarm): void {
-    const { conditions } = this.#init;
-    const subject = `${group} ${alarm.code} ${alarm.about}`.trim();
-    if (alarm.active) conditions.raise('GATEWAY_OWNERSHIP', alarm.message, subject);
-    else conditions.clear('GATEWAY_OWNERSHIP', subject);
-  }
-
-  async #openSocket(): Promise<void> {
-    if (this.#socket !== undefined || this.#stopped) return;
-    const { providerAddress, conditions, clock } = this.#init;
-    try {
-      this.#socket = await (this.#init.openSocket ?? ControlSocket.open)({
-        providerAddress,
-        onMessage: (message) => this.#transport.receive(message),
-        onError: () => {
-          this.#socket = undefined;
-          this.#socketTimer = clock.setTimeout(() => void this.#openSocket(), 1_000);
-        },
-      });
-      conditions.clear('CONTROL_PORT');
-    } catch (error) {
-      conditions.raise('CONTROL_PORT', (error as Error).message);
-      this.#socketTimer = clock.setTimeout(() => void this.#openSocket(), 5_000);
-    }
-  }
-
-  async #send(address: string, message: Uint8Array): Promise<Error | undefined> {
-    return this.#socket === undefined ? new Error('the control socket is not open') : await this.#socket.send(address, message);
   }
 
   #addressOf(hostId: string): string | undefined {
@@ -515,10 +398,5 @@ export class Gateways {
     const config = this.#groups.get(group)?.config;
     const node = [...(config?.voters ?? []), ...(config?.members ?? [])].find(({ id }) => id === hostId);
     return node?.key ?? this.#hosts.get(hostId)?.publicKey;
-  }
-
-  #random53(): number {
-    // Nobody may guess a nonce: an answer to it proves that the probe arrived.
-    return Number(randomBytes(8).readBigUInt64BE() >> 11n);
   }
 }

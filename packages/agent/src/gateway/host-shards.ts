@@ -1,5 +1,5 @@
 import type { Subscription } from '@weft/bus';
-import { type Alarm, type HostComponents, type HostInput, OwnershipHost, type ShardRow } from '@weft/election';
+import { type Alarm, type HostComponents, type HostInput, nodesOf, OwnershipHost, type ShardRow } from '@weft/election';
 import type { OwnershipAnswer, OwnershipAsk, OwnershipCertificate, OwnershipConfig } from '@weft/model';
 import type { AgentClock } from '../components.ts';
 import type { OwnershipTransport } from './transport.ts';
@@ -49,7 +49,7 @@ export class HostShards {
   }
 
   configure(config: OwnershipConfig): void {
-    this.#init.transport.setNodes(config.group, new Set([...config.members, ...config.voters].map(({ id }) => id)));
+    this.#init.transport.setNodes(config.group, nodesOf(config));
     this.#step({ kind: 'config', config });
   }
 

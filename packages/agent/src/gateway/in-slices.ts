@@ -1,7 +1,7 @@
 /** Work that may be done before others get their turn: heartbeats are due every 30 ms. */
 const SLICE_MS = 4;
 /** Rows between looks at the clock. */
-const STRIDE = 128;
+const STRIDE = 16;
 
 export interface SliceClock {
   /** Any clock, ms. */
@@ -25,5 +25,42 @@ export async function inSlices<T>(rows: Iterable<T>, visit: (row: T) => void, cl
     if (++seen % STRIDE !== 0 || clock.now() - started < SLICE_MS) continue;
     await clock.pause();
     started = clock.now();
+  }
+}
+
+/** To be awaited after each piece of work that itself waits for something: pauses when a slice's time is over. */
+export function whenSliceOver(clock: SliceClock = PROCESS_SLICES): () => Promise<void> {
+  let started = clock.now();
+  return async () => {
+    if (clock.now() - started < SLICE_MS) return;
+    await clock.pause();
+    started = clock.now();
+  };
+}
+
+/** Goes through the steps of some work likewise. @returns What it comes to. */
+export async function stepsInSlices<R>(work: Generator<void, R>, clock: SliceClock = PROCESS_SLICES): Promise<R> {
+  let started = clock.now();
+  for (let seen = 0; ; ) {
+    const step = work.next();
+    if (step.done === true) return step.value;
+    if (++seen % STRIDE !== 0 || clock.now() - started < SLICE_MS) continue;
+    await clock.pause();
+    started = clock.now();
+  }
+}
+
+/** Rows that are written in one go: a batch of system calls of some ms. */
+const PIECE_ROWS = 512;
+
+/** Hands a long list over piece by piece, in order. */
+export async function inPieces<T>(
+  all: readonly T[],
+  take: (some: readonly T[]) => void,
+  clock: SliceClock = PROCESS_SLICES,
+): Promise<void> {
+  for (let at = 0; at < all.length; at += PIECE_ROWS) {
+    if (at > 0) await clock.pause();
+    take(all.length <= PIECE_ROWS ? all : all.slice(at, at + PIECE_ROWS));
   }
 }

@@ -39,6 +39,8 @@ export function makeGatewayRole(parts: AgentParts): GatewayRole {
     nat: new NatSetupControl({
       store: datapath.gateway.nat,
       runSweep: () => void datapath.gateway.sweepNat(SWEEP_STEPS),
+      sessionsMax: () => datapath.gateway.natSessionsMax(),
+      shareSessions: (share) => datapath.gateway.shareNatSessions(share),
       isServed,
       resize: (key, own) => void datapath.gateway.sliceNat(key, own),
     }),
@@ -49,6 +51,8 @@ export function makeGatewayRole(parts: AgentParts): GatewayRole {
         ...{ self: init.hostId, providerAddress: init.providerAddress, clock, logger, conditions, identity, store: datapath.gateway.nat },
         successions: () => gateways.successions(),
         own: () => new Set(gateways.successions().map(({ shard }) => shard)),
+        ownerOf: (shard) => gateways.obeyed(shard),
+        isForeign: (shard, segment) => gateways.isForeign(shard, segment),
         member: (hostId) => gateways.member(hostId),
         isMemberAddress: (address) => gateways.isMemberAddress(address),
       }),

@@ -19,15 +19,15 @@ export function makeNatLog({ init, identity, datapath, gateways, clock, logger, 
         ? conditions.clear('NAT_LOG_NOT_SAVED')
         : conditions.raise('NAT_LOG_NOT_SAVED', `Records of the NAT log wait in memory only: ${reason}`),
   });
-  const networks = (): ReadonlySet<number> =>
-    new Set(
-      ownedNetworks({
-        entries: (table) => datapath.gateway.entries(table),
-        fences: () => gateways.fences(),
-        tenantOf: () => '',
-        now: () => clock.now(),
-      }).keys(),
-    );
+  const networks = async (): Promise<ReadonlySet<number>> => {
+    const owned = await ownedNetworks({
+      rows: (table) => datapath.gateway.rows(table),
+      fences: () => gateways.fences(),
+      tenantOf: () => '',
+      now: () => clock.now(),
+    });
+    return new Set(owned.keys());
+  };
   const shards = (): ReadonlySet<number> => new Set(gateways.fences().flatMap((row) => (isOpen(row, clock.now()) ? [row.shard] : [])));
   let [known, groups]: [unknown, ReadonlyMap<string, string>] = [undefined, new Map()];
   const groupOf = (segment: number, address: string): string => {

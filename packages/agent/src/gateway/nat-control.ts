@@ -1,13 +1,17 @@
-import { FIRST_BLOCK, isOwnBlock, type NatKey, type NatStore, natFreeRow } from '@weft/forwarding';
+import { FIRST_BLOCK, isOwnBlock, type NatKey, type NatStore, type NatUsage, natFreeRow, poolShare, sessionsShare } from '@weft/forwarding';
 import type { ReleasedBlocks } from '@weft/model';
 import { parseIp } from '@weft/packet';
-import type { NatSetupChange, NatSliceSetup } from '@weft/tables';
+import type { NatPoolSetup, NatSetupChange, NatSliceSetup, QuotaSetup } from '@weft/tables';
 import type { NatControl } from './gateway-role.ts';
 
 export interface NatControlInit {
   /** The NAT's state in the packet path. */
   readonly store: NatStore;
   readonly runSweep: () => void;
+  /** Sessions that there is room for, of all networks. */
+  readonly sessionsMax: () => number;
+  /** Networks that have so many sessions begin no more; 0: all may. */
+  readonly shareSessions: (share: number) => void;
   /** Gives an address that has a ring another slice, while the packet path may be granting blocks from it. */
   readonly resize: (key: NatKey<'free'>, own: Uint8Array) => void;
   /** Whether this member may be granting blocks of an address now. */
@@ -19,26 +23,30 @@ export class NatSetupControl implements NatControl {
   readonly #init: NatControlInit;
   /** Slices that are to end while their address is served: once it is served elsewhere. */
   readonly #ending = new Map<string, NatSliceSetup>();
+  /** By address: blocks of this member's slice. */
+  readonly #slices = new Map<string, number>();
+  readonly #pools = new Map<number, readonly NatKey<'free'>[]>();
+  readonly #quotas = new Map<number, QuotaSetup['value']>();
+  #share: number | undefined;
 
   constructor(init: NatControlInit) {
     this.#init = init;
   }
 
   apply(changes: readonly NatSetupChange[]): void {
-    const { store } = this.#init;
     for (const change of changes) {
       switch (change.table) {
         case 'nat_pool':
-          if (change.op === 'put') store.set('pool', change.key, change.value);
-          else store.delete('pool', change.key as NatKey<'pool'>);
+          if (change.op === 'put') this.#setPool(change);
+          else this.#deletePool(change.key as NatKey<'pool'>);
           break;
         case 'gateway_quota':
-          if (change.op === 'put') store.set('quota', change.key, change.value);
-          else store.delete('quota', change.key as NatKey<'quota'>);
+          if (change.op === 'put') this.#setQuota(change);
+          else this.#deleteQuota(change.key as NatKey<'quota'>);
           break;
         case 'nat_slice':
           if (change.op === 'put') this.#setSlice(change);
-          else store.delete('free', change.key as NatKey<'free'>);
+          else this.#deleteSlice(change.key as NatKey<'free'>);
           break;
       }
     }
@@ -62,9 +70,83 @@ export class NatSetupControl implements NatControl {
     });
   }
 
+  holds(networkId: number): boolean {
+    const usage = this.#init.store.get('usage', { networkId });
+    return usage !== undefined && usage.blocks + usage.sessions > 0;
+  }
+
+  forget(networkId: number): void {
+    this.#init.store.delete('usage', { networkId });
+    this.#init.store.delete('rate', { networkId });
+  }
+
   sweep(): void {
     for (const slice of [...this.#ending.values()]) this.#setSlice(slice);
     this.#init.runSweep();
+    const usage = new Map<number, NatUsage>();
+    for (const { key, value } of this.#init.store.rows('usage')) usage.set(key.networkId, value);
+    this.#shareSessions(usage);
+    this.#shareBlocks(usage);
+  }
+
+  #shareBlocks(usage: ReadonlyMap<number, NatUsage>): void {
+    const { store } = this.#init;
+    const networks = new Map<number, { blocks: number; quota: number }[]>();
+    for (const [networkId, { blocks: quota, pools }] of this.#quotas) {
+      const blocks = usage.get(networkId)?.blocks ?? 0;
+      for (const pool of pools) {
+        const known = networks.get(pool);
+        if (known === undefined) networks.set(pool, [{ blocks, quota }]);
+        else known.push({ blocks, quota });
+      }
+    }
+    for (const [pool, addresses] of this.#pools) {
+      const rings = addresses.map((key) => ({
+        own: this.#slices.get(nameOf(key)) ?? 0,
+        free: () => store.get('free', key)?.blocks.length ?? 0,
+      }));
+      const wanted = poolShare({ rings, networks: networks.get(pool) ?? [] });
+      const present = store.get('share', { pool });
+      if (wanted === undefined && present !== undefined) store.delete('share', { pool });
+      if (wanted !== undefined && (wanted.blocks !== present?.blocks || wanted.keep !== present.keep)) store.set('share', { pool }, wanted);
+    }
+  }
+
+  #setPool({ key, value }: NatPoolSetup): void {
+    this.#pools.set(key.pool, value.addresses);
+    this.#init.store.set('pool', key, value);
+  }
+
+  #deletePool(key: NatKey<'pool'>): void {
+    this.#pools.delete(key.pool);
+    this.#init.store.delete('pool', key);
+    this.#init.store.delete('share', key);
+  }
+
+  #setQuota({ key, value }: QuotaSetup): void {
+    const { pools: _, ...limits } = value;
+    this.#quotas.set(key.networkId, value);
+    this.#init.store.set('quota', key, limits);
+  }
+
+  #deleteQuota(key: NatKey<'quota'>): void {
+    this.#quotas.delete(key.networkId);
+    this.#init.store.delete('quota', key);
+  }
+
+  #deleteSlice(key: NatKey<'free'>): void {
+    this.#slices.delete(nameOf(key));
+    this.#init.store.delete('free', key);
+  }
+
+  #shareSessions(usage: ReadonlyMap<number, NatUsage>): void {
+    const { sessionsMax, shareSessions } = this.#init;
+    let used = 0;
+    for (const { sessions } of usage.values()) used += sessions;
+    const share = sessionsShare(used, sessionsMax(), this.#quotas.size);
+    // What a former process has said is not known.
+    if (share !== this.#share) shareSessions(share);
+    this.#share = share;
   }
 
   /**
@@ -75,7 +157,8 @@ export class NatSetupControl implements NatControl {
     const { store, resize, isServed } = this.#init;
     const { key, value } = slice;
     const { own } = value;
-    const name = `${key.segment} ${Buffer.from(key.address).toString('hex')}`;
+    const name = nameOf(key);
+    this.#slices.set(name, bitsOf(own));
     this.#ending.delete(name);
     const present = store.get('free', key);
     if (present === undefined) {
@@ -84,4 +167,14 @@ export class NatSetupControl implements NatControl {
     } else if (own.every((byte) => byte === 0) && isServed(key)) this.#ending.set(name, slice);
     else if (Buffer.compare(present.own, own) !== 0) resize(key, own);
   }
+}
+
+function nameOf({ segment, address }: NatKey<'free'>): string {
+  return `${segment} ${Buffer.from(address).toString('hex')}`;
+}
+
+function bitsOf(bytes: Uint8Array): number {
+  let count = 0;
+  for (const byte of bytes) for (let rest = byte; rest !== 0; rest &= rest - 1) count++;
+  return count;
 }

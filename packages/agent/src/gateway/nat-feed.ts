@@ -1,9 +1,9 @@
 import type { GatewayDatapath } from '@weft/datapath';
-import type { NatEvent } from '@weft/forwarding';
+import type { NatEventBatch } from '@weft/forwarding';
 
-/** Who wants to know what port mapping does. Called in the order of events, synchronously: what takes long is put aside. */
+/** Who wants to know what port mapping does. Called in the order of events, synchronously: what takes long is put aside, and what is to be kept is taken out of the batch. */
 export interface NatListener {
-  onEvent(event: NatEvent): void;
+  onEvents(batch: NatEventBatch): void;
   /** Events were lost (the kernel's ring was full): what is known from events is incomplete, read the tables. */
   onLost(): void;
 }
@@ -24,8 +24,8 @@ export class NatFeed {
     this.#listeners.add(listener);
     if (this.#stop === undefined) {
       this.#lost = this.#source.natEventsLost();
-      this.#stop = this.#source.watchNat((event) => {
-        for (const one of this.#listeners) one.onEvent(event);
+      this.#stop = this.#source.watchNat((batch) => {
+        for (const one of this.#listeners) one.onEvents(batch);
       });
     }
     return () => {

@@ -1,5 +1,14 @@
 import { type Identity, type Store, signEnvelope } from '@weft/bus';
-import { type NatEvent, type NatKey, type NatLogContext, type NatStore, natLogInterim, natLogRecord } from '@weft/forwarding';
+import {
+  isLogged,
+  type NatEvent,
+  type NatEventBatch,
+  type NatKey,
+  type NatLogContext,
+  type NatStore,
+  natLogInterim,
+  natLogRecord,
+} from '@weft/forwarding';
 import { type NatLogRecord, natLogRecordCodec, subjects } from '@weft/model';
 import { formatIp, parseIp } from '@weft/packet';
 import type { AgentClock, AgentLogger } from '../components.ts';
@@ -38,7 +47,7 @@ export interface NatLogInit {
   /** Shards that are owned here now; asked every second. */
   readonly shards: () => ReadonlySet<number>;
   /** Numbers of the networks on them. */
-  readonly networks: () => ReadonlySet<number>;
+  readonly networks: () => ReadonlySet<number> | Promise<ReadonlySet<number>>;
   /** Gateway id that an external address belongs to; empty: not known. */
   readonly groupOf: (segment: number, address: string) => string;
   readonly slices?: SliceClock;
@@ -88,7 +97,11 @@ export class NatLog implements NatListener {
     this.#send();
   }
 
-  onEvent(event: NatEvent): void {
+  onEvents(batch: NatEventBatch): void {
+    for (let i = 0; i < batch.count; i++) if (isLogged(batch.kindAt(i))) this.#onEvent(batch.eventAt(i));
+  }
+
+  #onEvent(event: NatEvent): void {
     const record = natLogRecord(event, this.#context(event));
     if (record === undefined || !('block' in event)) return;
     const name = nameOf(event.key);
@@ -152,7 +165,7 @@ export class NatLog implements NatListener {
   /** Everything that is held of owned networks, and the end of what is not held any more though nobody said so. */
   async #tellHeld(): Promise<void> {
     const { store, slices, clock } = this.#init;
-    const owned = this.#init.networks();
+    const owned = await this.#init.networks();
     const before = [...this.#held];
     const present = new Set<string>();
     this.#again.length = 0;

@@ -1,6 +1,7 @@
 import { type FenceRow, isOpen } from '@weft/election';
 import type { GatewayTableEntry } from '@weft/forwarding';
 import type { TrustStore } from '@weft/model';
+import { inSlices, type SliceClock } from './in-slices.ts';
 
 /** A network on a shard that this member owns now. */
 export interface OwnedNetwork {
@@ -13,23 +14,28 @@ export interface OwnedNetwork {
 }
 
 export interface OwnedNetworksParts {
-  readonly entries: (table: 'gateway_network') => readonly GatewayTableEntry[];
+  readonly rows: (table: 'gateway_network') => Iterable<GatewayTableEntry>;
   readonly fences: () => readonly FenceRow[];
   /** Tenant of a network that this member follows. */
   readonly tenantOf: (networkId: number) => string;
   /** Boot clock, ms. */
   readonly now: () => number;
+  readonly slices?: SliceClock | undefined;
 }
 
 /** Networks whose packets this member translates now, by their number. What it holds of others is a copy, for their owners to tell of. */
-export function ownedNetworks({ entries, fences, tenantOf, now }: OwnedNetworksParts): Map<number, OwnedNetwork> {
+export async function ownedNetworks({ rows, fences, tenantOf, now, slices }: OwnedNetworksParts): Promise<Map<number, OwnedNetwork>> {
   const open = new Set(fences().flatMap((row) => (isOpen(row, now()) ? [row.shard] : [])));
   const owned = new Map<number, OwnedNetwork>();
-  for (const row of entries('gateway_network')) {
-    if (row.table !== 'gateway_network' || !open.has(row.value.shard)) continue;
-    const { networkId } = row.key;
-    owned.set(networkId, { networkId, shard: row.value.shard, vsid: row.value.vsid, tenant: tenantOf(networkId) });
-  }
+  await inSlices(
+    rows('gateway_network'),
+    (row) => {
+      if (row.table !== 'gateway_network' || !open.has(row.value.shard)) return;
+      const { networkId } = row.key;
+      owned.set(networkId, { networkId, shard: row.value.shard, vsid: row.value.vsid, tenant: tenantOf(networkId) });
+    },
+    slices,
+  );
   return owned;
 }
 

@@ -4,23 +4,17 @@ import {
   type Components,
   type FenceRow,
   type Input,
+  nodesOf,
   type Output,
   OwnershipNode,
   type ProbeShard,
-  type SliceRecord,
 } from '@weft/election';
-import {
-  type OwnershipAnswer,
-  type OwnershipAsk,
-  type OwnershipCertificate,
-  type OwnershipConfig,
-  ownershipFileCodec,
-  type SliceConsent,
-} from '@weft/model';
+import { type OwnershipAnswer, type OwnershipAsk, type OwnershipCertificate, type OwnershipConfig, ownershipFileCodec } from '@weft/model';
 import type { AgentClock, AgentLogger } from '../components.ts';
 import { messageOf } from '../errors.ts';
 import { readOwnershipFile } from './ownership-file.ts';
 import type { SyncedFile } from './synced-file.ts';
+import { TakeoverClock, type TakeoverTimes } from './takeover-times.ts';
 import type { OwnershipTransport } from './transport.ts';
 
 /** An answer to a probe, stamped by this host's kernel when it arrived. */
@@ -56,14 +50,14 @@ export interface OwnershipDriverInit {
     /** Grants made or heard by this node: for the host side of this machine, and to be recorded. */
     certificate(certificate: OwnershipCertificate, record: boolean): void;
     announce(shards: readonly number[], epoch: bigint): void;
+    /** Shards came to this member. */
+    takenOver(times: TakeoverTimes): void;
     state(output: Output & { kind: 'state' }): void;
     handover(output: Output & { kind: 'handover' }): void;
     needConfig(config: number): void;
     /** The voters' list has been shown to be in force: the controller may record so. */
     settled(configId: number, certificate: OwnershipCertificate): void;
     defend(address: string): void;
-    sliceConsent(consent: SliceConsent): void;
-    sliceReclaim(slice: number, generation: number): void;
     alarm(alarm: Alarm): void;
   };
 }
@@ -77,6 +71,7 @@ export class OwnershipDriver {
   readonly node: OwnershipNode;
   readonly #init: OwnershipDriverInit;
   readonly #subscription: Subscription;
+  readonly #takeovers = new TakeoverClock();
   #timer: unknown;
   #shards: readonly number[] = [];
   #stopped = false;
@@ -107,7 +102,7 @@ export class OwnershipDriver {
 
   configure(config: OwnershipConfig): void {
     this.#shards = config.shards.map(({ shard }) => shard);
-    this.#init.transport.setNodes(config.group, new Set([...config.members, ...config.voters].map(({ id }) => id)));
+    this.#init.transport.setNodes(config.group, nodesOf(config));
     this.step({ kind: 'config', config });
   }
 
@@ -116,14 +111,19 @@ export class OwnershipDriver {
     return this.#stopped ? undefined : this.node.answerOwn(ask, this.#init.clock.now());
   }
 
-  setSlices(slices: readonly SliceRecord[]): void {
-    this.step({ kind: 'slices', slices });
-  }
-
   /** Gives the node an input and does what comes of it. */
   step(input: Input): void {
     if (this.#stopped) return;
-    for (const output of this.node.step(input, this.#init.clock.now())) this.#carryOut(output);
+    const { clock, logger, group } = this.#init;
+    const now = clock.now();
+    this.#takeovers.heard(input, now);
+    for (const output of this.node.step(input, now)) {
+      this.#carryOut(output);
+      const times = this.#takeovers.did(output, clock.now(), (shard) => this.node.ownerHeardAt(shard));
+      if (times === undefined) continue;
+      logger.info({ gateway: group, ...times }, 'shards taken over');
+      this.#init.on.takenOver(times);
+    }
   }
 
   #tick(): void {
@@ -170,12 +170,6 @@ export class OwnershipDriver {
         break;
       case 'defend':
         on.defend(output.address);
-        break;
-      case 'slice-consent':
-        on.sliceConsent(output.consent);
-        break;
-      case 'slice-reclaim':
-        on.sliceReclaim(output.slice, output.generation);
         break;
       case 'alarm':
         on.alarm(output);

@@ -1,10 +1,24 @@
 import type { FenceRow, ShardRow } from '@weft/election';
 import { formatIp, parseIp } from '@weft/packet';
 import type { AgentDatapath } from '../components.ts';
-import type { OwnershipTables } from './gateways.ts';
+import type { ProbeReply } from './probe-port.ts';
 
 const NS_PER_MS = 1_000_000;
 const NO_ADDRESS = new Uint8Array(16);
+
+/** What of the packet path ownership writes and reads. */
+export interface OwnershipTables {
+  /** Rows of `shard`, as the kernel has them. */
+  shardRows(): readonly ShardRow[];
+  writeShard(row: ShardRow): void;
+  /** Rows of `gateway_shard`. */
+  fenceRows(): readonly FenceRow[];
+  /** @param handoverMac Where late frames from outside go on to, while the row says so; zero: nowhere. */
+  writeFence(row: FenceRow, handoverMac: Uint8Array): void;
+  probeReplies(): readonly ProbeReply[];
+  /** Provider addresses whose probes are answered: members and voters of the groups that this machine is part of. */
+  setProbePeers(addresses: ReadonlySet<string>): void;
+}
 
 /** Ownership's rows of the packet path. Times there are ns of the boot clock, here ms; deadlines are rounded down. */
 export class DatapathOwnership implements OwnershipTables {

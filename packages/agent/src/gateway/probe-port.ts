@@ -1,4 +1,4 @@
-import { encodeProbe, PROBE_SHARDS_MAX, ProbeType } from '@weft/forwarding';
+import { encodeProbe, PROBE_SHARDS_MAX, type Probe, ProbeType } from '@weft/forwarding';
 import type { AgentClock } from '../components.ts';
 import type { ProbeAnswer, ProbePort } from './ownership-driver.ts';
 
@@ -18,17 +18,24 @@ export interface KernelProbesInit {
   readonly readReplies: () => readonly ProbeReply[];
 }
 
+/** Questions of which an answer may still come, for each peer: more than are sent in the time that makes one silent. */
+const OUTSTANDING_MAX = 32;
+
 /**
- * Probes through this host's control socket; answers are read from where the kernel put them, so that a busy process takes none for missing.
+ * Probes of one group through this host's control socket. Answers are read from where the kernel put them, so that a busy process takes none for missing; but the
+ * kernel keeps the last one of each address only, and where groups have machines in common that is as often an answer to another group. So answers are taken from the
+ * socket, too, where each of them comes.
  *
  * Which shards a probe asks about: those that the peer answered for last, then the others in turn, eight at a time.
  */
 export class KernelProbes implements ProbePort {
   readonly #init: KernelProbesInit;
-  readonly #read = new Map<string, bigint>();
   readonly #hostOf = new Map<string, string>();
   readonly #valid = new Map<string, readonly number[]>();
   readonly #turn = new Map<string, number>();
+  /** By provider address: nonces of questions without an answer, the oldest first. */
+  readonly #asked = new Map<string, bigint[]>();
+  #heard: ProbeReply[] = [];
 
   constructor(init: KernelProbesInit) {
     this.#init = init;
@@ -38,17 +45,30 @@ export class KernelProbes implements ProbePort {
     const pa = this.#init.addressOf(peer);
     if (pa === undefined) return undefined;
     this.#hostOf.set(pa, peer);
+    const asked = this.#asked.get(pa) ?? [];
+    this.#asked.set(pa, [...asked.slice(1 - OUTSTANDING_MAX), BigInt(nonce)]);
     const error = await this.#init.sendDatagram(pa, requestOf(nonce, this.#choose(peer, shards)));
     // Later than it left by as long as this process was kept waiting: to the peer's advantage.
     return error === undefined ? this.#init.clock.now() : undefined;
   }
 
+  /** An answer as it came to the socket, past the packet path's check of who sent it; to whichever group. Taken if it is to a question of this one. */
+  heard(pa: string, { type, nonce, shards }: Probe): void {
+    if (type !== ProbeType.REPLY || this.#asked.get(pa)?.includes(nonce) !== true) return;
+    this.#heard.push({ pa, nonce, shards: shards.map(({ shard, epoch, isForwarding }) => ({ shard, epoch, valid: isForwarding })) });
+  }
+
   answers(): readonly ProbeAnswer[] {
     const fresh: ProbeAnswer[] = [];
-    for (const { pa, nonce, shards } of this.#init.readReplies()) {
+    const heard = this.#heard;
+    this.#heard = [];
+    for (const { pa, nonce, shards } of [...heard, ...this.#init.readReplies()]) {
       const peer = this.#hostOf.get(pa);
-      if (peer === undefined || this.#read.get(pa) === nonce) continue;
-      this.#read.set(pa, nonce);
+      const asked = this.#asked.get(pa) ?? [];
+      const at = asked.indexOf(nonce);
+      // Of another group, or read already.
+      if (peer === undefined || at < 0) continue;
+      asked.splice(at, 1);
       this.#valid.set(
         peer,
         shards.filter(({ valid }) => valid).map(({ shard }) => shard),

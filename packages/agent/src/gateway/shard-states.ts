@@ -1,5 +1,6 @@
 import type { FenceRow, ShardRow } from '@weft/election';
 import { isOpen } from '@weft/election';
+import type { TakeoverTimes } from './takeover-times.ts';
 
 /** A shard as this machine sees it. */
 export interface ShardView {
@@ -13,6 +14,14 @@ export interface ShardView {
   readonly sinceMs: number;
   /** Frames of it pass here now. */
   readonly forwards: boolean;
+  /** How it came to this member last. Undefined: it has not since this process started. */
+  readonly takeover: Takeover | undefined;
+}
+
+export interface Takeover {
+  readonly times: TakeoverTimes;
+  /** Boot clock: when it had come. */
+  readonly atMs: number;
 }
 
 interface Seen {
@@ -27,6 +36,7 @@ export class ShardStates {
   readonly #startedMs: number;
   readonly #states = new Map<string, string>();
   readonly #seen = new Map<number, Seen>();
+  readonly #takeovers = new Map<string, Takeover>();
 
   /** @param now Boot clock, ms. */
   constructor(now: () => number) {
@@ -37,6 +47,11 @@ export class ShardStates {
   /** The member's state machine is in another state. */
   entered(group: string, shard: number, state: string): void {
     this.#states.set(`${group} ${shard}`, state);
+  }
+
+  /** Shards have come to this member. */
+  takenOver(group: string, times: TakeoverTimes): void {
+    for (const shard of times.shards) this.#takeovers.set(`${group} ${shard}`, { times, atMs: this.#now() });
   }
 
   /** The shard map says so from now on. */
@@ -64,6 +79,7 @@ export class ShardStates {
           fences.find((one) => one.shard === shard),
           now,
         ),
+        takeover: this.#takeovers.get(`${group} ${shard}`),
       };
     });
   }

@@ -14,7 +14,7 @@ import { messageOf } from '../errors.ts';
  */
 const COPY_MS = 30;
 const REMEMBERED = 512;
-/** A certificate goes to each host by datagram, but over NATS to all at once: not more often than this. */
+/** A certificate, or a consent, goes to each host by datagram, but over NATS to all at once: not more often than this. */
 const BROADCAST_MS = 20;
 
 export interface OwnershipTransportInit {
@@ -98,13 +98,13 @@ export class OwnershipTransport {
 
   /** Signs and sends on each of the paths. Losing it is allowed: who needs an answer asks again. */
   send(group: string, to: string, paths: readonly Path[], body: OwnershipBody): void {
-    const certificate = body.kind === 'certificate' ? body.value : undefined;
-    const known = certificate === undefined ? undefined : this.#broadcast.get(certificate);
-    const bytes = known?.bytes ?? this.#sign({ group, from: this.#init.hostId, to: certificate === undefined ? to : '', body });
+    const shared = body.kind === 'certificate' ? body.value : body.kind === 'offer' ? body.value.consent : undefined;
+    const known = shared === undefined ? undefined : this.#broadcast.get(shared);
+    const bytes = known?.bytes ?? this.#sign({ group, from: this.#init.hostId, to: shared === undefined ? to : '', body });
     const broadcast = known ?? { bytes, publishedAtMs: Number.NEGATIVE_INFINITY };
-    if (certificate !== undefined) this.#broadcast.set(certificate, broadcast);
+    if (shared !== undefined) this.#broadcast.set(shared, broadcast);
     this.counters.sent++;
-    if (paths.includes('nats')) this.#publish(group, to, bytes, certificate === undefined ? undefined : broadcast);
+    if (paths.includes('nats')) this.#publish(group, to, bytes, shared === undefined ? undefined : broadcast);
     if (paths.includes('underlay')) this.#sendDatagram(to, bytes);
   }
 

@@ -1,5 +1,5 @@
 import type { AgentLogger } from '../../src/components.ts';
-import type { GatewayStorage } from '../../src/gateway/gateways.ts';
+import type { GatewayStorage } from '../../src/gateway/gateway-storage.ts';
 
 /** Files in memory, written at once; and a logger that says nothing. */
 export function memoryStorage(): GatewayStorage & { readonly logger: AgentLogger; content(name: string): string | undefined } {

@@ -45,7 +45,14 @@ export function ratioFigure(init: {
   readonly goal?: Goal;
   readonly note?: string;
 }): Figure {
-  const value = estimate(init.ours.map((ours, round) => ours / init.theirs[round]!));
+  return estimatedRatio(estimate(init.ours.map((ours, round) => ours / init.theirs[round]!)), init);
+}
+
+/** The figure for a ratio that has been estimated. */
+export function estimatedRatio(
+  value: Estimate,
+  init: { readonly id: string; readonly what: string; readonly against: string; readonly goal?: Goal; readonly note?: string },
+): Figure {
   return {
     id: init.id,
     what: init.what,

@@ -60,3 +60,46 @@ export function quantile(values: readonly number[], fraction: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(fraction * sorted.length) - 1))] ?? Number.NaN;
 }
+
+/** Values and how often each was seen. */
+export type Counted = readonly (readonly [value: number, count: number])[];
+
+/** The `fraction`-quantile (0..1) by nearest rank of all parts together. NaN of nothing. */
+export function pooledQuantile(parts: readonly Counted[], fraction: number): number {
+  const sorted = parts.flat().sort((a, b) => a[0] - b[0]);
+  const total = sorted.reduce((sum, [, count]) => sum + count, 0);
+  let left = Math.max(1, Math.ceil(fraction * total));
+  for (const [value, count] of sorted) {
+    left -= count;
+    if (left <= 0) return value;
+  }
+  return Number.NaN;
+}
+
+const RESAMPLES = 1_000;
+
+/**
+ * Ratio of a quantile of all slices of one series to that of another's, with a 95 % interval by resampling the slices (bootstrap, always with the same choices). A high quantile of
+ * one slice is that of a few values; of all slices together it is one of many, while what disturbed a slice stays one slice's.
+ *
+ * @param ours A part per slice; `theirs` has one for each.
+ */
+export function quantileRatio(ours: readonly Counted[], theirs: readonly Counted[], fraction: number): Estimate {
+  const of = (slices: readonly number[]): number =>
+    pooledQuantile(
+      slices.map((index) => ours[index]!),
+      fraction,
+    ) /
+    pooledQuantile(
+      slices.map((index) => theirs[index]!),
+      fraction,
+    );
+  const all = ours.map((_, index) => index);
+  let state = 1;
+  const choose = (): number => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * all.length);
+  };
+  const ratios = Array.from({ length: RESAMPLES }, () => of(all.map(choose))).sort((a, b) => a - b);
+  return { median: of(all), low: ratios[Math.floor(RESAMPLES * 0.025)]!, high: ratios[Math.ceil(RESAMPLES * 0.975) - 1]! };
+}

@@ -2,9 +2,10 @@ import { cutPower, type Lab, restorePower } from '@weft/lab';
 import { type BenchContext, scaled } from '../core/context.ts';
 import { type Figure, plainFigure } from '../core/figure.ts';
 import { quantile } from '../core/statistics.ts';
+import { cpuAtRest } from './cpu-at-rest.ts';
 import { type FailoverLab, type FailoverLabInit, untilProtected, WITNESS, withFailoverLab } from './failover-lab.ts';
 import { JetStreamLeader } from './jetstream-leader.ts';
-import { applyNetworks } from './many-networks.ts';
+import { makeNetworks, untilServed } from './many-networks.ts';
 import { type RoundTrips, roundTrips } from './round-trips.ts';
 import { TcpConnections } from './tcp-connections.ts';
 
@@ -47,13 +48,16 @@ async function crashes(
   figure: { readonly id: string; readonly what: string; readonly count: number },
 ): Promise<Figure[]> {
   const prepare = async (lab: Lab): Promise<void> => {
-    if (init.networks !== undefined) await applyNetworks(lab, init.networks, (done) => context.progress(`${figure.id}: ${done} networks`));
+    if (init.networks === undefined) return;
+    await makeNetworks(lab, 'acme/net', init.networks, (done) => context.progress(`${figure.id}: ${done} networks`));
+    await untilServed(lab, init.networks);
   };
   return await withFailoverLab(
     context,
     init,
     async (made) => {
       const leader = init.natsServers === 3 ? new JetStreamLeader(made.lab) : undefined;
+      const rest = init.networks === undefined ? undefined : await cpuAtRest(made.lab);
       const connections = await TcpConnections.open(made, CONNECTIONS);
       const seen: Crash[] = [];
       const startedMs = performance.now();
@@ -63,7 +67,11 @@ async function crashes(
       }
       const seconds = (performance.now() - startedMs) / 1e3;
       const tcp = await connections.close();
-      return figuresOf(figure, seen, tcp, made, seconds);
+      const load =
+        rest === undefined
+          ? ''
+          : `; at rest agents take ${[...rest].map(([host, percent]) => `${host} ${percent.toFixed(0)} %`).join(', ')} of a processor`;
+      return figuresOf(figure, seen, { ...tcp, note: `${tcp.note}${load}` }, made, seconds);
     },
     prepare,
   );

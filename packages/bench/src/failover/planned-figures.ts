@@ -3,6 +3,8 @@ import { type BenchContext, scaled } from '../core/context.ts';
 import { type Figure, plainFigure } from '../core/figure.ts';
 import { quantile } from '../core/statistics.ts';
 import { type FailoverLab, GATEWAYS, untilProtected, WITNESS, withFailoverLab } from './failover-lab.ts';
+import { type PathSilence, withPathSilence } from './path-silence.ts';
+import { moveShard, setDrained } from './planned-moves.ts';
 import { type RoundTrips, roundTrips } from './round-trips.ts';
 import { TcpConnections } from './tcp-connections.ts';
 
@@ -13,44 +15,64 @@ const GAP_MS = 20;
 const MOVES_A_MINUTE = 3;
 const NATS_AWAY_MS = 20_000;
 
-/** A member drained and undrained under load: each time the shard moves by consent. 4 moves, 50 in the long form. */
+/** What was seen while a shard moved, or while nothing did. */
+interface Watched {
+  readonly trips: RoundTrips;
+  readonly path: PathSilence;
+  readonly tookMs: number;
+}
+
+/** A member drained and undrained under load: each time the shard moves by consent. 4 moves, 50 in the long form. After each, as long a time in which nothing moves. */
 export async function drainFigures(context: BenchContext): Promise<Figure[]> {
   const count = scaled(context, context.full ? 50 : 4);
   return await withFailoverLab(context, { suffix: 'drain' }, async (made) => {
     const connections = await TcpConnections.open(made, CONNECTIONS);
-    const seen: RoundTrips[] = [];
+    const moves: Watched[] = [];
+    const stills: Watched[] = [];
+    // The shard may have been brought to its first place just now: that was a move, too.
+    await forgetMoves(made);
+    if (made.isProtecting) await untilProtected(made);
     let drained: string | undefined;
     for (let turn = 0; turn < count; turn++) {
       context.progress(`gateway-drain: ${turn + 1}/${count}`);
       const owner = made.watcher.owner(made.shard)!;
-      // The one that is drained loses its shard; once it is undrained, the shard is brought back to it.
-      const command = drained === undefined ? ['drain', 'edge', owner] : ['undrain', 'edge', drained];
-      const move = drained === undefined ? [] : ['move', 'edge', String(made.shard), '--to', drained];
-      drained = drained === undefined ? owner : undefined;
-      seen.push(
-        await roundTrips(made, RATE, async () => {
-          await made.lab.weft(['gateway', ...command]);
-          if (move.length > 0) await made.lab.weft(['gateway', ...move]);
-          await made.watcher.untilMovedFrom(owner, made.shard, 60_000);
-        }),
+      const back = drained;
+      drained = back === undefined ? owner : undefined;
+      const move = await watched(made, async () => {
+        // The one that is drained loses its shard; once it is undrained, the shard is brought back to it.
+        await setDrained(made.lab, back ?? owner, back === undefined);
+        if (back !== undefined) await moveShard(made.lab, made.shard, back);
+        await made.watcher.untilMovedFrom(owner, made.shard, 60_000);
+      });
+      moves.push(move);
+      context.progress(
+        `gateway-drain: ${turn + 1}/${count}: ${silences([move])}, ${(move.tookMs / 1e3).toFixed(1)} s, ${move.trips.lost} of ${move.trips.sent} lost`,
       );
       await made.watcher.untilAtRest(60_000);
       if (turn % MOVES_A_MINUTE === MOVES_A_MINUTE - 1) await forgetMoves(made);
       if (made.isProtecting) await untilProtected(made);
+      const still = await watched(made, async () => await new Promise((resolve) => setTimeout(resolve, move.tookMs)));
+      stills.push(still);
+      context.progress(`gateway-drain: ${turn + 1}/${count}: nothing moves: ${silences([still])}`);
     }
     const tcp = await connections.close();
-    const gaps = seen.map(({ gapMs }) => gapMs);
-    const lost = seen.reduce((sum, one) => sum + one.lost, 0);
-    const sent = seen.reduce((sum, one) => sum + one.sent, 0);
-    const note = `${seen.length} moves: gap p50 ${quantile(gaps, 0.5).toFixed(1)}, max ${Math.max(...gaps).toFixed(1)} ms; ${sent.toLocaleString('en-US')} packets sent at ${RATE.toLocaleString('en-US')}/s`;
+    const lost = [...moves, ...stills].reduce((sum, { trips }) => sum + trips.lost, 0);
+    const sent = [...moves, ...stills].reduce((sum, { trips }) => sum + trips.sent, 0);
     return [
       plainFigure({
         id: 'gateway-drain-gap',
-        what: 'drain and undrain of the owner: longest gap',
-        values: [Math.max(...gaps)],
+        what: 'drain and undrain of the owner: longest time in which frames were on their way and none arrived',
+        values: [longest(moves.map(heldUpMs))],
         unit: 'ms',
         goal: { atMost: GAP_MS },
-        note,
+        note: `${moves.length} moves: ${silences(moves)}; as often and as long, while nothing moves: ${silences(stills)}`,
+      }),
+      plainFigure({
+        id: 'gateway-drain-silence',
+        what: 'the same: longest silence at the VM, sender’s and echo’s own waits for a processor included',
+        values: [longest(moves.map(silenceMs))],
+        unit: 'ms',
+        against: `${longest(stills.map(silenceMs)).toFixed(1)} ms while nothing moves`,
       }),
       plainFigure({
         id: 'gateway-drain-lost',
@@ -58,10 +80,47 @@ export async function drainFigures(context: BenchContext): Promise<Figure[]> {
         values: [lost],
         unit: 'packets',
         goal: { atMost: 0 },
+        note: `${sent.toLocaleString('en-US')} packets sent at ${RATE.toLocaleString('en-US')}/s`,
       }),
       tcpFigure('gateway-drain-tcp-lost', 'drain and undrain of the owner', tcp),
     ];
   });
+}
+
+async function watched(made: FailoverLab, work: () => Promise<void>): Promise<Watched> {
+  let tookMs = 0;
+  const timed = async (): Promise<void> => {
+    const begun = performance.now();
+    await work();
+    tookMs = performance.now() - begun;
+  };
+  const [trips, path] = await withPathSilence(made, async () => await roundTrips(made, RATE, timed));
+  return { trips, path, tookMs };
+}
+
+/** Longest time in which frames were on their way, one way or the other, and none arrived. */
+function heldUpMs({ path }: Watched): number {
+  return Math.max(path.outbound.owedMs, path.inbound.owedMs);
+}
+
+/** Longest silence of answers at the VM's TAP. */
+function silenceMs({ path }: Watched): number {
+  return path.inbound.longestMs;
+}
+
+function longest(values: readonly number[]): number {
+  return Math.max(...values);
+}
+
+/** What was held up on its way, and the silences at the VM: at its TAP, and as its reader saw them. */
+function silences(seen: readonly Watched[]): string {
+  const ms = (values: readonly number[]): string => {
+    const [middle, most] = [quantile(values, 0.5), longest(values)].map((value) => value.toFixed(values === held ? 2 : 1));
+    return seen.length === 1 ? most! : `p50 ${middle}, max ${most}`;
+  };
+  const held = seen.map(heldUpMs);
+  const reader = seen.map(({ trips }) => trips.gapMs);
+  return `held up ${ms(held)} ms, silence ${ms(seen.map(silenceMs))} ms (reader ${ms(reader)})`;
 }
 
 /** Voters remember moves, and hold a shard that has had too many: all of them are started anew. */

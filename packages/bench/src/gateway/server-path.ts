@@ -2,6 +2,7 @@ import { ipBatch, setSysctls, type VmNetns } from '@weft/testkit';
 import { inNetns, startTcpEcho, startTcpProbe, type TcpProbeOptions, type TcpProbeResult } from '@weft/tuntap';
 import type { BenchContext } from '../core/context.ts';
 import { gatewayMac, VSID } from '../path/addresses.ts';
+import { type NatEventsRead, readNatEvents } from './nat-events.ts';
 import { kernelGateway, neighbour } from './peers.ts';
 import { createGatewayPath, createInsideVm, EXTERNAL, type GatewayPath, insideVm, SUBNET_GATEWAY, vmDevice } from './topology.ts';
 import { benchNetwork, weftGateway } from './weft.ts';
@@ -10,6 +11,12 @@ import { benchNetwork, weftGateway } from './weft.ts';
 export interface ServerPath {
   readonly path: GatewayPath;
   readonly vms: readonly VmNetns[];
+  /**
+   * Reads what Weft's gateway tells of its port mapping as it comes, as its agent does ({@link readNatEvents}).
+   *
+   * @returns Waits until all of it is read, and stops; undefined: this gateway tells nothing. Throws if some was lost: it was written into a full ring, which is cheaper.
+   */
+  watchEvents(): () => Promise<NatEventsRead | undefined>;
 }
 
 export type GatewayKind = 'weft' | 'nftables';
@@ -32,9 +39,10 @@ export async function createServerPath(kind: GatewayKind, name: string, init: Se
   const vms: VmNetns[] = [];
   for (const index of indexes) vms.push(await createInsideVm(path, index, index === 0 ? moreAddresses : []));
   let gateway: string;
+  let watchEvents: ServerPath['watchEvents'] = () => async () => undefined;
   if (kind === 'weft') {
     const network = benchNetwork(0);
-    await weftGateway(
+    const weft = await weftGateway(
       path,
       {
         networks: [network],
@@ -52,6 +60,7 @@ export async function createServerPath(kind: GatewayKind, name: string, init: Se
       context,
     );
     gateway = gatewayMac(VSID);
+    watchEvents = () => readNatEvents(weft.gateway.datapath.gateway).allRead;
   } else {
     gateway = await kernelGateway(
       path,
@@ -64,12 +73,12 @@ export async function createServerPath(kind: GatewayKind, name: string, init: Se
     await ipBatch([['neigh', 'replace', SUBNET_GATEWAY, 'lladdr', gateway, 'dev', 'eth0', 'nud', 'permanent']], vm.netns);
     await setSysctls(vm.netns, { 'net.ipv4.ip_local_port_range': '1024 65535' });
   }
-  return { path, vms };
+  return { path, vms, watchEvents };
 }
 
 /** A TCP echo beyond the gateway, while `work` is done. */
-export async function withServer<T>(path: ServerPath, cpu: number | undefined, work: () => Promise<T>): Promise<T> {
-  const server = inNetns(`/run/netns/${path.path.outside}`, () =>
+export async function withServer<T>({ path }: Pick<ServerPath, 'path'>, cpu: number | undefined, work: () => Promise<T>): Promise<T> {
+  const server = inNetns(`/run/netns/${path.outside}`, () =>
     startTcpEcho({ address: EXTERNAL.server, port: PORT, ...(cpu === undefined ? {} : { cpu }) }),
   );
   try {

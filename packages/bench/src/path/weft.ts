@@ -32,9 +32,11 @@ export function startKernelEngine(
   sizes: Pick<KernelDatapathOptions, 'natSessions' | 'maxEntries'> = {},
 ): BenchHost {
   const path = `/run/netns/${host.netns}`;
+  const instance = host.netns.replace(/^weft-/, '').slice(0, 32);
+  host.rememberPins(`/sys/fs/bpf/weft/${instance}`);
   const datapath = inNetns(path, () =>
     createKernelDatapath({
-      instance: host.netns.replace(/^weft-/, '').slice(0, 32),
+      instance,
       pa: parseIp(host.address),
       underlayInterface: host.underlayDevice,
       ...sizes,

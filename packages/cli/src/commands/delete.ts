@@ -2,7 +2,7 @@ import { lastNameOf, type Resource, type ResourceRef } from '@weft/model';
 import type { Command } from 'commander';
 import { CliError, CliErrorCode } from '../core/errors.ts';
 import { ask } from '../core/session.ts';
-import { type Kind, namesOf, parseKind } from '../resources/kinds.ts';
+import { manifestKinds, namesOf, parseKind } from '../resources/kinds.ts';
 import { parseReference } from '../resources/reference.ts';
 import { changesJson, formatChanges, loadResources, summarizeChanges } from './apply.ts';
 import { type Deps, examples, withSession } from './deps.ts';
@@ -31,18 +31,6 @@ export function refOf(resource: Resource): ResourceRef {
   }
 }
 
-const deletable: readonly Kind[] = [
-  'Tenant',
-  'VirtualNetwork',
-  'VirtualSubnet',
-  'Port',
-  'Gateway',
-  'GatewayConnection',
-  'ExternalAddress',
-  'NatRule',
-  'CustomerRoute',
-];
-
 interface DeleteOptions {
   readonly filename?: readonly string[];
   readonly tenant?: string;
@@ -58,7 +46,7 @@ export function registerDelete(program: Command, deps: Deps): void {
     .description(
       'Deletes what has manifests. What is still used is refused, and the users are named; with -f all of them go together or none.',
     )
-    .argument('[kind]', `one of ${deletable.map((kind) => namesOf(kind).plural).join(', ')}`)
+    .argument('[kind]', `one of ${manifestKinds.map((kind) => namesOf(kind).plural).join(', ')}`)
     .argument('[names...]', 'for example coke/net/web1')
     .option('-f, --filename <path...>', 'delete what these manifests name (file, directory or -)')
     .option('--tenant <name>', 'tenant, when names leave it out')
@@ -75,7 +63,7 @@ export function registerDelete(program: Command, deps: Deps): void {
         if (word === undefined || names.length === 0)
           throw new CliError(CliErrorCode.Usage, 'Nothing to delete: give a kind and names (weft delete port coke/net/web1), or -f FILE');
         const kind = parseKind(word);
-        if (!deletable.includes(kind)) {
+        if (!manifestKinds.includes(kind)) {
           const instead =
             kind === 'PortBinding' ? 'use "weft port unbind"' : kind === 'Host' ? 'use "weft host remove"' : 'use "weft principal remove"';
           throw new CliError(CliErrorCode.Usage, `Cannot delete ${namesOf(kind).plural} this way: ${instead}`);

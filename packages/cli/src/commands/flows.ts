@@ -2,25 +2,12 @@ import { TcpSeen } from '@weft/forwarding';
 import type { NatFlow } from '@weft/model';
 import { IP_PROTOCOL } from '@weft/packet';
 import type { Command } from 'commander';
-import { ExitCode } from '../core/errors.ts';
-import { toJson } from '../format/output.ts';
 import { formatDuration } from '../format/quantity.ts';
-import { formatTable } from '../format/table.ts';
 import { compareNames } from '../resources/catalog.ts';
 import { type Deps, examples, withSession } from './deps.ts';
 import { askHosts } from './hosts-asked.ts';
-import {
-  cutToLimit,
-  endpoint,
-  type NatOptions,
-  natNames,
-  protocolName,
-  queryOf,
-  readNatCatalog,
-  rowOptions,
-  SCAN_TIMEOUT_MS,
-} from './nat-asked.ts';
-import { leftOutNote } from './nat-list.ts';
+import { endpoint, type NatOptions, natNames, protocolName, queryOf, readNatCatalog, rowOptions, SCAN_TIMEOUT_MS } from './nat-asked.ts';
+import { lastName, rowsOf, showToldRows } from './nat-rows.ts';
 
 const { OUT_SYN, IN_SYN, OUT_ACK, IN_ACK, OUT_FIN, IN_FIN, RST } = TcpSeen;
 const ESTABLISHED = OUT_SYN | IN_SYN | OUT_ACK | IN_ACK;
@@ -58,8 +45,7 @@ export function registerFlows(program: Command, deps: Deps): void {
         const query = queryOf(catalog, options);
         const names = natNames(catalog);
         const answers = await askHosts(session, members, { kind: 'natFlows', value: query }, 'natFlows', SCAN_TIMEOUT_MS);
-        const all = answers.flatMap((answer) => (answer.ok ? answer.result.rows.map((row) => ({ member: answer.host.id, ...row })) : []));
-        const named = all.map(({ tcpSeen, ...row }) => ({
+        const named = rowsOf(answers).map(({ tcpSeen, ...row }) => ({
           ...row,
           protocol: protocolName(row.protocol),
           state: flowState({ ...row, tcpSeen }),
@@ -72,45 +58,36 @@ export function registerFlows(program: Command, deps: Deps): void {
             compareNames(endpoint(a.customerAddress, a.customerPort), endpoint(b.customerAddress, b.customerPort)) ||
             compareNames(endpoint(a.remoteAddress, a.remotePort), endpoint(b.remoteAddress, b.remotePort)),
         );
-        const { rows, leftOut, silent } = cutToLimit(named, answers, query.limit);
-        for (const { host, error } of silent) deps.io.note(`${host}: no answer: ${error}`);
-        if (silent.length > 0) deps.setExitCode(ExitCode.failed);
-        if (options.json === true) {
-          deps.io.out(toJson({ rows, leftOut, silent }));
-          return;
-        }
-        if (rows.length === 0) deps.io.note(members.length === 0 ? 'no gateways yet' : 'no flows');
-        else
-          deps.io.out(
-            formatTable(
-              [
-                { title: 'NETWORK', flexible: true },
-                { title: 'PORT', flexible: true },
-                { title: 'INSIDE' },
-                { title: 'OUTSIDE' },
-                { title: 'REMOTE' },
-                { title: 'PROTOCOL' },
-                { title: 'STATE' },
-                { title: 'LIVES', align: 'right' },
-                { title: 'BY' },
-                { title: 'MEMBER' },
-              ],
-              rows.map((row) => [
-                row.network,
-                row.port.slice(row.port.lastIndexOf('/') + 1),
-                endpoint(row.customerAddress, row.customerPort),
-                endpoint(row.externalAddress, row.externalPort),
-                endpoint(row.remoteAddress, row.remotePort),
-                row.protocol,
-                row.state,
-                formatDuration(row.remainingMs),
-                row.isForward ? 'forward' : 'mapping',
-                row.member,
-              ]),
-              deps.io,
-            ),
-          );
-        if (leftOut > 0) deps.io.note(leftOutNote(leftOut));
+        showToldRows(deps, options, {
+          rows: named,
+          answers,
+          limit: query.limit,
+          none: 'no flows',
+          columns: [
+            { title: 'NETWORK', flexible: true },
+            { title: 'PORT', flexible: true },
+            { title: 'INSIDE' },
+            { title: 'OUTSIDE' },
+            { title: 'REMOTE' },
+            { title: 'PROTOCOL' },
+            { title: 'STATE' },
+            { title: 'LIVES', align: 'right' },
+            { title: 'BY' },
+            { title: 'MEMBER' },
+          ],
+          cells: (row) => [
+            row.network,
+            lastName(row.port),
+            endpoint(row.customerAddress, row.customerPort),
+            endpoint(row.externalAddress, row.externalPort),
+            endpoint(row.remoteAddress, row.remotePort),
+            row.protocol,
+            row.state,
+            formatDuration(row.remainingMs),
+            row.isForward ? 'forward' : 'mapping',
+            row.member,
+          ],
+        });
       });
     });
 }

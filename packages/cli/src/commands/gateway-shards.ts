@@ -6,6 +6,7 @@ import type {
   GatewayShardStatus,
   GatewayStateLag,
   GatewayStatusResult,
+  GatewayTakeover,
 } from '@weft/model';
 import { isEmptyMember } from '@weft/model';
 import type { Asked, HostAnswer } from './hosts-asked.ts';
@@ -46,6 +47,8 @@ export interface ShardSummary {
   readonly networks: number;
   readonly members: readonly { readonly host: string; readonly state: string }[];
   readonly lag: GatewayStateLag | undefined;
+  /** How it came to its owner, as that says. */
+  readonly takeover: GatewayTakeover | undefined;
   /** Who believes something else. */
   readonly disagree: readonly { readonly host: string; readonly owner: string; readonly epoch: bigint }[];
   /** Members that forward besides the owner: a fault, unless a move is under way. */
@@ -144,5 +147,6 @@ function shardSummary(shard: number, reports: readonly Report[], networks: numbe
     disagree: known.filter((one) => !agreeing.includes(one)).map(({ host, owner: whom, epoch: of }) => ({ host, owner: whom, epoch: of })),
     alsoForward: members.filter(({ host, forwards }) => forwards && host !== owner).map(({ host }) => host),
     lag: own?.lag,
+    takeover: own?.takeover,
   };
 }

@@ -185,6 +185,7 @@ function documentOf(gateway: Gateway, assignment: Catalog['assignments'][number]
       epoch: formatEpoch(shard.epoch),
       forwards: shard.forwards ?? null,
       lag: shard.lag ?? null,
+      takeover: shard.takeover === undefined ? null : { ...shard.takeover, epoch: formatEpoch(shard.takeover.epoch) },
       disagree: shard.disagree.map((one) => ({ ...one, epoch: formatEpoch(one.epoch) })),
     })),
     alarms: summary?.alarms ?? [],

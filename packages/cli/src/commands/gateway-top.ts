@@ -14,8 +14,10 @@ const LIMIT_MAX = 2_000;
 /** Networks that are asked for, so that those that do most of all are among them whatever is shown. */
 const ASKED = 500;
 const INTERVAL_S = { min: 0.1, max: 10 } as const;
-/** A network that does so much, and most of all that is done, is named. */
-const CULPRIT = { perSecond: 20, share: 0.5 } as const;
+/** A network that does so much, and most of all that is done, is named: of new flows and drops, or of packets. */
+const CULPRIT = { perSecond: 20, packetsPerSecond: 1_000, share: 0.5 } as const;
+
+const OUTSIDE = '(outside)';
 
 /** What one network does to one member, by the second. */
 export interface TopRow {
@@ -27,6 +29,9 @@ export interface TopRow {
   readonly mappings: number;
   readonly sessions: number;
   readonly sessionsQuota: number;
+  /** Both directions, dropped ones too; estimates. */
+  readonly packetsPerSecond: number;
+  readonly bytesPerSecond: number;
   readonly newFlowsPerSecond: number;
   /** Refused, by the second: no block, no session, by quota; too many new flows; no port left. */
   readonly deniedBlocksPerSecond: number;
@@ -42,7 +47,10 @@ export interface TopRow {
 export interface Culprit {
   readonly network: string;
   readonly member: string;
-  /** 0 to 1: of all new flows, and of all packets dropped, at that member. */
+  /** 0 to 1: of all packets, of all new flows, and of all packets dropped, at that member. */
+  readonly packets: number;
+  /** 0 to 1: of the packets of all members that were asked. */
+  readonly packetsOfAll: number;
   readonly newFlows: number;
   readonly dropped: number;
 }
@@ -50,13 +58,15 @@ export interface Culprit {
 export function topRows(result: GatewayUseResult, member: string, names: Pick<NatNames, 'network'>): TopRow[] {
   const rate = (count: number): number => Math.round((count * 10_000) / Math.max(1, result.intervalMs)) / 10;
   return result.networks.map((use: NetworkUse) => ({
-    network: use.networkId === 0 ? '(outside)' : names.network(use.networkId),
+    network: use.networkId === 0 ? OUTSIDE : names.network(use.networkId),
     member,
     blocks: use.blocks,
     blocksQuota: use.blocksQuota,
     mappings: use.mappings,
     sessions: use.sessions,
     sessionsQuota: use.sessionsQuota,
+    packetsPerSecond: rate(use.packets),
+    bytesPerSecond: rate(use.bytes),
     newFlowsPerSecond: rate(use.newFlows),
     deniedBlocksPerSecond: rate(use.deniedBlocks),
     deniedSessionsPerSecond: rate(use.deniedSessions),
@@ -72,30 +82,43 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, one) => total + one, 0);
 }
 
-const activityOf = (row: TopRow): number => row.newFlowsPerSecond + row.droppedPerSecond;
+/** What costs more than packets that pass. */
+const troubleOf = (row: TopRow): number => row.newFlowsPerSecond + row.droppedPerSecond;
+const packetsOf = (row: TopRow): number => row.packetsPerSecond;
+const isServedAlone = (rows: readonly TopRow[]): boolean =>
+  new Set(rows.map(({ network }) => network).filter((network) => network !== OUTSIDE)).size < 2;
+const activityOf = (row: TopRow): number => row.packetsPerSecond + troubleOf(row);
 
-/** Who does most first: new flows and refusals; then who has most. */
+/** Who does most first: packets, new flows and refusals; then who has most. */
 export function byActivity(a: TopRow, b: TopRow): number {
   return activityOf(b) - activityOf(a) || b.sessions - a.sessions || b.blocks - a.blocks || (a.network < b.network ? -1 : 1);
 }
 
-/** Networks that alone do most of what is done at a member. */
+/**
+ * Networks that alone do most of what is done at a member, or send and get most of its packets. Of a network that its member serves alone,
+ * having all packets there says nothing: it is held against those of the other members.
+ */
 export function culprits(rows: readonly TopRow[]): Culprit[] {
   const members = new Set(rows.map(({ member }) => member));
   return [...members].flatMap((member) => {
     const here = rows.filter((row) => row.member === member);
-    const all = sum(here.map(activityOf));
-    const [first] = [...here].sort(byActivity);
-    if (first === undefined || activityOf(first) < CULPRIT.perSecond || activityOf(first) <= all * CULPRIT.share) return [];
-    const share = (of: (row: TopRow) => number): number => of(first) / Math.max(of(first), sum(here.map(of)), Number.MIN_VALUE);
-    return [
-      {
-        network: first.network,
-        member,
-        newFlows: share((row) => row.newFlowsPerSecond),
-        dropped: share((row) => row.droppedPerSecond),
-      },
-    ];
+    const most = (of: (row: TopRow) => number, least: number, among: readonly TopRow[]): TopRow[] =>
+      here.filter((row) => of(row) >= least && of(row) > sum(among.map(of)) * CULPRIT.share);
+    const beside = isServedAlone(here) ? rows : here;
+    const found = new Set([
+      ...most(troubleOf, CULPRIT.perSecond, here),
+      ...(isServedAlone(beside) ? [] : most(packetsOf, CULPRIT.packetsPerSecond, beside)),
+    ]);
+    const share = (of: (row: TopRow) => number, row: TopRow, among: readonly TopRow[] = here): number =>
+      of(row) / Math.max(of(row), sum(among.map(of)), Number.MIN_VALUE);
+    return [...found].map((row) => ({
+      network: row.network,
+      member,
+      packets: share(packetsOf, row),
+      packetsOfAll: share(packetsOf, row, rows),
+      newFlows: share((one) => one.newFlowsPerSecond, row),
+      dropped: share((one) => one.droppedPerSecond, row),
+    }));
   });
 }
 
@@ -115,6 +138,8 @@ export function formatTop(rows: readonly TopRow[], named: readonly Culprit[], op
       right('BLOCKS'),
       right('MAPPINGS'),
       right('SESSIONS'),
+      right('PACKETS/S'),
+      right('BIT/S'),
       right('NEW FLOWS/S'),
       right('DENIED/S'),
       right('DROPPED/S'),
@@ -126,6 +151,8 @@ export function formatTop(rows: readonly TopRow[], named: readonly Culprit[], op
       of(row.blocks, row.blocksQuota),
       formatCount(row.mappings),
       of(row.sessions, row.sessionsQuota),
+      rate(row.packetsPerSecond),
+      rate(row.bytesPerSecond * 8),
       rate(row.newFlowsPerSecond),
       rate(row.deniedBlocksPerSecond + row.deniedSessionsPerSecond + row.deniedFlowsPerSecond + row.exhaustedPerSecond, 'bad'),
       rate(row.droppedPerSecond),
@@ -137,12 +164,16 @@ export function formatTop(rows: readonly TopRow[], named: readonly Culprit[], op
     options,
   );
   const percent = (share: number): string => `${Math.round(share * 100)} %`;
-  const lines = named.map(({ network, member, newFlows, dropped }) => {
+  const lines = named.map(({ network, member, packets, packetsOfAll, newFlows, dropped }) => {
     const does = [
+      ...(packets > 0
+        ? [`has ${percent(packets)} of the packets${packets === 1 ? ` (${percent(packetsOfAll)} of all members’)` : ''}`]
+        : []),
       ...(newFlows > 0 ? [`makes ${percent(newFlows)} of the new flows`] : []),
       ...(dropped > 0 ? [`causes ${percent(dropped)} of the drops`] : []),
     ];
-    return `${paint(network, 'warn', options.color)} ${does.join(' and ')} at ${member}`;
+    const said = does.length > 2 ? `${does.slice(0, -1).join(', ')} and ${does.at(-1)}` : does.join(' and ');
+    return `${paint(network, 'warn', options.color)} ${said} at ${member}`;
   });
   return lines.length === 0 ? table : `${lines.join('\n')}\n\n${table}`;
 }
@@ -160,7 +191,7 @@ export function registerGatewayTop(gateway: Command, deps: Deps): void {
     .command('top')
     .summary('which network uses and does how much, the busiest first')
     .description(
-      'Asks the members of gateways twice, with an interval between, what each network of the shards they own has (blocks of 64 ports, mappings, sessions, with its quotas) and did in the interval: new flows, what was refused (DENIED: by the quotas of blocks, sessions and new flows a second, and as no port was left), packets dropped and why. Sorted by new flows and drops; who alone does most of it is named above the table. Packets of flows that pass are not counted by network.',
+      'Asks the members of gateways twice, with an interval between, what each network of the shards they own has (blocks of 64 ports, mappings, sessions, with its quotas) and did in the interval: new flows, what was refused (DENIED: by the quotas of blocks, sessions and new flows a second, and as no port was left), packets dropped and why; packets and bits a second are estimates (one packet of 64 is counted). Sorted by packets, new flows and drops; who alone makes most of the new flows and drops, or has most of the packets, is named above the table.',
     )
     .argument('[name]', 'only this gateway')
     .option('--tenant <name>', 'only networks of this tenant')

@@ -2,10 +2,15 @@ import { gatewaySpecOf } from '@weft/model';
 import type { Command } from 'commander';
 import { CliError, CliErrorCode } from '../core/errors.ts';
 import { ask } from '../core/session.ts';
+import { toJson } from '../format/output.ts';
 import { readCatalog } from '../resources/catalog.ts';
 import { type Deps, examples, withSession } from './deps.ts';
 import { registerGatewayStatus, unknownGateway } from './gateway-status.ts';
 import { registerGatewayTop } from './gateway-top.ts';
+
+interface JsonOption {
+  readonly json?: boolean;
+}
 
 export function registerGateway(program: Command, deps: Deps): void {
   const gateway = program
@@ -38,8 +43,9 @@ export function registerGateway(program: Command, deps: Deps): void {
       )
       .argument('<gateway>', 'name of the gateway')
       .argument('<host>', 'host id of the member')
+      .option('--json', 'print JSON')
       .addHelpText('after', examples(`weft gateway ${verb} edge gw-a`))
-      .action(async (name: string, host: string, _: object, command: Command) => {
+      .action(async (name: string, host: string, options: JsonOption, command: Command) => {
         await withSession(deps, command, async (session) => {
           const catalog = await readCatalog(session, ['Gateway']);
           const found = catalog.gateways.find(({ value }) => value.name === name)?.value;
@@ -50,12 +56,16 @@ export function registerGateway(program: Command, deps: Deps): void {
               `Gateway ${name} has no member "${host}": its members are ${found.members.map((one) => one.host).join(', ')}`,
             );
           const spec = gatewaySpecOf(found);
-          const members = spec.members.map((one) => (one.host === host ? { ...one, drain } : one));
+          // Of the others nothing is said: somebody may drain them meanwhile.
+          const members = spec.members.map((one) => ({ ...one, drain: one.host === host ? drain : undefined }));
           const resources = [{ kind: 'gateway' as const, value: { ...spec, members } }];
           const { changes } = await ask(session, 'controller', { kind: 'apply', value: { resources, dryRun: false } }, 'apply');
           const changed = changes.some(({ action }) => action !== 'unchanged');
-          deps.io.out(`${host} ${changed ? 'is' : 'was'} ${drain ? 'being drained' : 'active again'}\n`);
-          if (drain) deps.io.note(`follow it with: weft gateway status ${name}`);
+          if (options.json === true) deps.io.out(toJson({ gateway: name, host, drain, changed }));
+          else deps.io.out(`${host} ${changed ? 'is' : 'was'} ${drain ? 'being drained' : 'active again'}\n`);
+          if (drain && found.members.every((one) => one.drain || one.host === host))
+            deps.io.note(`no member of ${name} is left that is not drained, so its members go on serving: add one, or undrain one`);
+          if (drain && options.json !== true) deps.io.note(`follow it with: weft gateway status ${name}`);
         });
       });
   }
@@ -66,18 +76,20 @@ function registerRecover(gateway: Command, deps: Deps): void {
     .command('recover')
     .summary('begin anew after the voters have lost their memories')
     .description(
-      'Raises the incarnation of a gateway, above every epoch that was ever granted, and ends a change of voters that can not be finished. For when a majority of the voters has lost its memory of promises: without it nobody could grant a shard any more. Members that still forward are fenced.',
+      "Raises the incarnation of a gateway, above every epoch that was ever granted, and ends a change of voters that can not be finished. For when a majority of the voters has lost its memory of promises: without it nobody could grant a shard any more. Members that still forward are fenced as soon as they hear of it; so only when these voters' files are really gone: a majority that lives behind a partition would go on forwarding.",
     )
     .argument('<gateway>', 'name of the gateway')
+    .option('--json', 'print JSON')
     .addHelpText('after', examples('weft gateway recover edge'))
-    .action(async (name: string, _: object, command: Command) => {
+    .action(async (name: string, options: JsonOption, command: Command) => {
       await withSession(deps, command, async (session) => {
         const catalog = await readCatalog(session, ['Gateway']);
         const found = catalog.gateways.find(({ value }) => value.name === name)?.value;
         if (found === undefined) throw unknownGateway(catalog, name);
         const value = { gatewayId: found.id, assignmentRevision: 0, step: { kind: 'recover' as const, value: {} } };
         const { revision } = await ask(session, 'controller', { kind: 'gatewayStep', value }, 'gatewayStep');
-        deps.io.out(`gateway ${name} begins anew: its assignment is at revision ${revision}\n`);
+        if (options.json === true) deps.io.out(toJson({ gateway: name, revision }));
+        else deps.io.out(`gateway ${name} begins anew: its assignment is at revision ${revision}\n`);
       });
     });
 }
@@ -92,8 +104,9 @@ function registerMove(gateway: Command, deps: Deps): void {
     .argument('<gateway>', 'name of the gateway')
     .argument('<shard...>', 'numbers of the shards, as "weft gateway status" lists them')
     .requiredOption('--to <host>', 'host id of the member')
+    .option('--json', 'print JSON')
     .addHelpText('after', examples('weft gateway move edge 17 18 --to gw-b'))
-    .action(async (name: string, words: string[], { to }: { to: string }, command: Command) => {
+    .action(async (name: string, words: string[], { to, json }: JsonOption & { to: string }, command: Command) => {
       const shards = words.map(Number);
       const wrong = words.find((_, i) => !Number.isInteger(shards[i]) || shards[i]! < 1);
       if (wrong !== undefined) throw new CliError(CliErrorCode.Usage, `"${wrong}" is no shard: shards are numbers from 1`);
@@ -102,7 +115,11 @@ function registerMove(gateway: Command, deps: Deps): void {
         const found = catalog.gateways.find(({ value }) => value.name === name)?.value;
         if (found === undefined) throw unknownGateway(catalog, name);
         const value = { gatewayId: found.id, assignmentRevision: 0, step: { kind: 'move' as const, value: { shards, to } } };
-        await ask(session, 'controller', { kind: 'gatewayStep', value }, 'gatewayStep');
+        const { revision } = await ask(session, 'controller', { kind: 'gatewayStep', value }, 'gatewayStep');
+        if (json === true) {
+          deps.io.out(toJson({ gateway: name, shards, to, revision }));
+          return;
+        }
         deps.io.out(`shard${shards.length > 1 ? 's' : ''} ${shards.join(', ')} of ${name} ${shards.length > 1 ? 'go' : 'goes'} to ${to}\n`);
         deps.io.note(`follow it with: weft gateway status ${name}`);
       });

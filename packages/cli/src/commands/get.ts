@@ -14,7 +14,7 @@ import {
   subnetDocument,
   tenantDocument,
 } from '../resources/display.ts';
-import { type Kind, kinds, namesOf, parseKind } from '../resources/kinds.ts';
+import { type Kind, kinds, manifestKinds, namesOf, parseKind } from '../resources/kinds.ts';
 import { formatReference, parseReference, type Reference } from '../resources/reference.ts';
 import { type Deps, examples, withSession } from './deps.ts';
 import { gatewayViews } from './get-gateway.ts';
@@ -224,23 +224,11 @@ interface GetFilter {
   readonly reference?: Reference | undefined;
 }
 
-const manifestKinds: ReadonlySet<Kind> = new Set<Kind>([
-  'Tenant',
-  'VirtualNetwork',
-  'VirtualSubnet',
-  'Port',
-  'Gateway',
-  'GatewayConnection',
-  'ExternalAddress',
-  'NatRule',
-  'CustomerRoute',
-]);
-
 /** Shows what was found in the format asked. One resource by name is one JSON object, otherwise an array. */
 export function showRows(io: Io, format: OutputFormat, kind: Kind, rows: readonly Row[], single: boolean): void {
   const { columns, wideColumns } = views[kind];
   // What has a manifest is shown as one, so that it can be applied again; the rest keeps its facts.
-  const isManifest = format === 'yaml' && manifestKinds.has(kind);
+  const isManifest = format === 'yaml' && manifestKinds.includes(kind);
   // The gateway's own subnet comes with the first connection.
   const shown = isManifest ? rows.filter(({ document }) => document.status?.['role'] !== 'gateway') : rows;
   const documents = shown.map((row) => (isManifest ? manifestOf(row.document) : row.document));

@@ -56,7 +56,7 @@ export function connectionSettings(options: GlobalOptions, io: Pick<Io, 'env'>):
     if (value !== undefined) return value;
     throw new CliError(
       CliErrorCode.Setting,
-      `No ${what} given: pass --${key}, set WEFT_${key.toUpperCase()}, or have a context file (~/.config/weft/context.yaml or /etc/weft/context.yaml; "weft up" and "weft init" write one)`,
+      `No ${what} given: pass --${key}, set WEFT_${key.toUpperCase()}, or have a context file (~/.config/weft/context.yaml or /etc/weft/context.yaml; "weft up" and "weft init" write one); for a lab of this machine pass --lab NAME ("weft lab list" names them)`,
     );
   };
   return {

@@ -1,6 +1,7 @@
 import { Lab, parseLabFile } from '@weft/lab';
 import {
   cleanDeadLabs,
+  cleanDeadTestRuns,
   cleanLab,
   httpGet,
   httpServe,
@@ -43,6 +44,7 @@ export function registerDemoCommand(program: Command, deps: Deps): void {
         },
         async () => {
           await cleanDeadLabs('demo-');
+          await cleanDeadTestRuns();
           try {
             lab = await tell(story, name);
           } catch (error) {

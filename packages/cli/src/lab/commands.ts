@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Lab, LabVm, type LabVmNote, parseLabFile } from '@weft/lab';
 import {
+  cleanDeadTestRuns,
   cleanLab,
   isProcessAlive,
   type LabRecord,
@@ -63,6 +64,7 @@ export function registerLabCommands(program: Command, deps: Deps): void {
     .addHelpText('after', examples('weft lab up -f docs/examples/lab.yaml', 'weft lab up -f lab.yaml --name second'))
     .action(async (options: { file: string; name?: string }, command: Command) => {
       mustBeRoot();
+      await cleanDeadTestRuns();
       const text = options.file === '-' ? await deps.io.readStdin() : readText(options.file, 'the lab file');
       const file = parseLabFile(options.file, text);
       const name = givenName(options, command, deps) ?? file.spec.name ?? DEFAULT_LAB_NAME;

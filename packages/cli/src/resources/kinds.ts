@@ -15,6 +15,19 @@ export type Kind =
   | 'NatRule'
   | 'CustomerRoute';
 
+/** Those that a manifest makes, and `weft delete` takes away. */
+export const manifestKinds: readonly Kind[] = [
+  'Tenant',
+  'VirtualNetwork',
+  'VirtualSubnet',
+  'Port',
+  'Gateway',
+  'GatewayConnection',
+  'ExternalAddress',
+  'NatRule',
+  'CustomerRoute',
+];
+
 interface KindNames {
   readonly kind: Kind;
   readonly plural: string;

@@ -14,6 +14,7 @@ struct weft_brief {
 	__u32 protocol;
 	__u32 ttl;
 	__u32 ecn;
+	__u32 tcp_flags; /* of TCP */
 	bool is_ipv6;
 };
 
@@ -33,6 +34,7 @@ static __always_inline bool brief_read_l4(const __u8 *l4, const void *end, struc
 			return false;
 		b->headers += header;
 		b->ports = LD32(l4, 0);
+		b->tcp_flags = l4[13];
 		return true;
 	}
 	if ((const void *)l4 + 8 > end || payload < 8)

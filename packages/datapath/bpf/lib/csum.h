@@ -14,6 +14,13 @@ static __always_inline __u16 csum_fold(__u64 sum)
 	return sum;
 }
 
+/* A sum as the kernel's helper takes it. */
+static __always_inline __u32 csum_fold32(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffffffff) + (sum >> 32);
+}
+
 /* RFC 1624 equation 3: the checksum after one word changed. */
 static __always_inline __u16 csum_replace16(__u16 checksum, __u16 before, __u16 after)
 {

@@ -109,7 +109,7 @@ static __always_inline int tunnel_check(struct __sk_buff *skb, const __u32 offse
 	if (!target_is_of_mac(target, t->vni, eth))
 		return WEFT_DROP_NO_LOCAL_PORT;
 	/* Second hand ends by the clock: not kept. */
-	if (v->action == WEFT_ACTION_LOCAL && hand == WEFT_FIRST_HAND)
+	if ((v->action == WEFT_ACTION_LOCAL || v->action == WEFT_ACTION_GATEWAY) && hand == WEFT_FIRST_HAND)
 		flow_keep_of_tunnel(eth, p, t->source, t->vni, v);
 	return t->ecn == ECN_CE && p->ecn == 0 ? WEFT_DROP_ECN_CE_ON_NOT_ECT : 0;
 }
@@ -133,9 +133,11 @@ static __always_inline bool tunnel_check_known(struct __sk_buff *skb, const __u3
 	if (!flow)
 		return false;
 	v->vsid = vni;
-	v->action = WEFT_ACTION_LOCAL;
+	v->action = flow->network_id ? WEFT_ACTION_GATEWAY : WEFT_ACTION_LOCAL;
 	v->ifindex = flow->target_ifindex;
 	v->peer = flow->peer;
+	v->network_id = flow->network_id;
+	v->wire_vsid = vni;
 	*is_ipv6 = b.is_ipv6;
 	return true;
 }

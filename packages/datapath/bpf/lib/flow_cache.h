@@ -30,9 +30,9 @@ struct weft_flow {
 	__u8 destination[WEFT_ADDR_LEN];
 
 	/* the decision */
-	__u32 action; /* LOCAL or TUNNEL */
-	__u32 target_ifindex;
-	__be32 pa;
+	__u32 action; /* LOCAL, TUNNEL or GATEWAY */
+	__u32 target_ifindex; /* GATEWAY: the shard */
+	__be32 pa; /* GATEWAY: the network */
 	__u32 wire_vsid;
 	__u32 vsid;
 	__u32 mtu;
@@ -50,10 +50,11 @@ struct weft_tunnel_flow {
 	__u32 family;
 	__u8 source[WEFT_ADDR_LEN];
 
-	/* the decision is LOCAL */
-	__u32 target_ifindex;
+	/* the decision is LOCAL or GATEWAY */
+	__u32 target_ifindex; /* GATEWAY: the shard */
 	__u32 peer;
-	__u32 pad[2];
+	__u32 network_id; /* GATEWAY; LOCAL: 0 */
+	__u32 pad;
 };
 
 _Static_assert(sizeof(struct weft_flow) == 96, "a line and a half of the CPU's cache");
@@ -220,6 +221,7 @@ static __always_inline void flow_keep_of_tunnel(const void *eth, const struct we
 		ST32(flow->source, 0, LD32(source, 12));
 	flow->target_ifindex = v->ifindex;
 	flow->peer = v->peer;
+	flow->network_id = v->action == WEFT_ACTION_GATEWAY ? v->network_id : 0;
 }
 
 #endif

@@ -57,7 +57,7 @@ static __always_inline void forward_keep(struct __sk_buff *skb, const struct wef
 		return;
 	flow->action = v->action;
 	flow->target_ifindex = v->ifindex;
-	flow->pa = v->pa;
+	flow->pa = v->action == WEFT_ACTION_GATEWAY ? v->network_id : v->pa;
 	flow->wire_vsid = v->wire_vsid;
 	flow->vsid = port->vsid;
 	flow->mtu = port->mtu;
@@ -129,10 +129,9 @@ static __always_inline int forward(struct __sk_buff *skb, const struct weft_port
 			return WEFT_DROP_NO_PEER; /* a kind of a later version, or a torn write: what is not known is denied */
 		}
 		if (unlikely(target->kind == WEFT_TARGET_SHARD && addr_is_ipv4(pa, cfg_pa4))) {
-			v->action = WEFT_ACTION_GATEWAY; /* its shard is told by v->ifindex; not kept, since the decision is the gateway's */
+			v->action = WEFT_ACTION_GATEWAY; /* its shard is told by v->ifindex */
 			v->ifindex = target->ifindex_or_shard;
 			v->network_id = port->network_id;
-			v->generation = 0;
 		} else {
 			reason = encap_check(pa, p->length);
 			if (reason)

@@ -45,19 +45,19 @@ static __always_inline void gateway_call(struct __sk_buff *skb, __u32 slot, __u3
 }
 
 /* Out to the segment: the kernel's neighbour table fills the Ethernet header. */
-static __always_inline int gateway_send_out(struct __sk_buff *skb, const struct gateway_verdict *g)
+static __always_inline int gateway_send_to(struct __sk_buff *skb, __u32 ifindex, const __u8 *next_hop)
 {
 	struct bpf_redir_neigh neighbour = {};
 
 	skb->queue_mapping = 0;
-	if (addr_is_mapped(g->next_hop)) {
+	if (addr_is_mapped(next_hop)) {
 		neighbour.nh_family = 2; /* AF_INET */
-		neighbour.ipv4_nh = LD32(g->next_hop, 12);
+		neighbour.ipv4_nh = LD32(next_hop, 12);
 	} else {
 		neighbour.nh_family = 10; /* AF_INET6 */
-		addr_copy(neighbour.ipv6_nh, g->next_hop);
+		addr_copy(neighbour.ipv6_nh, next_hop);
 	}
-	return bpf_redirect_neigh(g->v.ifindex, &neighbour, sizeof(neighbour), 0);
+	return bpf_redirect_neigh(ifindex, &neighbour, sizeof(neighbour), 0);
 }
 
 /* Writes the verdict and does it.  'reason' with another action than DROP: the sender is told. */
@@ -69,7 +69,7 @@ static __always_inline int gateway_end(struct __sk_buff *skb, struct gateway_ver
 		skb->cb[2] = LD32(g->next_hop, 12);
 		skb->cb[3] = g->segment;
 		skb->cb[4] = 0;
-		return gateway_send_out(skb, g);
+		return gateway_send_to(skb, g->v.ifindex, g->next_hop);
 	}
 	barrier_var(skb); /* else the compiler makes one pointer of both ways to cb, which the verifier refuses */
 	verdict_publish(skb, &g->v, reason);

@@ -10,13 +10,6 @@
 #include "csum.h"
 #include "gateway_quote.h"
 
-/* A sum as the helper takes it. */
-static __always_inline __u32 csum_fold32(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	return (sum & 0xffffffff) + (sum >> 32);
-}
-
 /* Where the checksum of a transport header is; 0 if it has none that is known. */
 static __always_inline __u32 l4_checksum_offset(__u8 protocol, bool is_ipv6)
 {

@@ -33,6 +33,16 @@ struct gateway_scratch {
 	__u32 is_error; /* an ICMP error that is translated by what it quotes */
 	__u32 has_quote;
 	__u32 translate_quote;
+	/* what the decision is kept with (gateway_slot.h): */
+	__u64 generation; /* that the first row behind it was read under; 0: not kept */
+	__u32 by_session;
+	__u32 is_translated;
+	__u32 mtu;
+	__u32 segment;
+	__be32 asked_ports; /* as the packet came in from outside */
+	__u8 asked[WEFT_ADDR_LEN];
+	__u8 asked_mac[WEFT_MAC_LEN];
+	__u8 pad[6];
 } __attribute__((aligned(8)));
 
 struct {

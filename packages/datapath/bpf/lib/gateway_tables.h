@@ -27,6 +27,24 @@ static __always_inline struct weft_external_address *gateway_address(__u32 segme
 	return bpf_map_lookup_elem(&map_external_address, &key);
 }
 
+/* Whether ports of an external address may be this network's.  A mapping outlives the rules that made it: its address may be handed to another
+ * network meanwhile, and the network may be on another shard than the address, whose answers another member gets then.  An address that is
+ * nobody's any more says nothing. */
+static __always_inline bool gateway_may_map(const struct weft_external_address *address, __u32 network_id, __u32 shard)
+{
+	if (!address)
+		return true;
+	if (address->kind != WEFT_ADDRESS_POOL && address->kind != WEFT_ADDRESS_RESERVED)
+		return false;
+	return address->shard == shard && (!address->network_id || address->network_id == network_id);
+}
+
+/* Whether an external address is this network's, 1:1, now.  A rule may be from before it was given to another: records come one by one. */
+static __always_inline bool gateway_is_static(const struct weft_external_address *address, __u32 network_id, __u32 shard)
+{
+	return address && address->kind == WEFT_ADDRESS_STATIC && address->network_id == network_id && address->shard == shard;
+}
+
 static __always_inline struct weft_external_route *gateway_route(__u32 segment, const void *address)
 {
 	struct weft_segment_prefix key;
@@ -45,6 +63,14 @@ static __always_inline struct weft_external_prefix *gateway_prefix(__u32 segment
 	key.segment = bpf_htonl(segment);
 	addr_copy(key.prefix, address);
 	return bpf_map_lookup_elem(&map_external_prefix, &key);
+}
+
+/* Whether 'address' may leave to the segment as what it is only by somebody else: an external address, or one of another network's prefix. */
+static __always_inline bool gateway_is_others(__u32 segment, const void *address, __u32 network_id)
+{
+	const struct weft_external_prefix *prefix = gateway_prefix(segment, address);
+
+	return (prefix && prefix->network_id != network_id) || gateway_address(segment, address);
 }
 
 static __always_inline struct weft_peering *gateway_peering(__u32 network_id, const void *address)

@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "csum.h"
+#include "error_limit.h"
 #include "ipv4.h"
 #include "ipv6.h"
 #include "offload.h"
@@ -191,11 +192,14 @@ static __always_inline __u32 icmp_error_make(struct __sk_buff *skb, struct icmp_
  * only dropped.  A program of its own to the verifier. */
 __attribute__((noinline)) int icmp_error(struct __sk_buff *skb, __u32 reason)
 {
-	struct icmp_error *e = icmp_error_scratch();
 	__u32 ifindex = skb->ifindex, mtu;
+	struct icmp_error *e;
 	const struct weft_subnet *subnet;
 	const struct weft_port *port;
 
+	if (!error_is_told(WEFT_ERROR_PORT, ifindex)) /* before the work */
+		return -1;
+	e = icmp_error_scratch();
 	port = bpf_map_lookup_elem(&map_port, &ifindex);
 	if (!port || !e)
 		return -1;

@@ -85,28 +85,34 @@ __attribute__((noinline)) int nat_inbound_flow(__u32 slot)
 	w->key.remote_port = w->remote_port;
 	w->key.protocol = w->flow.protocol;
 #pragma clang loop unroll(disable)
-	for (try = 0; try < 3; try++) {
+	for (try = 0; try < 3; ) {
+		asm volatile("" ::: "memory"); /* else the compiler reads ahead behind the loop's edge */
+		nat_mark_read(w);
 		session = bpf_map_lookup_elem(&map_nat_session, &w->key);
 		if (session && session->expires_boot_ns > w->now && nat_is_forwarded(&w->key, session)) {
 			if (!nat_inbound_to(w, session))
-				continue;
+				goto again;
 			if (w->flow.is_error)
 				return 0;
 			if (nat_session_touch(w, session, NAT_IN, READ_ONCE(session->expires_boot_ns)))
-				continue;
+				goto again;
 			goto found;
 		}
 		if (w->flow.is_error)
 			return WEFT_DROP_NAT_NO_MAPPING;
 		reason = nat_forward_begin(slot);
 		if (reason == NAT_AGAIN)
-			continue;
+			goto again;
 		if (reason)
 			return reason;
 		w->to.network_id = w->session.network_id;
 		addr_copy(w->to.address, w->session.ca);
 		w->to.port = w->session.inside_port;
 		goto found;
+again:
+		try++;
+		barrier_var(try); /* likewise */
+		NAT_LOOP_EDGE();
 	}
 	nat_contended();
 	return WEFT_DROP_NAT_NO_MAPPING;
@@ -128,6 +134,7 @@ static __always_inline int nat_inbound(const struct gateway_flow *flow, const st
 	if (!w)
 		return WEFT_DROP_NAT_TABLE_FULL;
 	w->flow = *flow;
+	w->is_steady = 0;
 	w->now = weft_now();
 	reason = nat_inbound_flow(NAT_SLOT_PACKET);
 	if (!reason)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The NAT's tables.  Sizes are set by the loader (natMapSizes).  Nothing that a flow depends on is in an LRU map, which would throw out
- * live flows under pressure; the fragment cache is one, since what it loses is one datagram. */
+ * live flows under pressure; the fragment cache is one, since what it loses is one datagram.  Its keys are few for each network, so that none pushes
+ * out the others'. */
 #ifndef WEFT_NAT_MAPS_H
 #define WEFT_NAT_MAPS_H
 
@@ -66,10 +67,10 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 65536); /* of 256 networks and addresses all their slots */
 	__type(key, struct nat_fragment_key);
 	__type(value, struct nat_fragment);
-} map_nat_fragment SEC(".maps");
+} map_nat_fragment_slot SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -94,6 +95,21 @@ struct {
 	__type(key, __u32); /* network */
 	__type(value, struct nat_rate);
 } map_nat_rate SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32); /* pool */
+	__type(value, struct nat_share);
+} map_nat_share SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nat_pressure);
+} map_nat_pressure SEC(".maps");
 
 /* What the sweep looks at, in its order: every session once, every holder without mappings once. */
 struct {

@@ -209,14 +209,17 @@ static __always_inline int nat_outbound_known(struct nat_work *w, bool *mapped)
 
 	*mapped = nat_mapping_find(w);
 	if (*mapped) {
+		nat_mark_read(w);
 		session = bpf_map_lookup_elem(&map_nat_session, &w->key);
 		if (session && session->kind == NAT_SESSION_MAPPING && nat_session_is_of_flow(session, w) &&
 		    (end = READ_ONCE(session->expires_boot_ns), nat_session_is(session, &w->key)))
 			return nat_session_touch(w, session, NAT_OUT, end);
 	}
 	if (nat_reverse_find(w)) {
-		struct nat_session *answered = nat_session_live(w, NAT_SESSION_FORWARD);
+		struct nat_session *answered;
 
+		nat_mark_read(w);
+		answered = nat_session_live(w, NAT_SESSION_FORWARD);
 		if (answered)
 			return nat_session_touch(w, answered, NAT_OUT, READ_ONCE(answered->expires_boot_ns));
 		if (*mapped)
@@ -282,6 +285,7 @@ static __always_inline int nat_outbound(const struct gateway_flow *flow, __u32 k
 		return WEFT_DROP_NAT_TABLE_FULL;
 	w->flow = *flow;
 	w->pool = pool;
+	w->is_steady = 0;
 	w->now = weft_now();
 	reason = nat_outbound_flow(NAT_SLOT_PACKET);
 	if (!reason)

@@ -14,7 +14,9 @@
 #ifndef WEFT_NAT_SESSION_H
 #define WEFT_NAT_SESSION_H
 
+#include "leaky_bucket.h"
 #include "nat_holder.h"
+#include "nat_mark.h"
 #include "nat_tcp.h"
 
 /* The memory of a deleted row may be given to a new one while a program reads it.  So rows repeat what tells them from others in their first
@@ -96,6 +98,15 @@ discard:
 	return 0;
 }
 
+/* To be called before the session of w->key is looked up, if what is found may be touched. */
+static __always_inline void nat_mark_read(struct nat_work *w)
+{
+	const __u32 *mark = nat_mark_at(nat_mark_of(&w->key));
+
+	w->mark = mark ? READ_ONCE(*mark) : 0;
+	asm volatile("" ::: "memory");
+}
+
 /* A packet of the session w->key, whose end was 'end': it lives on (RFC 4787 REQ-6, both ways), or begins again, if it had run out.  0, or
  * NAT_AGAIN: another processor has decided that, or the sweep its end. */
 static __always_inline int nat_session_touch(struct nat_work *w, struct nat_session *session, __u32 direction, __u64 end)
@@ -106,7 +117,7 @@ static __always_inline int nat_session_touch(struct nat_work *w, struct nat_sess
 
 	if (anew) {
 		seen = nat_first_flags(w->key.protocol, w->flow.tcp_flags, direction);
-		expires = w->now + nat_timeout(w->key.protocol, seen);
+		expires = nat_expires(w->now, w->key.protocol, seen);
 		NAT_RACE_POINT();
 		if (!end || __sync_val_compare_and_swap(&session->expires_boot_ns, end, expires) != end)
 			return NAT_AGAIN;
@@ -121,9 +132,13 @@ static __always_inline int nat_session_touch(struct nat_work *w, struct nat_sess
 			__sync_fetch_and_and(&session->flags, ~(before & ~seen));
 	}
 	timeout = nat_timeout(w->key.protocol, seen);
-	expires = w->now + timeout;
+	expires = nat_expires(w->now, w->key.protocol, seen);
 	if (!anew)
 		session->expires_boot_ns = expires;
+	/* What this packet has changed itself is no reason to decide anew about the next. */
+	if ((anew || seen != before) && nat_mark_bump(&w->key) == w->mark)
+		w->mark++;
+	w->is_steady = w->key.protocol != IPPROTO_TCP || nat_tcp_is_steady(w->flow.tcp_flags);
 	tell = timeout / 4;
 	if (tell > NAT_TELL_NS_MAX)
 		tell = NAT_TELL_NS_MAX;
@@ -132,11 +147,28 @@ static __always_inline int nat_session_touch(struct nat_work *w, struct nat_sess
 	return 0;
 }
 
+/* A packet of tcp flags w->flow.tcp_flags at w->now, of a session whose translation is known (gateway_slot.h): w->key, and inside w->to. Does what nat_session_touch does
+ * if that session lives and is still the inside's; else false, and nothing is done. */
+static __always_inline bool nat_session_pass(struct nat_work *w, __u32 direction)
+{
+	struct nat_session *session;
+	__u64 end;
+
+	nat_mark_read(w);
+	session = bpf_map_lookup_elem(&map_nat_session, &w->key);
+	if (!session)
+		return false;
+	end = READ_ONCE(session->expires_boot_ns);
+	if (end <= w->now || session->network_id != w->to.network_id || session->inside_port != w->to.port ||
+	    !addr_equal(session->ca, w->to.address) || !nat_is_forwarded(&w->key, session) || !nat_session_is(session, &w->key))
+		return false;
+	return !nat_session_touch(w, session, direction, end);
+}
+
 /* A new flow keeps to the network's limit by the second: a flood is refused before it costs anything more.  Two processors at once may let one more in. */
 static __always_inline bool nat_is_in_time(struct nat_work *w, __u32 network_id, __u32 per_second)
 {
 	struct nat_rate *rate;
-	__u64 due, next;
 
 	if (!per_second)
 		return true;
@@ -147,14 +179,21 @@ static __always_inline bool nat_is_in_time(struct nat_work *w, __u32 network_id,
 		if (!rate)
 			return true;
 	}
-	due = READ_ONCE(rate->due_boot_ns);
-	next = (due > w->now ? due : w->now) + NAT_SECOND / per_second;
-	if (next > w->now + NAT_SECOND) {
-		__sync_fetch_and_add(&rate->denied, 1);
-		return false;
-	}
-	__sync_val_compare_and_swap(&rate->due_boot_ns, due, next);
-	return true;
+	if (leaky_bucket_take(&rate->due_boot_ns, w->now, NAT_SECOND / per_second))
+		return true;
+	__sync_fetch_and_add(&rate->denied, 1);
+	return false;
+}
+
+/* When the table of sessions is nearly full, what is left is for networks that have less than their share. */
+static __always_inline bool nat_has_room(__u32 sessions)
+{
+	const struct nat_pressure *pressure;
+	__u32 zero = 0, share;
+
+	pressure = bpf_map_lookup_elem(&map_nat_pressure, &zero);
+	share = pressure ? READ_ONCE(pressure->sessions_share) : 0;
+	return !share || sessions < share;
 }
 
 /* Counts one more session of a network, or refuses it. */
@@ -162,16 +201,19 @@ static __always_inline int nat_session_reserve(struct nat_work *w, __u32 network
 {
 	struct nat_usage *usage = nat_usage(w, network_id);
 	struct nat_quota *quota;
+	__u32 sessions;
 
 	if (!usage)
 		return WEFT_DROP_NAT_TABLE_FULL;
 	quota = bpf_map_lookup_elem(&map_gateway_quota, &network_id);
 	if (quota && !nat_is_in_time(w, network_id, quota->new_flows_per_second))
 		return WEFT_DROP_NAT_RATE_QUOTA;
-	if (quota && __sync_fetch_and_add(&usage->sessions, 1) < quota->sessions)
-		return 0;
-	if (quota)
+	if (quota) {
+		sessions = __sync_fetch_and_add(&usage->sessions, 1);
+		if (sessions < quota->sessions && nat_has_room(sessions))
+			return 0;
 		__sync_fetch_and_sub(&usage->sessions, 1);
+	}
 	__sync_fetch_and_add(&usage->denied_sessions, 1);
 	return WEFT_DROP_NAT_FLOW_QUOTA;
 }
@@ -218,7 +260,7 @@ __attribute__((noinline)) int nat_session_add(__u32 slot)
 	nat_session_self(w->session.self, &w->key);
 	w->session.retiring = 0;
 	w->session.revision = 0;
-	w->session.expires_boot_ns = w->now + nat_timeout(w->key.protocol, w->session.flags);
+	w->session.expires_boot_ns = nat_expires(w->now, w->key.protocol, w->session.flags);
 	w->session.told_boot_ns = w->session.expires_boot_ns;
 	w->session.ticket = nat_ticket();
 	event = nat_event_reserve(sizeof(*event));
@@ -258,6 +300,7 @@ full: /* others may have seen it, and told of it */
 	if (w->session.kind == NAT_SESSION_FORWARD)
 		bpf_map_delete_elem(&map_nat_reverse, &w->reverse_key);
 	bpf_map_delete_elem(&map_nat_session, &w->key);
+	nat_mark_bump(&w->key);
 	if (event) {
 		nat_event_session(event, NAT_EVENT_SESSION_RETIRED, w, &w->session);
 		bpf_ringbuf_submit(event, 0);

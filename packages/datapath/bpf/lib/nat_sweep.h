@@ -5,6 +5,7 @@
 #ifndef WEFT_NAT_SWEEP_H
 #define WEFT_NAT_SWEEP_H
 
+#include "gateway_tables.h"
 #include "nat_session.h"
 
 #define NAT_RELEASES 8
@@ -23,6 +24,16 @@ static __always_inline bool nat_owned(const struct nat_work *w, __u32 network_id
 	return shard && w->now < shard->deadline_boot_ns;
 }
 
+/* False of a session whose address another network has by now, or whose network is on another shard or segment than when the session began. */
+static __always_inline bool nat_is_in_place(const struct nat_session_key *key, __u32 network_id)
+{
+	const struct weft_gateway_network *network = bpf_map_lookup_elem(&map_gateway_network, &network_id);
+
+	if (!network) /* nobody's for now: it is left alone */
+		return true;
+	return key->segment == network->segment && gateway_may_map(gateway_address(key->segment, key->address), network_id, network->shard);
+}
+
 /* The session of w->entry.  0: still queued as it was; 1: not queued any more; 2: retired, too. */
 __attribute__((noinline)) int nat_sweep_session(__u32 slot)
 {
@@ -38,7 +49,8 @@ __attribute__((noinline)) int nat_sweep_session(__u32 slot)
 	if (!session || session->ticket != w->entry.ticket)
 		return 1;
 	expires = session->expires_boot_ns;
-	if ((expires > w->now && nat_is_forwarded(&w->key, session)) || !nat_owned(w, session->network_id))
+	if ((expires > w->now && nat_is_forwarded(&w->key, session) && nat_is_in_place(&w->key, session->network_id)) ||
+	    !nat_owned(w, session->network_id))
 		return 0;
 	NAT_RACE_POINT();
 	/* A packet may have come in between. */
@@ -67,6 +79,7 @@ __attribute__((noinline)) int nat_sweep_session(__u32 slot)
 			bpf_ringbuf_discard(event, 0);
 		return 0;
 	}
+	nat_mark_bump(&w->key);
 	if (event) {
 		nat_event_session(event, NAT_EVENT_SESSION_RETIRED, w, &w->session);
 		bpf_ringbuf_submit(event, 0);

@@ -20,6 +20,12 @@ static __always_inline bool nat_tcp_opens(__u8 tcp)
 	return (tcp & (NAT_TCP_SYN | NAT_TCP_ACK | NAT_TCP_RST)) == NAT_TCP_SYN;
 }
 
+/* A segment that changes nothing once one like it has passed the same way, as long as none of another kind passes either way. */
+static __always_inline bool nat_tcp_is_steady(__u8 tcp)
+{
+	return (tcp & (NAT_TCP_FIN | NAT_TCP_SYN | NAT_TCP_RST | NAT_TCP_ACK)) == NAT_TCP_ACK;
+}
+
 /* What has been seen after one more segment.  A reset counts until a segment without RST passes, so whoever guesses one ends nothing; a SYN in
  * a connection that is over begins a new one. */
 static __always_inline __u32 nat_tcp_advance(__u32 seen, __u8 tcp, __u32 direction)
@@ -50,6 +56,12 @@ static __always_inline __u32 nat_first_flags(__u8 protocol, __u8 tcp, __u32 dire
 	return nat_tcp_advance(nat_tcp_opens(tcp) ? 0 : NAT_OUT_SYN | NAT_IN_SYN, tcp, direction);
 }
 
+/* The end of the granule of time that 'now' is in. */
+static __always_inline __u64 nat_granule_end(__u64 now)
+{
+	return (now | (NAT_GRANULE_NS - 1)) + 1;
+}
+
 static __always_inline __u64 nat_timeout(__u8 protocol, __u32 seen)
 {
 	if (protocol == IPPROTO_UDP)
@@ -59,6 +71,12 @@ static __always_inline __u64 nat_timeout(__u8 protocol, __u32 seen)
 	if ((seen & NAT_ESTABLISHED) == NAT_ESTABLISHED && (seen & NAT_CLOSED) != NAT_CLOSED && !(seen & NAT_RST))
 		return NAT_TCP_ESTABLISHED_NS;
 	return NAT_TCP_TRANSITORY_NS;
+}
+
+/* When a session of which 'seen' is known runs out, with a packet now: the same for all packets of a granule. */
+static __always_inline __u64 nat_expires(__u64 now, __u8 protocol, __u32 seen)
+{
+	return nat_granule_end(now) + nat_timeout(protocol, seen);
 }
 
 #endif

@@ -25,7 +25,10 @@
 #define NAT_ICMP_NS (60 * NAT_SECOND)
 #define NAT_HOLD_NS (120 * NAT_SECOND)
 #define NAT_FRAGMENT_NS (30 * NAT_SECOND)
+#define NAT_FRAGMENT_SLOTS 256
 #define NAT_TELL_NS_MAX (300 * NAT_SECOND)
+/* Sessions' ends are reckoned from the end of a granule of time, of this many nanoseconds (a power of two). */
+#define NAT_GRANULE_NS (1ULL << 30)
 
 enum nat_port_state { NAT_PORT_FRESH = 0, NAT_PORT_FREE = 1, NAT_PORT_USED = 2 };
 enum nat_session_kind { NAT_SESSION_MAPPING = 0, NAT_SESSION_FORWARD = 1 };
@@ -200,20 +203,32 @@ struct nat_reverse {
 	__u8 pad[2];
 };
 
+/* A place for what a first fragment told.  Each network (outbound) and each external address (inbound) has NAT_FRAGMENT_SLOTS of its own. */
 struct nat_fragment_key {
 	__u32 scope; /* outbound: network; inbound: segment */
-	__u32 is_inbound;
-	__u8 source[WEFT_ADDR_LEN];
-	__u8 destination[WEFT_ADDR_LEN];
-	__u32 id;
-	__u8 protocol;
-	__u8 pad[3];
+	__u8 address[WEFT_ADDR_LEN]; /* inbound: the external address; outbound: zero */
+	__u16 slot;
+	__u8 is_inbound;
+	__u8 pad;
 };
 
+/* Which datagram stands in a slot. */
+struct nat_datagram {
+	__u32 scope;
+	__u32 id;
+	__u8 near[WEFT_ADDR_LEN];
+	__u8 remote[WEFT_ADDR_LEN];
+	__u8 protocol;
+	__u8 is_inbound;
+	__u8 pad[6];
+};
+
+/* `self` is written first, and compared last: the memory of a row that was thrown out may be another's. */
 struct nat_fragment {
+	struct nat_datagram self;
 	__u64 expires_boot_ns;
-	__u32 scope; /* outbound: segment; inbound: network */
 	__u8 address[WEFT_ADDR_LEN];
+	__u32 scope; /* outbound: segment; inbound: network */
 	__u32 pad;
 };
 
@@ -222,6 +237,18 @@ struct nat_quota {
 	__u32 blocks_per_source;
 	__u32 sessions;
 	__u32 new_flows_per_second; /* 0: no limit */
+};
+
+/* Of a pool whose networks' quotas add up to more than it has.  Written by the agent, each second. */
+struct nat_share {
+	__u32 blocks; /* what a network may count on */
+	__u32 keep; /* who has that much takes none of the last so many blocks of an address */
+};
+
+/* Written by the agent, each second.  One of all. */
+struct nat_pressure {
+	__u32 sessions_share; /* the table of sessions is nearly full: networks that have so many begin no more; 0: it is not */
+	__u32 pad;
 };
 
 /* New flows of a network that has such a limit: a leaky bucket that holds one second's. */
@@ -316,8 +343,10 @@ _Static_assert(sizeof(struct nat_session) == 64, "contract");
 _Static_assert(sizeof(struct nat_reverse_key) == 44, "contract");
 _Static_assert(sizeof(struct nat_reverse) == 24, "contract");
 _Static_assert(sizeof(struct nat_rate) == 16, "contract");
-_Static_assert(sizeof(struct nat_fragment_key) == 48, "contract");
-_Static_assert(sizeof(struct nat_fragment) == 32, "contract");
+_Static_assert(sizeof(struct nat_share) == 8, "contract");
+_Static_assert(sizeof(struct nat_pressure) == 8, "contract");
+_Static_assert(sizeof(struct nat_fragment_key) == 24, "contract");
+_Static_assert(sizeof(struct nat_fragment) == 80, "contract");
 _Static_assert(sizeof(struct nat_queue_entry) == 64, "contract");
 _Static_assert(sizeof(struct nat_event_block) == 152, "contract");
 _Static_assert(sizeof(struct nat_event_mapping) == 200, "contract");

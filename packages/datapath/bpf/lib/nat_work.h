@@ -36,14 +36,18 @@ struct nat_work {
 	__be16 remote_port; /* of sessions: a query has none */
 	__u16 pad;
 	__u32 reference; /* the port taken, or given */
+	__u32 mark; /* of the session of 'key', as it stood before that was looked up */
+	__u32 is_steady; /* 'mark' says that the session stands as this packet left it */
+	__u32 keep; /* of each ring: blocks that are not for this network */
+	__u32 pad6;
 	struct nat_session_key key;
 	__u32 pad2;
 	struct nat_mapping_key mapping_key;
 	struct nat_source_key source_key;
 	struct nat_block_key block_key;
 	struct nat_reverse_key reverse_key;
-	__u32 pad3;
 	struct nat_fragment_key fragment_key;
+	__u32 pad3;
 	struct nat_fragment fragment;
 	struct nat_session session;
 	struct nat_mapping mapping;

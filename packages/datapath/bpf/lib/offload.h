@@ -9,6 +9,7 @@
 #include "l4.h"
 
 #define CHECKSUM_UNNECESSARY 1
+#define CHECKSUM_COMPLETE 2
 #define CHECKSUM_PARTIAL 3
 
 /* What is read of the kernel's own buffer; offsets come from its BTF when the program is loaded. */
@@ -65,6 +66,17 @@ static __always_inline bool offload_is_verified(struct __sk_buff *skb)
 		return true;
 	kernel = bpf_cast_to_kern_ctx(skb);
 	return BPF_CORE_READ_BITFIELD(kernel, ip_summed) == CHECKSUM_UNNECESSARY;
+}
+
+/* How the kernel knows the frame's checksum (CHECKSUM_*). Only where there is bpf_cast_to_kern_ctx; else 0. */
+static __always_inline __u32 offload_summed(struct __sk_buff *skb)
+{
+	struct sk_buff *kernel;
+
+	if (cfg_kernel_61)
+		return 0;
+	kernel = bpf_cast_to_kern_ctx(skb);
+	return BPF_CORE_READ_BITFIELD(kernel, ip_summed);
 }
 
 /* A VM chooses where the kernel will write the checksum *after* these checks.  Only the transport header behind the ports, or what it

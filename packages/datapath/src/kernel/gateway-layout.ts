@@ -164,6 +164,8 @@ export const PROBE_REPLY_BYTES = 152;
 /** `struct weft_probe_shard` */
 export const PROBE_SHARD = { shard: 0, flags: 4, epoch: 8 } as const;
 export const PROBE_SHARD_BYTES = 16;
+/** `struct weft_traffic`, of each CPU */
+export const TRAFFIC = { packets: 0, bytes: 8 } as const;
 
 /** Slots of the map of programs, in the order in which they are filled: who is called comes before who calls. */
 export const GATEWAY_PROGRAMS = [

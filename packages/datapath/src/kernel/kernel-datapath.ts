@@ -16,6 +16,7 @@ import { Attachments, type ProgramName } from './attachments.ts';
 import { forgetDropCounters, readDropCounters, reserveDropCounters } from './drop-counters.ts';
 import { KernelGateway } from './kernel-gateway.ts';
 import { LAYOUT_VERSION, MAP_LAYOUT } from './layout.ts';
+import { LeftMaps } from './left-maps.ts';
 import { natMapSizes } from './nat/sizes.ts';
 import { TableGeneration } from './table-generation.ts';
 import { TableWriter } from './table-writer.ts';
@@ -48,7 +49,7 @@ export interface KernelDatapathOptions {
   /** Do without what came with kernels 6.2 and 6.3: slower, the same to every frame. Default: if the kernel lacks it. */
   readonly kernel61?: boolean;
   /**
-   * Decisions that each CPU remembers, in either direction: a power of two up to 65,536; 0 for none. Default 1024: about 160 kB a CPU. A flow that finds its
+   * Decisions that each CPU remembers, in either direction: a power of two up to 65,536; 0 for none. Default 1024: about 450 kB a CPU. A flow that finds its
    * place taken is judged in full, which is what happens to all without.
    */
   readonly flowSlots?: number;
@@ -61,6 +62,13 @@ export interface KernelDatapathOptions {
   readonly objectFile?: string;
 }
 
+/** Programs in the kernel, and the devices that they were made for. */
+interface Started {
+  readonly object: BpfObject;
+  readonly underlayIfindex: number;
+  readonly tunnelIfindex: number;
+}
+
 const TABLES: readonly TableName[] = ['port', 'subnet', 'lookup', 'l2', 'route', 'speaker', 'shard'];
 const PROGRAMS: readonly ProgramName[] = ['from_port', 'from_underlay', 'from_tunnel', 'from_external'];
 const GATEWAY_PROGRAMS = ['to_gateway', 'gateway_in', 'gateway_error'] as const;
@@ -70,7 +78,7 @@ const DEFAULT_FLOW_SLOTS = 1024;
 const FLOW_SLOTS_MAX = 65_536;
 const DEFAULT_NAT_SESSIONS = 65_536;
 /** What was decided before; of no worth to other programs than those that decided it, so never pinned. */
-const FLOW_MAPS = ['map_flow', 'map_tunnel_flow'] as const;
+const FLOW_MAPS = ['map_flow', 'map_tunnel_flow', 'map_gateway_out', 'map_gateway_in'] as const;
 /** With those that hold nothing longer than a program runs. */
 const UNPINNED_MAPS: readonly string[] = [...FLOW_MAPS, 'map_icmp_error', 'map_gateway_scratch', 'map_nat_work'];
 const DEFAULT_BPFFS = '/sys/fs/bpf';
@@ -91,64 +99,92 @@ export const DEFAULT_OBJECT_FILE: string = fileURLToPath(new URL('../../dist-bpf
  * @throws {BpfError} If the kernel refuses: no permission, a program rejected, pins of another shape.
  */
 export function createKernelDatapath(options: KernelDatapathOptions): KernelDatapath {
-  return new KernelDatapath(options);
+  return new KernelDatapath(options, undefined);
 }
 
-/** The kernel engine: see {@link createKernelDatapath}. */
+/**
+ * Takes over the tables that a former process of this instance left at work, and nothing else yet: rows can be read and written at once, by which the programs that
+ * are attached go on judging, while loading this version's takes hundreds of ms. {@link KernelDatapath.start} does that; until then nothing can be attached.
+ *
+ * @returns Undefined: there are no such tables, or they are not all of this version's shapes; {@link createKernelDatapath} says what is wrong with them.
+ * @throws {DatapathError} `WEFT_ERR_DATAPATH_BAD_OPTION`.
+ */
+export function resumeKernelDatapath(options: KernelDatapathOptions): KernelDatapath | undefined {
+  checkOptions(options);
+  const maps = LeftMaps.open(pinDirectoryOf(options));
+  return maps && new KernelDatapath(options, maps);
+}
+
+/** The kernel engine: see {@link createKernelDatapath}, {@link resumeKernelDatapath}. */
 export class KernelDatapath implements Datapath {
   readonly engine = 'kernel' as const;
-  readonly underlayIfindex: number;
-  readonly tunnelIfindex: number;
   /** Folder of this instance's pins. */
   readonly pinDirectory: string;
   readonly gateway: KernelGateway;
-  readonly #object: BpfObject;
+  readonly #options: KernelDatapathOptions;
+  /** What a former process left at work, by which the tables are written. Undefined: they are those of `#object`. */
+  readonly #left: LeftMaps | undefined;
+  readonly #generation: TableGeneration;
   readonly #tables: TableWriter;
   readonly #attachments: Attachments;
   readonly #tunnelDevice: string;
+  #started: Started | undefined;
   #closed = false;
 
-  constructor(options: KernelDatapathOptions) {
-    const { instance, pa, tunnelDevice = DEFAULT_TUNNEL_DEVICE, udpPort = DEFAULT_UDP_PORT, bpffs = DEFAULT_BPFFS } = options;
+  /** @param left Taken over, closed with the datapath. */
+  constructor(options: KernelDatapathOptions, left: LeftMaps | undefined) {
     checkOptions(options);
-    mountBpffs(bpffs);
-    this.pinDirectory = join(bpffs, 'weft', instance, `v${LAYOUT_VERSION}`);
-    this.underlayIfindex = requireDevice(options.underlayInterface).ifindex;
-    this.#tunnelDevice = tunnelDevice;
-    this.tunnelIfindex = ensureTunnelDevice(tunnelDevice, udpPort).ifindex;
-    protectTenantDevice(tunnelDevice);
-    ensureTunnelGuard(tunnelDevice, pa, udpPort);
-    const onLink = options.alwaysRoute ? { prefix: 0, mask: 0 } : findOnLinkPrefix(options.underlayInterface, pa);
+    this.#options = options;
+    this.#left = left;
+    this.pinDirectory = pinDirectoryOf(options);
+    this.#tunnelDevice = options.tunnelDevice ?? DEFAULT_TUNNEL_DEVICE;
     this.#attachments = new Attachments(this.pinDirectory, options.tcx);
-    this.#object = openPrograms(options, this.pinDirectory, {
-      cfg_pa: pa,
-      cfg_underlay_ifindex: this.underlayIfindex,
-      cfg_tunnel_ifindex: this.tunnelIfindex,
-      cfg_test_clock: options.testClock ? 1 : 0,
-      cfg_udp_port: udpPort,
-      cfg_mark: TUNNEL_MARK,
-      // Its flags came one release after its bpf_cast_to_kern_ctx, so one question answers for both.
-      cfg_kernel_61: (options.kernel61 ?? probeFeatures().adjustRoomDecapL3Ipv6 === undefined) ? 1 : 0,
-      cfg_onlink_prefix: onLink.prefix,
-      cfg_onlink_mask: onLink.mask,
-      cfg_flow_slots: options.flowSlots ?? DEFAULT_FLOW_SLOTS,
-    });
+    if (left === undefined) this.#started = this.#load();
     try {
-      this.#object.load();
-      const generation = new TableGeneration(this.#object.map('map_generation'));
+      const map = (name: string): BpfMap => this.#map(name);
+      this.#generation = new TableGeneration(map('map_generation'));
       this.#tables = new TableWriter(
-        Object.fromEntries(TABLES.map((table) => [table, this.#object.map(MAP_LAYOUT[table].map)])) as Record<TableName, BpfMap>,
-        generation,
+        Object.fromEntries(TABLES.map((table) => [table, map(MAP_LAYOUT[table].map)])) as Record<TableName, BpfMap>,
+        this.#generation,
       );
-      this.gateway = new KernelGateway(this.#object, this.#attachments, (action) => this.#check(action));
-      // A former process may have been killed while it wrote.
-      generation.begin();
-      reserveDropCounters(this.#object.map('map_drops'));
-      this.#attachPrograms();
+      this.gateway = new KernelGateway(
+        { map, program: (name) => this.#loaded('use').program(name) },
+        this.#attachments,
+        this.#generation,
+        (action) => this.#check(action),
+      );
+      if (left === undefined) this.#putToWork();
     } catch (error) {
-      this.#object.close();
+      this.#started?.object.close();
+      left?.close();
       throw error;
     }
+  }
+
+  /**
+   * Puts this version's programs to work, where only tables were taken over. Idempotent. When it throws, the programs of before are still at work, and it may be tried again.
+   *
+   * @throws As {@link createKernelDatapath}.
+   */
+  start(): void {
+    this.#check('start');
+    if (this.#started !== undefined) return;
+    this.#started = this.#load();
+    try {
+      this.#putToWork();
+    } catch (error) {
+      this.#started.object.close();
+      this.#started = undefined;
+      throw error;
+    }
+  }
+
+  get underlayIfindex(): number {
+    return this.#ends('read').underlayIfindex;
+  }
+
+  get tunnelIfindex(): number {
+    return this.#ends('read').tunnelIfindex;
   }
 
   apply(changes: readonly TableChange[]): void {
@@ -157,18 +193,24 @@ export class KernelDatapath implements Datapath {
   }
 
   entries(table?: TableName): TableEntry[] {
-    this.#check('read');
-    return (table === undefined ? TABLES : [table]).flatMap((name) => this.#tables.entries(name));
+    return [...this.rows(table)];
+  }
+
+  *rows(table?: TableName): Generator<TableEntry> {
+    for (const name of table === undefined ? TABLES : [table]) {
+      this.#check('read');
+      yield* this.#tables.rows(name);
+    }
   }
 
   attachDevice(device: PortDevice): void {
     const ifindex = this.#checkDevice(device);
-    this.#attachments.attach('from_port', this.#object.program('from_port'), ifindex);
+    this.#attachments.attach('from_port', this.#loaded('use').program('from_port'), ifindex);
   }
 
   async attachDeviceAsync(device: PortDevice): Promise<void> {
     const ifindex = this.#checkDevice(device);
-    await this.#attachments.attachAsync('from_port', this.#object.program('from_port'), ifindex);
+    await this.#attachments.attachAsync('from_port', this.#loaded('use').program('from_port'), ifindex);
   }
 
   #checkDevice(device: PortDevice): number {
@@ -196,19 +238,19 @@ export class KernelDatapath implements Datapath {
 
   drops(): DropCounter[] {
     this.#check('read');
-    return readDropCounters(this.#object.map('map_drops'));
+    return readDropCounters(this.#map('map_drops'));
   }
 
   forgetDrops(ifindex: number): void {
     this.#check('write to');
-    forgetDropCounters(this.#object.map('map_drops'), ifindex);
+    forgetDropCounters(this.#map('map_drops'), ifindex);
   }
 
   statistics(): DatapathStatistics {
     this.#check('read');
-    const capacity = Object.fromEntries(TABLES.map((table) => [table, this.#object.map(MAP_LAYOUT[table].map).maxEntries]));
+    const capacity = Object.fromEntries(TABLES.map((table) => [table, this.#map(MAP_LAYOUT[table].map).maxEntries]));
     const programs = [...PROGRAMS, ...GATEWAY_PROGRAMS].map((name) => {
-      const { runCount, runTimeNs } = this.#object.program(name).info();
+      const { runCount, runTimeNs } = this.#loaded('use').program(name).info();
       return [name, { runCount, runTimeNs }] as const;
     });
     return {
@@ -219,18 +261,25 @@ export class KernelDatapath implements Datapath {
     };
   }
 
-  /** Sets what the programs take for the boot clock. Only with `testClock`. */
+  /** Sets what the programs take for the boot clock, and forgets what errors were told by it. Only with `testClock`. */
   setTestClock(nowBootNs: bigint): void {
     this.#check('set the clock of');
+    this.forgetToldErrors();
     const value = new Uint8Array(8);
     new DataView(value.buffer).setBigUint64(0, nowBootNs, true);
-    this.#object.map('map_clock').update(new Uint8Array(4), value);
+    this.#map('map_clock').update(new Uint8Array(4), value);
+  }
+
+  /** Lets senders be told of errors as if none had been told yet. For tests. */
+  forgetToldErrors(): void {
+    const told = this.#map('map_sender_error');
+    for (const [key] of told.entries()) told.delete(key);
   }
 
   /** Runs one of the programs on a frame, off every device. For tests. */
   testRun(program: ProgramName | 'to_gateway', options: TestRunOptions): TestRunResult {
     this.#check('run a program of');
-    return this.#object.program(program).testRun(options);
+    return this.#loaded('use').program(program).testRun(options);
   }
 
   /** Closes this process's descriptors; tables and programs stay at work, pinned. */
@@ -238,7 +287,8 @@ export class KernelDatapath implements Datapath {
     if (this.#closed) return;
     this.#closed = true;
     this.#attachments.close();
-    this.#object.close();
+    this.#started?.object.close();
+    this.#left?.close();
   }
 
   /** Ports first: what no program judges any more goes nowhere, since tenant devices are closed towards the host's stack. */
@@ -253,15 +303,53 @@ export class KernelDatapath implements Datapath {
     removeTunnelGuard(this.#tunnelDevice);
   }
 
+  /** The devices that the programs need, and the programs, in the kernel but at no device yet. */
+  #load(): Started {
+    const options = this.#options;
+    const { pa, udpPort = DEFAULT_UDP_PORT } = options;
+    mountBpffs(options.bpffs ?? DEFAULT_BPFFS);
+    const underlayIfindex = requireDevice(options.underlayInterface).ifindex;
+    const tunnelIfindex = ensureTunnelDevice(this.#tunnelDevice, udpPort).ifindex;
+    protectTenantDevice(this.#tunnelDevice);
+    ensureTunnelGuard(this.#tunnelDevice, pa, udpPort);
+    const onLink = options.alwaysRoute ? { prefix: 0, mask: 0 } : findOnLinkPrefix(options.underlayInterface, pa);
+    const object = openPrograms(options, this.pinDirectory, {
+      cfg_pa: pa,
+      cfg_underlay_ifindex: underlayIfindex,
+      cfg_tunnel_ifindex: tunnelIfindex,
+      cfg_test_clock: options.testClock ? 1 : 0,
+      cfg_udp_port: udpPort,
+      cfg_mark: TUNNEL_MARK,
+      // Its flags came one release after its bpf_cast_to_kern_ctx, so one question answers for both.
+      cfg_kernel_61: (options.kernel61 ?? probeFeatures().adjustRoomDecapL3Ipv6 === undefined) ? 1 : 0,
+      cfg_onlink_prefix: onLink.prefix,
+      cfg_onlink_mask: onLink.mask,
+      cfg_flow_slots: options.flowSlots ?? DEFAULT_FLOW_SLOTS,
+    });
+    object.load();
+    return { object, underlayIfindex, tunnelIfindex };
+  }
+
+  /** From here on frames are judged by the programs that were loaded. */
+  #putToWork(): void {
+    reserveDropCounters(this.#map('map_drops'));
+    // While programs of two versions hand frames to one another nothing is remembered: an older one need not know what ends a decision.
+    this.#generation.end();
+    this.#attachPrograms();
+    // Also if a former process was killed while it wrote.
+    this.#generation.begin();
+  }
+
   /** From the inside out: what a program hands on must find the next one in place. */
   #attachPrograms(): void {
+    const { object, underlayIfindex, tunnelIfindex } = this.#ends('start');
     this.gateway.start();
-    this.#attachments.replaceAll('from_port', this.#object.program('from_port'), this.#portIndexes());
-    this.#attachments.attach('from_tunnel', this.#object.program('from_tunnel'), this.tunnelIfindex);
-    this.#attachments.attach('from_underlay', this.#object.program('from_underlay'), this.underlayIfindex);
+    this.#attachments.replaceAll('from_port', object.program('from_port'), this.#portIndexes());
+    this.#attachments.attach('from_tunnel', object.program('from_tunnel'), tunnelIfindex);
+    this.#attachments.attach('from_underlay', object.program('from_underlay'), underlayIfindex);
     // The underlay may have changed since the last start.
     for (const name of ['from_tunnel', 'from_underlay'] as const) {
-      const own = name === 'from_tunnel' ? this.tunnelIfindex : this.underlayIfindex;
+      const own = name === 'from_tunnel' ? tunnelIfindex : underlayIfindex;
       for (const ifindex of this.#attachments.attached(name, [own])) if (ifindex !== own) this.#attachments.detach(name, ifindex);
     }
   }
@@ -270,11 +358,29 @@ export class KernelDatapath implements Datapath {
   #candidates(name: ProgramName): number[] {
     if (name === 'from_port') return this.#closed ? [] : this.#portIndexes();
     if (name === 'from_external') return this.#closed ? [] : this.gateway.externalIndexes();
-    return [name === 'from_tunnel' ? this.tunnelIfindex : this.underlayIfindex];
+    if (this.#started === undefined) return [];
+    return [name === 'from_tunnel' ? this.#started.tunnelIfindex : this.#started.underlayIfindex];
   }
 
   #portIndexes(): number[] {
     return this.#tables.entries('port').flatMap((row) => (row.table === 'port' ? [row.key.ifindex] : []));
+  }
+
+  #ends(action: string): Started {
+    this.#check(action);
+    if (this.#started !== undefined) return this.#started;
+    throw new DatapathError(
+      'WEFT_ERR_DATAPATH_NOT_STARTED',
+      `Cannot ${action} the programs of the datapath at ${this.pinDirectory}: only its tables were taken over yet; call start()`,
+    );
+  }
+
+  #loaded(action: string): BpfObject {
+    return this.#ends(action).object;
+  }
+
+  #map(name: string): BpfMap {
+    return this.#left?.map(name) ?? this.#loaded('read').map(name);
   }
 
   #check(action: string): void {
@@ -285,6 +391,10 @@ export class KernelDatapath implements Datapath {
       );
     }
   }
+}
+
+function pinDirectoryOf({ instance, bpffs = DEFAULT_BPFFS }: KernelDatapathOptions): string {
+  return join(bpffs, 'weft', instance, `v${LAYOUT_VERSION}`);
 }
 
 function openPrograms(

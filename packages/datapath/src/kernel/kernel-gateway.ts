@@ -1,4 +1,4 @@
-import { BpfError, type BpfMap, type BpfObject, RingBuffer } from '@weft/bpf';
+import { BpfError, type BpfMap, type BpfProgram, type RingBatch, RingBuffer } from '@weft/bpf';
 import {
   canonicalGatewayRow,
   GATEWAY_TABLES,
@@ -6,18 +6,19 @@ import {
   type GatewayTableEntry,
   type GatewayTableName,
   gatewayRowKey,
-  type NatEvent,
+  type NatEventBatch,
   type NatKey,
 } from '@weft/forwarding';
 import { interfaceIndex } from '@weft/tuntap';
 import { DatapathError } from '../errors.ts';
-import type { ExternalDevice, GatewayDatapath, NatSwept, ProbeStamp } from '../gateway-datapath.ts';
+import type { ExternalDevice, GatewayDatapath, GatewayTraffic, NatSwept, ProbeStamp } from '../gateway-datapath.ts';
 import { noDevice } from '../host/devices.ts';
 import type { Attachments } from './attachments.ts';
 import { decodeGatewayRow, encodeGatewayKey, encodeGatewayValue } from './gateway-codec.ts';
-import { GATEWAY_MAPS, GATEWAY_PROGRAMS, PROBE_REPLY, PROBE_SHARD, PROBE_SHARD_BYTES } from './gateway-layout.ts';
-import { decodeNatEvent } from './nat/events.ts';
+import { GATEWAY_MAPS, GATEWAY_PROGRAMS, PROBE_REPLY, PROBE_SHARD, PROBE_SHARD_BYTES, TRAFFIC } from './gateway-layout.ts';
+import { KernelNatBatch } from './nat/event-batch.ts';
 import { NatMaps } from './nat/nat-maps.ts';
+import type { TableGeneration } from './table-generation.ts';
 
 /** A frame that BPF_PROG_TEST_RUN takes; the sweep does not look at it. */
 const SWEEP_FRAME = new Uint8Array(64);
@@ -25,19 +26,31 @@ const ETHERNET_BYTES = 14;
 /** Segment, address, slice. */
 const SLICE_FRAME_BYTES = ETHERNET_BYTES + 4 + 16 + 128;
 const PROBE_FORWARDS = 1;
+/** Less than changes wait anyway before they leave for the standby. At 20,000 connections a second 800 events come meanwhile, a sixtieth of what the ring has room for. */
+const NAT_EVENTS_REST_MS = 8;
+const NAT_EVENTS_BATCH = 2_048;
+
+/** Maps and programs of the engine, by their names in the compiled object. */
+export interface EngineParts {
+  map(name: string): BpfMap;
+  /** @throws {DatapathError} `WEFT_ERR_DATAPATH_NOT_STARTED`. */
+  program(name: string): BpfProgram;
+}
 
 /** The kernel engine's part for gateways. */
 export class KernelGateway implements GatewayDatapath {
   readonly nat: NatMaps;
-  readonly #object: BpfObject;
+  readonly #parts: EngineParts;
   readonly #attachments: Attachments;
+  readonly #generation: TableGeneration;
   readonly #check: (action: string) => void;
 
   /** @param check Throws if the engine is closed. */
-  constructor(object: BpfObject, attachments: Attachments, check: (action: string) => void) {
-    this.#object = object;
-    this.nat = new NatMaps((name) => object.map(name));
+  constructor(parts: EngineParts, attachments: Attachments, generation: TableGeneration, check: (action: string) => void) {
+    this.#parts = parts;
+    this.nat = new NatMaps((name) => parts.map(name));
     this.#attachments = attachments;
+    this.#generation = generation;
     this.#check = check;
   }
 
@@ -46,9 +59,9 @@ export class KernelGateway implements GatewayDatapath {
    * one step, so a frame meets the old program or the new one.
    */
   start(): void {
-    const programs = this.#object.map('map_gateway_program');
-    for (const [name, slot] of GATEWAY_PROGRAMS) programs.update(u32(slot), u32(this.#object.program(name).fd));
-    this.#attachments.replaceAll('from_external', this.#object.program('from_external'), this.externalIndexes());
+    const programs = this.#parts.map('map_gateway_program');
+    for (const [name, slot] of GATEWAY_PROGRAMS) programs.update(u32(slot), u32(this.#parts.program(name).fd));
+    this.#attachments.replaceAll('from_external', this.#parts.program('from_external'), this.externalIndexes());
   }
 
   apply(changes: readonly GatewayTableChange[]): void {
@@ -71,17 +84,21 @@ export class KernelGateway implements GatewayDatapath {
       deletes: encodeRows(table, rows, 'delete'),
       puts: encodeRows(table, rows, 'put'),
     }));
-    for (const { table, deletes } of batches.toReversed()) this.#map(table).deleteBatch(deletes.keys, deletes.count);
-    for (const { table, puts } of batches) this.#put(table, puts);
+    this.#change(() => {
+      for (const { table, deletes } of batches.toReversed()) this.#map(table).deleteBatch(deletes.keys, deletes.count);
+      for (const { table, puts } of batches) this.#put(table, puts);
+    });
   }
 
   entries(table?: GatewayTableName): GatewayTableEntry[] {
-    this.#check('read');
-    const rows: GatewayTableEntry[] = [];
+    return [...this.rows(table)];
+  }
+
+  *rows(table?: GatewayTableName): Generator<GatewayTableEntry> {
     for (const name of table === undefined ? GATEWAY_TABLES : [table]) {
-      for (const [key, value] of this.#map(name).entries()) rows.push(decodeGatewayRow(name, key, value));
+      this.#check('read');
+      for (const [key, value] of this.#map(name).entries()) yield decodeGatewayRow(name, key, value);
     }
-    return rows;
   }
 
   setDeadline(shard: number, epoch: bigint, deadlineBootNs: bigint): boolean {
@@ -94,7 +111,9 @@ export class KernelGateway implements GatewayDatapath {
     if (row.table !== 'gateway_shard' || row.value.epoch !== epoch) return false;
     const bytes = new Uint8Array(value.length);
     encodeGatewayValue('gateway_shard', bytes, 0, { ...row.value, deadlineBootNs });
-    map.update(key, bytes);
+    // What was decided until an earlier deadline is decided anew when that is over; what was decided until a later one must not be used again.
+    if (deadlineBootNs >= row.value.deadlineBootNs) map.update(key, bytes);
+    else this.#change(() => map.update(key, bytes));
     return true;
   }
 
@@ -108,7 +127,7 @@ export class KernelGateway implements GatewayDatapath {
         `Cannot attach to "${device.name}": its index is ${ifindex}, not ${device.ifindex}; it was made anew, look again`,
       );
     }
-    this.#attachments.attach('from_external', this.#object.program('from_external'), ifindex);
+    this.#attachments.attach('from_external', this.#parts.program('from_external'), ifindex);
   }
 
   detachExternal(ifindex: number): void {
@@ -123,7 +142,7 @@ export class KernelGateway implements GatewayDatapath {
 
   probeStamps(pa?: Uint8Array): ProbeStamp[] {
     this.#check('read');
-    const map = this.#object.map('map_probe_reply');
+    const map = this.#parts.map('map_probe_reply');
     if (pa === undefined) return [...map.entries()].map(([key, value]) => decodeStamp(key, value));
     const value = map.lookup(pa);
     return value === undefined ? [] : [decodeStamp(pa, value)];
@@ -131,7 +150,7 @@ export class KernelGateway implements GatewayDatapath {
 
   sweepNat(budget: number): NatSwept {
     this.#check('sweep');
-    const { ctx } = this.#object
+    const { ctx } = this.#parts
       .program('nat_sweep')
       .testRun({ data: SWEEP_FRAME, ctx: { cb: [budget] }, dataOutBytes: SWEEP_FRAME.length });
     return { steps: ctx.cb[1]!, sessions: ctx.cb[2]!, blocks: ctx.cb[3]! };
@@ -143,18 +162,46 @@ export class KernelGateway implements GatewayDatapath {
     new DataView(data.buffer).setUint32(ETHERNET_BYTES, segment, true);
     data.set(address, ETHERNET_BYTES + 4);
     data.set(own, ETHERNET_BYTES + 20);
-    const { ctx } = this.#object.program('nat_sweep').testRun({ data, ctx: { cb: [0, 0, 0, 0, 1] }, dataOutBytes: data.length });
+    const { ctx } = this.#parts.program('nat_sweep').testRun({ data, ctx: { cb: [0, 0, 0, 0, 1] }, dataOutBytes: data.length });
     return ctx.cb[1] === 1;
   }
 
-  watchNat(onEvent: (event: NatEvent) => void): () => void {
+  watchNat(onEvents: (batch: NatEventBatch) => void): () => void {
     this.#check('read');
-    const ring = new RingBuffer(this.#object.map('map_nat_events'), (record) => {
-      // Of a kind that a later version's program tells of: its own agent understands it.
-      const event = decodeNatEvent(record);
-      if (event !== undefined) onEvent(event);
-    });
+    const batch = new KernelNatBatch();
+    const onBatch = (records: RingBatch): void => {
+      batch.read(records);
+      onEvents(batch);
+    };
+    const options = { restMs: NAT_EVENTS_REST_MS, batchRecords: NAT_EVENTS_BATCH };
+    const ring = new RingBuffer(this.#parts.map('map_nat_events'), { onBatch }, options);
     return () => ring.close();
+  }
+
+  natSessionsMax(): number {
+    this.#check('read');
+    return this.nat.sessionsMax;
+  }
+
+  shareNatSessions(share: number): void {
+    this.#check('write to');
+    this.nat.sessionsShare = share;
+  }
+
+  traffic(): ReadonlyMap<number, GatewayTraffic> {
+    this.#check('read');
+    const map = this.#parts.map('map_gateway_traffic');
+    const all = new Map<number, GatewayTraffic>();
+    for (const [key, value] of map.entries()) {
+      let [packets, bytes] = [0n, 0n];
+      for (const one of map.perCpuValues(value)) {
+        const view = new DataView(one.buffer, one.byteOffset);
+        packets += view.getBigUint64(TRAFFIC.packets, true);
+        bytes += view.getBigUint64(TRAFFIC.bytes, true);
+      }
+      all.set(new DataView(key.buffer, key.byteOffset).getUint32(0, true), { packets, bytes });
+    }
+    return all;
   }
 
   natEventsLost(): bigint {
@@ -170,7 +217,17 @@ export class KernelGateway implements GatewayDatapath {
   }
 
   #map(table: GatewayTableName): BpfMap {
-    return this.#object.map(GATEWAY_MAPS[table].map);
+    return this.#parts.map(GATEWAY_MAPS[table].map);
+  }
+
+  /** No decision is used or kept while the rows behind it change, and none from before afterwards. */
+  #change(write: () => void): void {
+    this.#generation.end();
+    try {
+      write();
+    } finally {
+      this.#generation.begin();
+    }
   }
 
   #put(table: GatewayTableName, { keys, values, count }: EncodedRows): void {

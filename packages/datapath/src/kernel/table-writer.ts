@@ -59,10 +59,12 @@ export class TableWriter {
   }
 
   entries(table: TableName): TableEntry[] {
+    return [...this.rows(table)];
+  }
+
+  *rows(table: TableName): Generator<TableEntry> {
     const codec: RowCodec<TableName> = ROW_CODECS[table];
-    const rows: TableEntry[] = [];
-    for (const [key, value] of this.#maps[table].entries()) rows.push(codec.decode(key, value));
-    return rows;
+    for (const [key, value] of this.#maps[table].entries()) yield codec.decode(key, value);
   }
 
   #write(table: TableName, { keys, values, count }: Batch): void {

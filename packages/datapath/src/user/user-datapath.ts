@@ -1,5 +1,5 @@
 import type { Socket } from 'node:dgram';
-import type { TableChange, TableEntry, TableName } from '@weft/forwarding';
+import { ErrorLimit, type TableChange, type TableEntry, type TableName } from '@weft/forwarding';
 import { DropReason } from '@weft/model';
 import { formatIp, isIpv4Mapped, parseMac } from '@weft/packet';
 import type { Datapath, DatapathStatistics, DropCounter, PortDevice } from '../datapath.ts';
@@ -79,6 +79,7 @@ export class UserDatapath implements Datapath {
   readonly #options: UserDatapathOptions;
   readonly #udpPort: number;
   readonly #now: () => bigint;
+  readonly #errors = new ErrorLimit();
   readonly #logger: UserDatapathLogger;
   readonly #store = new TableStore();
   readonly #drops = new DropTable();
@@ -143,6 +144,10 @@ export class UserDatapath implements Datapath {
   entries(table?: TableName): TableEntry[] {
     this.#check('read');
     return this.#store.entries(table);
+  }
+
+  rows(table?: TableName): TableEntry[] {
+    return this.entries(table);
   }
 
   attachDevice(device: PortDevice): void {
@@ -236,7 +241,7 @@ export class UserDatapath implements Datapath {
       get underlayMac() {
         return underlayMac();
       },
-      context: () => ({ pa: this.#options.pa, udpPort: this.#udpPort, nowBootNs: this.#now() }),
+      context: () => ({ pa: this.#options.pa, udpPort: this.#udpPort, nowBootNs: this.#now(), errors: this.#errors }),
       deliver: (ifindex, frame, offload) => this.#ports.get(ifindex)?.send(frame, offload) ?? false,
       tunnel: (pa, frame) => this.#nextHops.send(pa, frame),
       drop: (ifindex, vsid, reason, frame) => this.#count(ifindex, vsid, reason, frame),
@@ -291,6 +296,7 @@ function noGateway(): GatewayDatapath {
   return {
     apply: refuse,
     entries: refuse,
+    rows: refuse,
     setDeadline: refuse,
     attachExternal: refuse,
     detachExternal: refuse,
@@ -303,6 +309,9 @@ function noGateway(): GatewayDatapath {
     sliceNat: refuse,
     watchNat: refuse,
     natEventsLost: refuse,
+    traffic: refuse,
+    natSessionsMax: refuse,
+    shareNatSessions: refuse,
   };
 }
 

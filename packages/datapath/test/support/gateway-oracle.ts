@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process';
+import type { TestRunResult } from '@weft/bpf';
 import {
   Action,
   actionName,
+  ErrorLimit,
   FIRST_BLOCK,
   type ForwardingContext,
   fromExternal,
@@ -28,8 +30,8 @@ import {
 } from '@weft/forwarding/testing';
 import { dropReasonName } from '@weft/model';
 import { inNetns } from '@weft/tuntap';
-import { createKernelDatapath, type KernelDatapath } from '../../src/index.ts';
-import { netnsPath, RUN, sh } from './lab.ts';
+import { createKernelDatapath, type GatewayTraffic, type KernelDatapath, type KernelDatapathOptions } from '../../src/index.ts';
+import { addHostNetns, netnsPath, RUN, sh } from './lab.ts';
 import { compareDrops, type Difference, firstDifference, hex, isAccepted, tally } from './oracle.ts';
 import { hasRightChecksums } from './right-checksums.ts';
 
@@ -46,7 +48,7 @@ const REDIRECT = 7;
 const SHOT = 2;
 const UNSPEC = -1;
 
-interface Trial extends GatewayTrialFrame {
+export interface GatewayTrial extends GatewayTrialFrame {
   readonly gsoSize: number;
 }
 
@@ -56,10 +58,10 @@ export class GatewayBench {
   readonly #netns: string;
   readonly #devices: ReadonlyMap<string, number>;
 
-  constructor(kernel61?: boolean) {
+  constructor(kernel61?: boolean, options: Partial<KernelDatapathOptions> = {}) {
     const netns = `wdpg${RUN}${kernel61 === true ? 'k' : ''}`;
     this.#netns = netns;
-    sh(`ip netns add ${netns}`);
+    addHostNetns(netns);
     sh(`ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 address ${UNDERLAY_MAC} up`);
     const names = [...Array.from({ length: PORT_COUNT }, (_, i) => `p${i}`), 'out0', 'out1'];
     for (const name of names) sh(`ip -n ${netns} tuntap add ${name} mode tap; ip -n ${netns} link set ${name} up`);
@@ -74,6 +76,7 @@ export class GatewayBench {
         testClock: true,
         ...(kernel61 === undefined ? {} : { kernel61 }),
         maxEntries: { lookup: 4096, l2: 4096, route: 4096, speaker: 1024, shard: 64, subnet: 1024 },
+        ...options,
       }),
     );
   }
@@ -105,7 +108,7 @@ export class GatewayBench {
           refused++;
           continue;
         }
-        const verdict = judge(tables, context, trial);
+        const verdict = judgeGateway(tables, context, trial);
         const kind = `${trial.program} ${actionName(verdict.action)} ${dropReasonName(verdict.reason)}`;
         seen?.set(kind, (seen.get(kind) ?? 0) + 1);
         if (verdict.reason !== 0) {
@@ -117,7 +120,7 @@ export class GatewayBench {
           for (const answer of answersTo(verdict.frame!, left))
             answers.push({ ...answer, program: 'from_external', ifindex: left.ifindex });
         }
-        const text = this.#compare(trial, verdict);
+        const text = this.compare(trial, verdict);
         if (text !== undefined) return { refused, difference: { seed, index, label: trial.label, text } };
         const wrong = checksumFault(trial, verdict);
         if (wrong !== undefined) return { refused, difference: { seed, index, label: trial.label, text: wrong } };
@@ -125,6 +128,61 @@ export class GatewayBench {
       const text = compareDrops(expectedDrops, before, tally(this.datapath.drops())) ?? this.#compareProbes(context);
       return { refused, difference: text === undefined ? undefined : { seed, index: count, label: 'counters and probes', text } };
     });
+  }
+
+  /**
+   * Tries the first frame of the world that is refused and told as `wanted` says, `times` times; stops at the first difference.
+   *
+   * @returns Undefined: there is none among 400 frames of that world.
+   */
+  flood(
+    seed: number,
+    times: number,
+    wanted: (trial: GatewayTrialFrame, verdict: Verdict) => boolean,
+  ): { readonly told: number; readonly difference: string | undefined } | undefined {
+    const world = this.world(seed);
+    const tables = tablesOf(world);
+    const rng = new Rng(seed);
+    let context = this.load(world);
+    for (let index = 0; index < 400; index++) {
+      const trial = nextTrial(rng, world);
+      if (!isAccepted(trial.frame) || !wanted(trial, judgeGateway(tables, context, trial))) continue;
+      context = this.load(world);
+      return this.in(() => {
+        let told = 0;
+        for (let time = 0; time < times; time++) {
+          const verdict = judgeGateway(tables, context, trial);
+          if (verdict.action !== Action.DROP) told++;
+          const difference = this.compare(trial, verdict);
+          if (difference !== undefined) return { told, difference: `time ${time}: ${difference}` };
+        }
+        return { told, difference: undefined };
+      });
+    }
+    return undefined;
+  }
+
+  /** Puts a frame to `to_gateway` so often. @returns Its bytes, and what was counted for its network meanwhile. */
+  traffic(seed: number, times: number): { readonly sent: number; readonly counted: GatewayTraffic } {
+    const world = this.world(seed);
+    const context = this.load(world);
+    const tables = tablesOf(world);
+    const rng = new Rng(seed);
+    for (;;) {
+      const trial = { ...nextTrial(rng, world), gsoSize: 0 };
+      const { entry } = trial;
+      if (trial.program !== 'to_gateway' || entry === undefined || !isAccepted(trial.frame)) continue;
+      if (judgeGateway(tables, context, trial).action !== Action.EXTERNAL) continue;
+      const of = (): GatewayTraffic => this.datapath.gateway.traffic().get(entry.networkId) ?? { packets: 0n, bytes: 0n };
+      const before = of();
+      const cb = [entry.networkId, entry.shard, entry.vsid, entry.isSecondHand ? 1 : 0, CALL_OUT];
+      for (let time = 0; time < times; time++) this.datapath.testRun('to_gateway', { data: trial.frame, ctx: { cb }, dataOutBytes: 8192 });
+      const after = of();
+      return {
+        sent: trial.frame.length,
+        counted: { packets: after.packets - before.packets, bytes: after.bytes - before.bytes },
+      };
+    }
   }
 
   /** Puts the kernel's tables in the state of a world, and nothing else. */
@@ -154,13 +212,17 @@ export class GatewayBench {
       }
     }
     datapath.gateway.nat.forgetFragments();
+    state.raiseSerial(datapath.gateway.nat.serial);
     const probes = new Map<string, Probe>();
     const gateway = new MemoryGatewayTables(world.gatewayChanges);
     return {
       pa: world.pa,
       udpPort: world.udpPort,
       nowBootNs: world.nowBootNs,
+      errors: new ErrorLimit(),
       probes,
+      state,
+      tables: gateway,
       gateway: {
         tables: gateway,
         nat: new PortMapping(state, gateway),
@@ -175,14 +237,19 @@ export class GatewayBench {
     sh(`ip netns del ${this.#netns}`);
   }
 
-  #compare(trial: Trial, verdict: Verdict): string | undefined {
-    const { program, ifindex, gsoSize, frame: data, entry } = trial;
+  /** Runs the programs on a frame. */
+  testRun({ program, ifindex, gsoSize, frame: data, entry }: GatewayTrial): TestRunResult {
     const cb = entry === undefined ? [] : [entry.networkId, entry.shard, entry.vsid, entry.isSecondHand ? 1 : 0, CALL_OUT];
-    const result = this.datapath.testRun(program, {
+    return this.datapath.testRun(program, {
       data,
       ctx: { ifindex, ...(entry === undefined ? {} : { cb }), ...(gsoSize > 0 && { gsoSize, gsoSegs: 2 }) },
       dataOutBytes: 8192,
     });
+  }
+
+  /** What the kernel made of a frame that the oracle says is not so. */
+  compare(trial: GatewayTrial, verdict: Verdict, result: TestRunResult = this.testRun(trial)): string | undefined {
+    const { program, ifindex, gsoSize, frame: data } = trial;
     const faults: string[] = [];
     const expectedCb = [...verdictCb(verdict)];
     if (result.ctx.cb.some((word, i) => word !== expectedCb[i]))
@@ -230,7 +297,7 @@ function freeBlocks(): NatFree {
 }
 
 /** What came with right checksums leaves with right ones, recomputed over the whole packet. */
-function checksumFault(trial: Trial, { action, frame, reason }: Verdict): string | undefined {
+export function checksumFault(trial: GatewayTrial, { action, frame, reason }: Verdict): string | undefined {
   if (frame === undefined || reason !== 0 || action === Action.PASS || action === Action.CLIMB || trial.gsoSize > 0) return undefined;
   const before = trial.frame.subarray(trial.program === 'from_underlay' ? OUTER_BYTES : 0);
   const after = frame.subarray(action === Action.TUNNEL ? OUTER_BYTES : 0);
@@ -238,15 +305,21 @@ function checksumFault(trial: Trial, { action, frame, reason }: Verdict): string
   return `checksums were right, and are wrong now:\n  before ${hex(before)}\n  after  ${hex(after)}`;
 }
 
-type BenchContext = ForwardingContext & { readonly probes: Map<string, Probe> };
+/** The oracle's state, as the kernel's was made. */
+export type BenchContext = ForwardingContext & {
+  readonly probes: Map<string, Probe>;
+  readonly state: NatState;
+  readonly tables: MemoryGatewayTables;
+};
 
-function nextTrial(rng: Rng, world: GatewayWorld): Trial {
+function nextTrial(rng: Rng, world: GatewayWorld): GatewayTrial {
   const generated = generateGatewayFrame(rng, world);
   const gsoSize = rng.oneIn(10) ? rng.pick([8, 64, 500, 1240, 1340, 1400, 1460, 9000]) : 0;
   return { ...generated, gsoSize, label: `${generated.label}${gsoSize > 0 ? `; GSO ${gsoSize}` : ''}` };
 }
 
-function judge(tables: ReturnType<typeof tablesOf>, context: ForwardingContext, trial: Trial): Verdict {
+/** The oracle's verdict. */
+export function judgeGateway(tables: ReturnType<typeof tablesOf>, context: ForwardingContext, trial: GatewayTrial): Verdict {
   const { ifindex, frame, gsoSize, entry } = trial;
   const gso = gsoSize > 0 ? { size: gsoSize } : undefined;
   switch (trial.program) {

@@ -3,6 +3,7 @@ import type { TableChange, Target } from '@weft/forwarding';
 import { PortFlag, RouteKind, SpeakerFlag, TargetFlag, TargetKind } from '@weft/forwarding';
 import { type DropReason, dropReasonName } from '@weft/model';
 import { parseIp, parseMac } from '@weft/packet';
+import { rememberNetns } from '@weft/testkit';
 import { type FrameSource, inNetns, openTap } from '@weft/tuntap';
 import { createKernelDatapath, type KernelDatapath, type KernelDatapathOptions, protectTenantDevice } from '../../src/index.ts';
 
@@ -22,6 +23,12 @@ export function sh(command: string): string {
   const result = spawnSync('sh', ['-ec', command], { encoding: 'utf8', timeout: 60_000 });
   if (result.status !== 0) throw new Error(`${command}\nfailed with ${result.status}: ${result.stdout}${result.stderr}`);
   return result.stdout;
+}
+
+/** Makes the namespace of a test's host; a datapath's instance there has its name. */
+export function addHostNetns(name: string): void {
+  rememberNetns(name, `/sys/fs/bpf/weft/${name}`);
+  sh(`ip netns add ${name}`);
 }
 
 export const netnsPath = (name: string): string => `/run/netns/${name}`;
@@ -251,7 +258,8 @@ export class Lab {
 
   #addNetns(suffix: string): string {
     const name = `${this.#id}-${suffix}`;
-    sh(`ip netns add ${name}; ip -n ${name} link set lo up`);
+    addHostNetns(name);
+    sh(`ip -n ${name} link set lo up`);
     this.#netns.push(name);
     inNetns(netnsPath(name), () => {
       sh('sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.addr_gen_mode=1');

@@ -4,6 +4,7 @@ import {
   type NatAddress,
   type NatEvent,
   type NatFlow,
+  type NatShare,
   NatState,
   type NatStore,
   type NatTable,
@@ -13,7 +14,7 @@ import {
 } from '@weft/forwarding';
 import { dropReasonName } from '@weft/model';
 import { parseIp } from '@weft/packet';
-import { GatewayWorld, NatHarness } from './nat-harness.ts';
+import { eventOfRecord, GatewayWorld, NatHarness } from './nat-harness.ts';
 
 // Kernel and oracle side by side, with one history for both.
 
@@ -33,6 +34,8 @@ const COMPARED: readonly NatTable[] = ['free', 'block', 'source', 'mapping', 'se
 export interface BenchOptions {
   readonly blocksPerAddress: number;
   readonly quota: GatewayQuota;
+  /** Of maps. */
+  readonly sizes?: Readonly<Record<string, number>>;
 }
 
 export class NatBench {
@@ -44,14 +47,15 @@ export class NatBench {
   epoch = 5n;
   /** The kernel's events so far, as of the last comparison. */
   readonly events: NatEvent[] = [];
+  /** The same as they stood in the ring. */
+  readonly records: Uint8Array[] = [];
 
-  constructor(harness: string, { blocksPerAddress, quota }: BenchOptions) {
-    this.kernel = new NatHarness(harness);
+  constructor(harness: string, { blocksPerAddress, quota, sizes }: BenchOptions) {
+    this.kernel = new NatHarness(harness, sizes);
     this.mapping = new PortMapping(this.state, this.world);
     this.kernel.setClock(this.now);
     for (const networkId of NETWORKS) {
-      this.world.networks.set(networkId, { shard: SHARD } as never);
-      this.kernel.setNetwork(networkId, SHARD);
+      this.place(networkId, SEGMENT);
       this.setQuota(networkId, quota);
     }
     this.own(true);
@@ -61,8 +65,23 @@ export class NatBench {
     }
   }
 
+  /** The network reaches the outside by that segment from now on. */
+  place(networkId: number, segment: number): void {
+    this.world.networks.set(networkId, { shard: SHARD, segment } as never);
+    this.kernel.setNetwork(networkId, { shard: SHARD, segment });
+  }
+
   setQuota(networkId: number, quota: GatewayQuota): void {
     this.#both((store) => store.set('quota', { networkId }, quota));
+  }
+
+  shareBlocks(pool: number, share: NatShare | undefined): void {
+    this.#both((store) => (share === undefined ? void store.delete('share', { pool }) : store.set('share', { pool }, share)));
+  }
+
+  shareSessions(share: number): void {
+    this.state.sessionsShare = share;
+    this.kernel.maps.sessionsShare = share;
   }
 
   own(isOwned: boolean): void {
@@ -114,7 +133,9 @@ export class NatBench {
     compareStores(this.state, this.kernel.maps);
     if (this.state.serial !== this.kernel.maps.serial)
       throw new Error(`serial: oracle ${this.state.serial}, kernel ${this.kernel.maps.serial}`);
-    const told = this.kernel.takeEvents();
+    const records = this.kernel.takeRecords();
+    const told = records.map(eventOfRecord);
+    this.records.push(...records);
     this.events.push(...told);
     const [oracle, kernel] = [this.state.takeEvents().map(text), told.map(text)];
     for (let i = 0; i < Math.max(oracle.length, kernel.length); i++) {

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BpfObject, RingBuffer } from '@weft/bpf';
+import { BpfObject, type RingBatch, RingBuffer } from '@weft/bpf';
 import type { GatewayNetworkEntry, GatewayShardEntry, NatEvent, NatFlow, NatTables, PortForwardEntry } from '@weft/forwarding';
 import { decodeNatEvent, NatMaps } from '../../src/index.ts';
 
@@ -65,6 +65,9 @@ export class GatewayWorld implements NatTables {
   gatewayShard(shard: number): GatewayShardEntry | undefined {
     return this.shards.get(shard);
   }
+  externalAddress(): undefined {
+    return undefined;
+  }
   portForward(segment: number, address: Uint8Array, port: number, protocol: number): PortForwardEntry | undefined {
     return this.forwards.get(forwardText(segment, address, port, protocol));
   }
@@ -72,6 +75,28 @@ export class GatewayWorld implements NatTables {
 
 function forwardText(segment: number, address: Uint8Array, port: number, protocol: number): string {
   return `${segment}/${Buffer.from(address).toString('hex')}/${port}/${protocol}`;
+}
+
+/** @throws If this version does not know its kind. */
+export function eventOfRecord(record: Uint8Array): NatEvent {
+  const event = decodeNatEvent(record);
+  if (event === undefined) throw new Error(`record of unknown kind: ${Buffer.from(record).toString('hex')}`);
+  return event;
+}
+
+/** Records as a reader of the ring gets them together. */
+export function ringBatch(records: readonly Uint8Array[]): RingBatch {
+  const places = new Uint32Array(2 * records.length);
+  let length = 0;
+  records.forEach((record, i) => {
+    places.set([length, record.length], 2 * i);
+    length += Math.ceil(record.length / 8) * 8;
+  });
+  const bytes = new Uint8Array(length);
+  records.forEach((record, i) => {
+    bytes.set(record, places[2 * i]!);
+  });
+  return { count: records.length, bytes, places };
 }
 
 const NO_ADDRESS = new Uint8Array(16);
@@ -84,23 +109,19 @@ const TEST_SIZES = {
   map_nat_queue: 131_072,
   map_nat_block: 16_384,
   map_nat_source: 16_384,
-  map_nat_fragment: 4096,
+  map_nat_fragment_slot: 4096,
 };
 
 export class NatHarness {
   readonly object: BpfObject;
   readonly maps: NatMaps;
   readonly #ring: RingBuffer;
-  #events: NatEvent[] = [];
+  #records: Uint8Array[] = [];
 
   constructor(path: string, maxEntries: Readonly<Record<string, number>> = {}) {
     this.object = BpfObject.open(path, { rodata: { cfg_test_clock: 1 }, maxEntries: { ...TEST_SIZES, ...maxEntries } }).load();
     this.maps = new NatMaps((name) => this.object.map(name));
-    this.#ring = new RingBuffer(this.object.map('map_nat_events'), (record) => {
-      const event = decodeNatEvent(record);
-      if (event === undefined) throw new Error(`record of unknown kind: ${Buffer.from(record).toString('hex')}`);
-      this.#events.push(event);
-    });
+    this.#ring = new RingBuffer(this.object.map('map_nat_events'), (record) => this.#records.push(record));
   }
 
   setClock(nowBootNs: bigint): void {
@@ -109,9 +130,10 @@ export class NatHarness {
     this.object.map('map_clock').update(new Uint8Array(4), value);
   }
 
-  setNetwork(networkId: number, shard: number): void {
+  setNetwork(networkId: number, { shard, segment }: { readonly shard: number; readonly segment: number }): void {
     const value = new Uint8Array(96);
     new DataView(value.buffer).setUint32(0, shard, true);
+    new DataView(value.buffer).setUint32(4, segment, true);
     this.object.map('map_gateway_network').update(u32(networkId), value);
   }
 
@@ -158,10 +180,15 @@ export class NatHarness {
 
   /** Events since the last call. */
   takeEvents(): NatEvent[] {
+    return this.takeRecords().map(eventOfRecord);
+  }
+
+  /** The same as they stand in the ring. */
+  takeRecords(): Uint8Array[] {
     while (this.#ring.consume() > 0);
-    const events = this.#events;
-    this.#events = [];
-    return events;
+    const records = this.#records;
+    this.#records = [];
+    return records;
   }
 
   close(): void {

@@ -1,6 +1,6 @@
 import { parseIp } from '@weft/packet';
 import fc from 'fast-check';
-import { EXTERNAL, EXTERNAL6, FORWARD_ADDRESS, flowOf, type NatBench, NETWORKS } from './nat-bench.ts';
+import { EXTERNAL, EXTERNAL6, FORWARD_ADDRESS, flowOf, type NatBench, NETWORKS, SEGMENT } from './nat-bench.ts';
 
 // Histories of port mapping: packets both ways, time, sweeps, quotas, port forwards, loss of ownership, until blocks run out.
 
@@ -27,7 +27,10 @@ export type Op =
       readonly perSecond: number;
     }
   | { readonly op: 'forward'; readonly port: number; readonly isTcp: boolean; readonly to: number }
+  | { readonly op: 'share'; readonly sessions: number; readonly blocks: number; readonly keep: number }
   | { readonly op: 'own'; readonly isOwned: boolean }
+  /** The network is on another segment than its flows, or back. */
+  | { readonly op: 'place'; readonly network: number; readonly isElsewhere: boolean }
   /** Until every session is over and every block given back. */
   | { readonly op: 'drain' };
 
@@ -89,7 +92,20 @@ const op: fc.Arbitrary<Op> = fc.oneof(
       to: fc.nat(3),
     }),
   },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      op: fc.constant('share' as const),
+      sessions: fc.constantFrom(0, 0, 0, 1, 5, 40),
+      blocks: fc.nat(3),
+      keep: fc.nat(3),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('own' as const), isOwned: fc.constantFrom(true, true, false) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ op: fc.constant('place' as const), network: fc.nat(1), isElsewhere: fc.constantFrom(true, false, false) }),
+  },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('drain' as const) }) },
 );
 
@@ -142,8 +158,15 @@ export class History {
         bench.forward(step.port, step.isTcp ? 6 : 17, to);
         return;
       }
+      case 'share':
+        bench.shareSessions(step.sessions);
+        bench.shareBlocks(1, step.keep === 0 ? undefined : step);
+        return;
       case 'own':
         bench.own(step.isOwned);
+        return;
+      case 'place':
+        bench.place(NETWORKS[step.network]!, step.isElsewhere ? SEGMENT + 1 : SEGMENT);
         return;
       case 'drain':
         for (const seconds of [7441, 121, 1, 1]) {

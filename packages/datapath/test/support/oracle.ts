@@ -1,12 +1,21 @@
 import { spawnSync } from 'node:child_process';
 import type { TestRunResult } from '@weft/bpf';
-import { Action, actionName, fromPort, fromUnderlay, type MemoryTables, type Verdict, verdictCb } from '@weft/forwarding';
+import {
+  Action,
+  actionName,
+  ERRORS_PER_SECOND,
+  fromPort,
+  fromUnderlay,
+  type MemoryTables,
+  type Verdict,
+  verdictCb,
+} from '@weft/forwarding';
 import { createWorld, type GeneratedFrame, generateFrame, Rng, tablesOf, type World } from '@weft/forwarding/testing';
 import { dropReasonName } from '@weft/model';
 import { inNetns } from '@weft/tuntap';
 import type { DropCounter, KernelDatapath, KernelDatapathOptions } from '../../src/index.ts';
 import { createKernelDatapath } from '../../src/index.ts';
-import { ipLines, type LabHost, netnsPath, RUN, sh } from './lab.ts';
+import { addHostNetns, ipLines, type LabHost, netnsPath, RUN, sh } from './lab.ts';
 
 // The kernel's programs against the oracle: the same tables, the same frames (BPF_PROG_TEST_RUN), the same verdicts and bytes.
 
@@ -49,6 +58,7 @@ export class OracleBench {
   readonly #portIfindexes: readonly number[];
 
   readonly #isGuest: boolean;
+  #trials = 0;
 
   /**
    * @param kernel61 Do without what came with kernels 6.2 and 6.3. Default: if the kernel lacks it.
@@ -58,7 +68,10 @@ export class OracleBench {
     const netns = host?.netns ?? `wdpo${RUN}`;
     this.#netns = netns;
     this.#isGuest = host !== undefined;
-    if (host === undefined) sh(`ip netns add ${netns}; ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 up`);
+    if (host === undefined) {
+      addHostNetns(netns);
+      sh(`ip -n ${netns} tuntap add under0 mode tap; ip -n ${netns} link set under0 up`);
+    }
     const ports = Array.from({ length: PORT_COUNT }, (_, i) => [`tuntap add p${i} mode tap`, `link set p${i} up`]).flat();
     ipLines(netns, `link set under0 address ${UNDERLAY_MAC}`, ...ports);
     const { stdout } = spawnSync('ip', ['-n', netns, '-json', 'link', 'show'], { encoding: 'utf8' });
@@ -144,6 +157,8 @@ export class OracleBench {
 
   /** Puts a frame to its program. In the bench's namespace. */
   testRun({ program, frame, ifindex, gsoSize, mark }: Trial): TestRunResult {
+    // Time stands still, and the oracle of trials tells each error.
+    if (++this.#trials % ERRORS_PER_SECOND === 0) this.datapath.forgetToldErrors();
     return this.datapath.testRun(program, {
       data: frame,
       ctx: { ifindex, mark, ...(gsoSize > 0 && { gsoSize, gsoSegs: 2 }) },

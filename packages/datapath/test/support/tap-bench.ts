@@ -1,4 +1,4 @@
-import { MemoryTables, PortFlag, SpeakerFlag, type TableChange, type Target, TargetKind } from '@weft/forwarding';
+import { ErrorLimit, MemoryTables, PortFlag, SpeakerFlag, type TableChange, type Target, TargetKind } from '@weft/forwarding';
 import { createWorld, Rng, type World } from '@weft/forwarding/testing';
 import { DropReason, dropReasonName } from '@weft/model';
 import { parseIp, parseMac } from '@weft/packet';
@@ -203,7 +203,7 @@ export class TapBench {
       for (const { ifindex } of datapath.drops()) datapath.forgetDrops(ifindex);
       return {
         tables: new MemoryTables(rows),
-        context: { pa, udpPort: world.udpPort, nowBootNs: world.nowBootNs },
+        context: { pa, udpPort: world.udpPort, nowBootNs: world.nowBootNs, errors: new ErrorLimit() },
         underlayIfindex: datapath.underlayIfindex,
         tunnelIfindex: datapath.tunnelIfindex,
       };

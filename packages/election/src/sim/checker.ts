@@ -9,9 +9,10 @@ export class Violation extends Error {
     | 'host-epoch-fell'
     | 'host-two-owners'
     | 'closed-later-than-d'
-    | 'slice-held-twice'
+    | 'block-granted-by-two'
     | 'no-owner'
-    | 'not-placed';
+    | 'not-placed'
+    | 'blocks-not-moved';
   constructor(rule: Violation['rule'], message: string) {
     super(`${rule}: ${message}`);
     this.rule = rule;

@@ -1,4 +1,5 @@
-import type { Machine, World } from './world.ts';
+import type { Machine } from './machine.ts';
+import type { World } from './world.ts';
 
 /*
  * What goes wrong. Each fault begins now and undoes itself after a while; `calmDown` undoes what is left.
@@ -20,9 +21,9 @@ function aWhile(world: World): number {
   return random.chance(0.85) ? random.between(leaseMs / 4, leaseMs * 1.6) : random.between(leaseMs, leaseMs * 3);
 }
 function cutFor(world: World, keys: readonly string[], ms: number): void {
-  for (const key of keys) world.cut(key);
+  for (const key of keys) world.paths.cut(key);
   world.after(ms, () => {
-    for (const key of keys) world.mend(key);
+    for (const key of keys) world.paths.mend(key);
   });
 }
 
@@ -36,14 +37,14 @@ function split(world: World, together: readonly string[] = []): void {
   // NATS is on one side, and so is the controller.
   keys.push(...here.map(({ id }) => `nats ${id}`));
   world.trace(() => `FAULT split: ${here.map(({ id }) => id).join()} | ${there.map(({ id }) => id).join()} and NATS`);
-  for (const key of keys) world.cut(key);
+  for (const key of keys) world.paths.cut(key);
   if (random.chance(0.3)) FAULTS['voters']!(world);
   world.after(random.between(0.3, 2) * world.init.timing.leaseMs, () => {
     if (!world.calm && random.chance(0.6)) {
       split(world);
-      if (random.chance(0.6)) FAULTS['restart']!(world);
+      if (random.chance(0.6)) FAULTS[random.pick(['restart', 'crashLoop'])]!(world);
     }
-    for (const key of keys) world.mend(key);
+    for (const key of keys) world.paths.mend(key);
   });
 }
 
@@ -68,6 +69,24 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     const ms = world.random.chance(0.4) ? world.random.between(1, 50) : aWhile(world);
     world.killAgent(machine);
     world.after(ms, () => world.startAgent(machine));
+  },
+  /** An agent that ends soon after each start: every time only its file tells what it has promised. */
+  crashLoop(world) {
+    const { random } = world;
+    // The owner's votes are for itself mostly: another's hold more than one member's fate.
+    const owner = world.owner(random.pick(world.init.shards));
+    const machine = random.pick(world.gateways.filter((one) => one !== owner));
+    const { leaseMs } = world.init.timing;
+    const again = (left: number): void => {
+      world.killAgent(machine);
+      world.after(random.between(1, 50), () => {
+        world.startAgent(machine);
+        world.after(random.between(20, leaseMs / 4), () => {
+          if (left > 1 && !world.calm) again(left - 1);
+        });
+      });
+    };
+    again(random.between(2, 8));
   },
   reboot(world) {
     const machine = someGateway(world);
@@ -113,7 +132,10 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     cutFor(world, [all ? 'nats' : `nats ${world.random.pick([...world.machines.values()]).id}`], aWhile(world));
   },
   weather(world) {
-    const { random, weather } = world;
+    const {
+      random,
+      paths: { weather },
+    } = world;
     Object.assign(weather, {
       loss: random.between(0, 0.4),
       twice: random.between(0, 0.3),
@@ -128,7 +150,9 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   },
   slowDisk(world) {
     const machine = someGateway(world);
-    machine.diskMs = world.random.between(50, 1_500);
+    const ms = world.random.between(50, 1_500);
+    // Some need longer for a write than a ballot first waits.
+    machine.diskMs = ms > 1_200 ? 3 * ms : ms;
     world.trace(() => `FAULT ${machine.id} disk takes ${machine.diskMs.toFixed(0)} ms`);
     world.after(aWhile(world), () => {
       machine.diskMs = 2;
@@ -145,25 +169,25 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     });
   },
   drain(world) {
-    const machine = world.random.pick(world.init.members);
-    world.drain(machine, true);
-    world.after(aWhile(world), () => world.drain(machine, false));
+    const machine = world.random.pick(world.record.members);
+    world.record.drain(machine, true);
+    world.after(aWhile(world), () => world.record.drain(machine, false));
   },
   place(world) {
-    world.place(world.random.pick(world.init.shards), world.random.pick(world.init.members));
+    world.record.place(world.random.pick(world.init.shards), world.random.pick(world.record.members));
   },
   voters(world) {
-    const { init, random, newestConfig } = world;
-    const current = newestConfig.voters.map(({ id }) => id);
-    const witnesses = current.filter((id) => init.witnesses.includes(id));
-    const spare = init.witnesses.filter((id) => !current.includes(id));
+    const { init, random, record } = world;
+    const { witnesses } = record;
+    const spare = init.witnesses.filter((id) => !witnesses.includes(id));
     if (witnesses.length === 0 || spare.length === 0) return;
     const out = random.pick(witnesses);
-    world.changeVoters(current.map((id) => (id === out ? random.pick(spare) : id)));
+    const into = random.pick(spare);
+    record.nameWitnesses(witnesses.map((id) => (id === out ? into : id)));
     // The hardest moment: the new list is half known, and the old witness is left alone with one member.
     if (!random.chance(0.5)) return;
     world.after(random.between(0, 1_500), () => {
-      if (!world.calm) split(world, [out, random.pick(init.members), ...(random.chance(0.5) ? ['h1'] : [])]);
+      if (!world.calm) split(world, [out, random.pick(record.members), ...(random.chance(0.5) ? ['h1'] : [])]);
     });
   },
   hostReboot(world) {
@@ -184,20 +208,27 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     world.storeBlockedUntil = world.now + world.random.between(4_000, 9_000);
     world.trace(() => 'FAULT JetStream elects a leader');
   },
-  slice(world) {
-    const { slice } = world.random.pick(world.slices);
-    const from = world.random.pick(world.gateways);
-    world.give(from, { kind: 'give-slice', slice, to: world.random.pick(world.init.members) });
+  /** A member more; often something else goes wrong before all have heard of it. */
+  join(world) {
+    const { random, record, init } = world;
+    const spare = (init.spares ?? []).filter((id) => !record.members.includes(id));
+    if (spare.length === 0) return;
+    const id = random.pick(spare);
+    record.join(id);
+    if (!random.chance(0.4)) return;
+    world.after(random.between(0, 2_000), () => {
+      if (!world.calm) split(world, random.chance(0.5) ? [id, random.pick(record.members)] : []);
+    });
   },
 };
 
 /** Everything is mended: machines on, agents running, links whole. */
 export function calmDown(world: World): void {
   world.calm = true;
-  world.cuts.clear();
-  Object.assign(world.weather, { loss: 0, twice: 0, late: 0, lateMs: 0 });
+  world.paths.cuts.clear();
+  Object.assign(world.paths.weather, { loss: 0, twice: 0, late: 0, lateMs: 0 });
   world.storeBlockedUntil = Math.min(world.storeBlockedUntil, world.now);
-  for (const { id, drain } of world.newestConfig.members) if (drain) world.drain(id, false);
+  for (const { id, drain } of world.newestConfig.members) if (drain) world.record.drain(id, false);
   for (const machine of world.machines.values()) {
     machine.diskMs = 2;
     world.thaw(machine);

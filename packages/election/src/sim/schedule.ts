@@ -2,6 +2,7 @@ import { RULES, type Rules } from '../rules.ts';
 import { placementBoundMs, recoveryBoundMs, TIMING, type Timing } from '../timing.ts';
 import { Violation } from './checker.ts';
 import { calmDown, FAULTS } from './faults.ts';
+import { misplaced, unhealthy } from './health.ts';
 import { Random } from './random.ts';
 import { World } from './world.ts';
 
@@ -19,6 +20,7 @@ export const SIM_TIMING: Timing = {
   staggerMs: 150,
   resendMs: 100,
   attemptMs: 700,
+  attemptMaxMs: 5_600,
   certificateMaxMs: 1_000,
   askMs: 200,
   handoverMs: 4_000,
@@ -28,12 +30,19 @@ export const SIM_TIMING: Timing = {
   unsettledAlarmMs: 4_000,
 };
 
+/** A holder keeps a block for 3 s here, and what is free is looked at twice, once a second. */
+const BLOCKS_BOUND_MS = 15_000;
+
 export interface ScheduleResult {
   readonly seed: number;
   /** Undefined: all promises held. */
   readonly violation: Violation | undefined;
   readonly events: number;
   readonly moves: number;
+  /** Members that joined. */
+  readonly joins: number;
+  /** NAT blocks that changed hands. */
+  readonly blocks: number;
   readonly simulatedMs: number;
 }
 
@@ -68,6 +77,7 @@ export function runSchedule(seed: number, rules: Rules = RULES, trace?: (line: s
     hosts: ['h1', 'h2'],
     voters,
     shards,
+    spares: random.chance(0.4) ? ['s', 't'].slice(0, random.chance(0.7) ? 1 : 2) : [],
     ...(trace === undefined ? {} : { trace }),
   });
   let violation: Violation | undefined;
@@ -78,7 +88,15 @@ export function runSchedule(seed: number, rules: Rules = RULES, trace?: (line: s
     violation = error;
     world.trace(() => `VIOLATION ${error.message}`);
   }
-  return { seed, violation, events: world.events, moves: world.checker.moves, simulatedMs: world.now };
+  return {
+    seed,
+    violation,
+    events: world.events,
+    moves: world.checker.moves,
+    joins: world.record.members.length - members.length,
+    blocks: world.blocks.moved,
+    simulatedMs: world.now,
+  };
 }
 
 function faultsThenCalm(world: World, random: Random): void {
@@ -86,9 +104,10 @@ function faultsThenCalm(world: World, random: Random): void {
   const names = Object.keys(FAULTS);
   // A schedule has a theme: a few kinds of faults that meet again and again find more than all kinds at once.
   const theme = random.chance(0.3)
-    ? ['split', random.pick(['voters', 'restart', 'reboot']), random.pick(names)]
+    ? ['split', random.pick(['voters', 'restart', 'reboot', 'crashLoop']), random.pick(names)]
     : Array.from({ length: 2 + Math.floor(random.unit() * 4) }, () => random.pick(names));
   const end = timing.leaseMs * random.between(1, 4);
+  for (const _ of world.init.spares ?? []) world.queue.at(random.between(0, end / 2), () => FAULTS['join']!(world));
   let at = random.between(0, timing.leaseMs / 2);
   while (at < end) {
     const fault = FAULTS[random.chance(0.85) ? random.pick(theme) : random.pick(names)]!;
@@ -101,22 +120,29 @@ function faultsThenCalm(world: World, random: Random): void {
   calmDown(world);
   world.trace(() => 'CALM');
   const bound = end + recoveryBoundMs(timing) + 3_000;
-  while (world.unhealthy() !== undefined) {
+  while (unhealthy(world) !== undefined) {
     if (world.now > bound)
-      throw new Violation('no-owner', `${world.unhealthy()} ${(world.now - end).toFixed(0)} ms after the faults stopped`);
+      throw new Violation('no-owner', `${unhealthy(world)} ${(world.now - end).toFixed(0)} ms after the faults stopped`);
     world.runUntil(world.now + 100);
   }
   world.check();
   // What the record has placed elsewhere gets there; half of the time something else is placed now that all is well.
-  if (random.chance(0.5)) world.place(random.pick(world.init.shards), random.pick(world.init.members));
+  if (random.chance(0.5)) world.record.place(random.pick(world.init.shards), random.pick(world.record.members));
   const start = world.now;
-  while (world.unhealthy() !== undefined || world.misplaced() !== undefined) {
+  while (unhealthy(world) !== undefined || misplaced(world) !== undefined) {
     if (world.now - start > placementBoundMs(timing))
-      throw new Violation(
-        'not-placed',
-        `${world.misplaced() ?? world.unhealthy()} ${(world.now - start).toFixed(0)} ms after all was well`,
-      );
+      throw new Violation('not-placed', `${misplaced(world) ?? unhealthy(world)} ${(world.now - start).toFixed(0)} ms after all was well`);
     world.runUntil(world.now + 100);
+  }
+  // And whoever is to give up blocks has done so once nobody holds them.
+  const quiet = world.now;
+  while (world.blocks.unsettled() !== undefined) {
+    if (world.now - quiet > BLOCKS_BOUND_MS)
+      throw new Violation(
+        'blocks-not-moved',
+        `${world.blocks.unsettled()} ${(world.now - quiet).toFixed(0)} ms after all was in its place`,
+      );
+    world.runUntil(world.now + 500);
   }
   world.check();
 }

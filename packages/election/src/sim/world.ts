@@ -1,55 +1,33 @@
 import type { OwnershipConfig, OwnershipMessage, OwnershipVoter } from '@weft/model';
 import { certificateFault } from '../certificate.ts';
-import type { Durable } from '../durable.ts';
 import { epochText } from '../epoch.ts';
-import type { FenceRow } from '../fence.ts';
+import { isOpen } from '../fence.ts';
 import { OwnershipHost } from '../host.ts';
-import type { HostInput, HostOutput, Input, Output, Path, Send, ShardRow, SliceRecord } from '../io.ts';
+import type { HostInput, HostOutput, Input, Output, Send } from '../io.ts';
 import { OwnershipNode } from '../node.ts';
 import type { Rules } from '../rules.ts';
-import { boundD, type Timing } from '../timing.ts';
-import { Checker, Violation } from './checker.ts';
-import { SimClock } from './clock.ts';
+import type { Timing } from '../timing.ts';
+import { SimBlocks } from './blocks.ts';
+import { Checker } from './checker.ts';
+import { GroupRecord, keyOf } from './group-record.ts';
+import { forgetKernel, hasAgent, isRunning, type Machine, makeMachine } from './machine.ts';
+import { Paths } from './paths.ts';
 import { EventQueue } from './queue.ts';
 import { Random } from './random.ts';
+import { Replaced } from './replaced.ts';
 import { simSigner, simVerify } from './signatures.ts';
-
-/** A machine: its kernel (clock, pinned maps, packet path), its disk, and the agent's process on it. */
-export interface Machine {
-  readonly id: string;
-  readonly kind: 'gateway' | 'host';
-  readonly clock: SimClock;
-  /** Counts boots. */
-  life: number;
-  power: boolean;
-  /** The whole machine stands still. */
-  frozen: boolean;
-  /** The agent's process stands still; the packet path goes on. */
-  stopped: boolean;
-  /** Counts processes: what was meant for an earlier one is lost. */
-  process: number;
-  node: OwnershipNode | undefined;
-  host: OwnershipHost | undefined;
-  inbox: (Input | HostInput)[];
-  disk: Durable | undefined;
-  writing: { readonly token: number; readonly state: Durable } | undefined;
-  diskMs: number;
-  carrier: boolean;
-  readonly fence: Map<number, FenceRow>;
-  readonly shards: Map<number, ShardRow>;
-  /** Per shard: own clock when it was replaced, and by which epoch. */
-  readonly replaced: Map<number, { readonly epoch: bigint; readonly at: number }>;
-  instance: number;
-}
 
 export interface WorldInit {
   readonly seed: number;
   readonly timing: Timing;
   readonly rules: Rules;
   readonly members: readonly string[];
+  /** Machines that may be named as witnesses; those among `voters` are so at first. */
   readonly witnesses: readonly string[];
+  /** Machines that may become members. */
+  readonly spares?: readonly string[];
   readonly hosts: readonly string[];
-  /** Ids of the first voters. */
+  /** Ids of the first voters: the members, or one of a pair alone, and witnesses. */
   readonly voters: readonly string[];
   readonly shards: readonly number[];
   /** How often the state does not get to the next owner. */
@@ -57,14 +35,6 @@ export interface WorldInit {
   readonly trace?: (line: string) => void;
   /** Sees what each machine puts out. */
   readonly onOutput?: (machine: string, output: Output | HostOutput) => void;
-}
-
-/** How messages travel at the moment. */
-export interface Weather {
-  loss: number;
-  twice: number;
-  late: number;
-  lateMs: number;
 }
 
 const JITTER_TICKS = 0.01;
@@ -76,11 +46,10 @@ export class World {
   readonly queue: EventQueue = new EventQueue();
   readonly checker: Checker = new Checker();
   readonly machines: Map<string, Machine> = new Map();
-  readonly weather: Weather = { loss: 0, twice: 0, late: 0, lateMs: 0 };
-  /** Directed cuts, counted, so that two may overlap: "from to" for the underlay, "nats id" for a client, "nats" for the servers. */
-  readonly cuts: Map<string, number> = new Map();
-  readonly configs: OwnershipConfig[] = [];
-  slices: SliceRecord[] = [];
+  readonly paths: Paths;
+  readonly record: GroupRecord;
+  readonly blocks: SimBlocks;
+  readonly #replaced: Replaced;
   /** No write gets through before this: JetStream elects a leader. */
   storeBlockedUntil = 0;
   /** Faults are over. */
@@ -94,11 +63,31 @@ export class World {
   constructor(init: WorldInit) {
     this.init = init;
     this.random = new Random(init.seed);
-    for (const id of [...init.members, ...init.witnesses]) this.#add(id, 'gateway');
+    this.paths = new Paths(this.random);
+    for (const id of [...init.members, ...init.witnesses, ...(init.spares ?? [])]) this.#add(id, 'gateway');
     for (const id of init.hosts) this.#add(id, 'host');
-    this.slices = init.members.map((holder, i) => ({ slice: i + 1, holder, generation: 1 }));
+    this.#replaced = new Replaced({ timing: init.timing, rules: init.rules, now: () => this.now });
+    const trace = (line: () => string): void => this.trace(line);
+    this.record = new GroupRecord({
+      members: init.members,
+      witnesses: init.witnesses.filter((id) => init.voters.includes(id)),
+      shards: init.shards,
+      instanceOf: (id) => this.#instanceOf(this.machine(id)),
+      trace,
+    });
+    this.blocks = new SimBlocks({
+      record: this.record,
+      random: this.random,
+      rules: init.rules,
+      trace,
+      now: () => this.now,
+      after: (ms, event) => this.after(ms, event),
+      storeWrite: (write) => this.#storeWrite(write),
+      onMoved: (machine) => this.#blocksMoved(machine),
+      isOpen: (machine) => isOpen(machine.fence.get(init.shards[0]!), machine.clock.at(this.now)),
+    });
     for (const machine of this.machines.values()) this.boot(machine);
-    this.configs.push(this.makeConfig(1, 1, init.voters, undefined));
+    this.record.create();
     for (const machine of this.machines.values()) this.giveConfigs(machine);
     this.#every(500, () => this.check());
     this.#every(1_000, () => this.#controller());
@@ -114,7 +103,7 @@ export class World {
     return this.machines.get(id)!;
   }
   get newestConfig(): OwnershipConfig {
-    return this.configs[this.configs.length - 1]!;
+    return this.record.newest;
   }
   /** The machine that holds the newest grant of a shard. */
   owner(shard: number): Machine | undefined {
@@ -150,29 +139,7 @@ export class World {
   // Machines.
 
   #add(id: string, kind: Machine['kind']): void {
-    // Two clocks differ by rho at most.
-    const rate = 1 + this.random.between(-0.49, 0.49) * this.init.timing.rho;
-    const machine: Machine = {
-      id,
-      kind,
-      clock: new SimClock(0, rate),
-      life: 0,
-      power: false,
-      frozen: false,
-      stopped: false,
-      process: 0,
-      node: undefined,
-      host: undefined,
-      inbox: [],
-      disk: undefined,
-      writing: undefined,
-      diskMs: 2,
-      carrier: true,
-      fence: new Map(),
-      shards: new Map(),
-      replaced: new Map(),
-      instance: 0,
-    };
+    const machine = makeMachine(id, kind, this.random, this.init.timing);
     this.machines.set(id, machine);
     (kind === 'gateway' ? this.#gateways : this.#hosts).push(machine);
   }
@@ -182,9 +149,7 @@ export class World {
     machine.life++;
     machine.power = true;
     machine.clock.reboot(this.now);
-    machine.fence.clear();
-    machine.shards.clear();
-    machine.replaced.clear();
+    forgetKernel(machine);
     this.startAgent(machine);
   }
 
@@ -192,13 +157,12 @@ export class World {
     this.killAgent(machine);
     machine.power = false;
     machine.frozen = false;
-    machine.fence.clear();
-    machine.shards.clear();
-    machine.replaced.clear();
+    forgetKernel(machine);
+    if (machine.kind === 'gateway') this.blocks.powerLost(machine);
   }
 
   startAgent(machine: Machine): void {
-    if (!machine.power || machine.node !== undefined || machine.host !== undefined) return;
+    if (!machine.power || hasAgent(machine)) return;
     machine.process++;
     machine.inbox = [];
     machine.stopped = false;
@@ -218,8 +182,9 @@ export class World {
         rows: [...machine.fence.values()],
         now,
       };
-      machine.node = new OwnershipNode(init, { signer: simSigner(`key-${machine.id}`), verify: simVerify, random, timing, rules });
+      machine.node = new OwnershipNode(init, { signer: simSigner(keyOf(machine.id)), verify: simVerify, random, timing, rules });
       machine.instance = machine.node.instance;
+      this.blocks.started(machine);
     }
     this.trace(() => `${machine.id} agent starts, boot ${machine.life}${machine.disk === undefined ? ', no file' : ''}`);
     this.giveConfigs(machine);
@@ -230,8 +195,8 @@ export class World {
     const process = machine.process;
     const { probeMs } = timing;
     const tick = (): void => {
-      if (machine.process !== process || (machine.node === undefined && machine.host === undefined)) return;
-      if (!machine.stopped && !machine.frozen) this.step(machine, { kind: 'tick' });
+      if (machine.process !== process || !hasAgent(machine)) return;
+      if (isRunning(machine)) this.step(machine, { kind: 'tick' });
       const late = this.random.chance(JITTER_TICKS) ? this.random.between(0, LATE_TIMER_MS) : this.random.between(0, 2);
       this.after((machine.kind === 'host' ? 2 * probeMs : probeMs) + late, tick);
     };
@@ -239,8 +204,9 @@ export class World {
   }
 
   killAgent(machine: Machine): void {
-    if (machine.node === undefined && machine.host === undefined) return;
+    if (!hasAgent(machine)) return;
     this.trace(() => `${machine.id} agent killed`);
+    if (machine.kind === 'gateway') this.blocks.ended(machine);
     // A write under way may have reached the disk, or not.
     if (machine.writing !== undefined && this.random.chance(0.5)) machine.disk = machine.writing.state;
     machine.writing = undefined;
@@ -283,8 +249,8 @@ export class World {
 
   /** Gives an input to a machine's agent, now or when it goes on. */
   give(machine: Machine, input: Input | HostInput): void {
-    if (machine.node === undefined && machine.host === undefined) return;
-    if (machine.stopped || machine.frozen) {
+    if (!hasAgent(machine)) return;
+    if (!isRunning(machine)) {
       if (machine.inbox.length < 300 || !fromNetwork(input)) machine.inbox.push(input);
     } else this.step(machine, input);
   }
@@ -316,22 +282,23 @@ export class World {
         break;
       }
       case 'fence':
-        this.#fence(machine, output.row);
+        machine.fence.set(output.row.shard, output.row);
+        this.#replaced.check(machine);
         break;
       case 'record': {
         const { ballot } = output.certificate;
         this.trace(
           () => `${machine.id} GRANTED ${ballot.kind} ${epochText(ballot.epoch)} shards ${ballot.shards.join()} config ${ballot.config}`,
         );
-        if (this.checker.granted(output.certificate, machine.life)) this.#replace(ballot);
+        if (this.checker.granted(output.certificate, machine.life)) this.#replaced.by(ballot, this.#gateways);
         break;
       }
       case 'settled': {
         const { config, certificate } = output;
         // The controller doesn't take anybody's word for it.
-        const joint = this.configs.findLast((known) => known.config === config);
+        const joint = this.record.configs.findLast((known) => known.config === config);
         if (joint === undefined || certificateFault(joint, certificate, simVerify, this.init.rules) !== undefined) break;
-        this.#storeWrite(() => this.#settle(config));
+        this.#storeWrite(() => this.record.settle(config));
         break;
       }
       case 'handover':
@@ -339,14 +306,6 @@ export class World {
         if (output.step === 'sync' && !this.random.chance(this.init.syncLoss ?? 0.1)) {
           this.after(this.random.between(1, 300), () => this.give(machine, { kind: 'synced', shards: output.shards }));
         }
-        break;
-      case 'slice-consent': {
-        const { slice, generation, to } = output.consent;
-        this.#storeWrite(() => this.#sliceWrite(slice, generation, to));
-        break;
-      }
-      case 'slice-reclaim':
-        this.#storeWrite(() => this.#sliceWrite(output.slice, output.generation, machine.id));
         break;
       case 'alarm':
         this.trace(() => `${machine.id} alarm ${output.code} ${output.about} ${output.active ? 'on' : 'off'}`);
@@ -375,39 +334,14 @@ export class World {
 
   // Paths.
 
-  cut(key: string): void {
-    this.cuts.set(key, (this.cuts.get(key) ?? 0) + 1);
-  }
-  mend(key: string): void {
-    const left = (this.cuts.get(key) ?? 0) - 1;
-    if (left > 0) this.cuts.set(key, left);
-    else this.cuts.delete(key);
-  }
-  #open(path: Path, from: string, to: string): boolean {
-    if (this.cuts.size === 0) return true;
-    if (path === 'nats') return !this.cuts.has('nats') && !this.cuts.has(`nats ${from}`) && !this.cuts.has(`nats ${to}`);
-    return !this.cuts.has(path === 'external' ? `external ${from} ${to}` : `${from} ${to}`);
-  }
-
   #send(machine: Machine, { to, paths, body }: Send): void {
     const target = this.machines.get(to);
     if (target === undefined) return;
     const message: OwnershipMessage = { group: this.newestConfig.group, from: machine.id, to, body };
-    let delivered = false;
-    for (const path of paths) {
-      if (!this.#open(path, machine.id, to)) continue;
-      const { loss, twice, late, lateMs } = this.weather;
-      if (loss > 0 && this.random.chance(loss)) continue;
-      // Most of the time a copy on the second path is no news; it is spared, so that more schedules fit in a second.
-      if (delivered && loss === 0 && late === 0 && this.cuts.size === 0 && this.random.chance(0.8)) continue;
-      delivered = true;
-      const copies = twice > 0 && this.random.chance(twice) ? 2 : 1;
-      for (let i = 0; i < copies; i++) {
-        const delay = late > 0 && this.random.chance(late) ? this.random.between(1, lateMs) : this.random.between(0.1, 2);
-        this.after(delay, () => {
-          if (target.power) this.give(target, { kind: 'message', message });
-        });
-      }
+    for (const delay of this.paths.copies(paths, machine.id, to)) {
+      this.after(delay, () => {
+        if (target.power) this.give(target, { kind: 'message', message });
+      });
     }
   }
 
@@ -415,16 +349,14 @@ export class World {
     this.step(machine, { kind: 'probe-sent', peer, nonce, at: machine.clock.at(this.now) });
     const target = this.machines.get(peer);
     if (target === undefined || !target.power || target.frozen) return;
-    if (!this.#open('underlay', machine.id, peer) || !this.#open('underlay', peer, machine.id)) return;
-    const { loss, late, lateMs } = this.weather;
-    if (loss > 0 && this.random.chance(loss)) return;
+    const delay = this.paths.roundTrip(machine.id, peer);
+    if (delay === undefined) return;
     const now = target.clock.at(this.now);
     const shards = [...target.fence.values()].map((row) => ({
       shard: row.shard,
       epoch: row.epoch,
       valid: this.init.rules.isOpen(row, now),
     }));
-    const delay = late > 0 && this.random.chance(late) ? this.random.between(1, lateMs) : this.random.between(0.1, 1);
     const process = machine.process;
     this.after(delay, () => {
       if (machine.process === process) this.give(machine, { kind: 'probe-answered', peer, nonce, shards });
@@ -433,79 +365,9 @@ export class World {
 
   // What is checked.
 
-  #fence(machine: Machine, row: FenceRow): void {
-    machine.fence.set(row.shard, row);
-    this.#closedInTime(machine, row.shard);
-  }
-
-  #replace(ballot: { readonly epoch: bigint; readonly candidate: string; readonly shards: readonly number[] }): void {
-    for (const machine of this.#gateways) {
-      if (machine.id === ballot.candidate || !machine.power) continue;
-      for (const shard of ballot.shards) {
-        const row = machine.fence.get(shard);
-        if (row === undefined || row.epoch >= ballot.epoch || machine.replaced.has(shard)) continue;
-        machine.replaced.set(shard, { epoch: ballot.epoch, at: machine.clock.at(this.now) });
-        this.#closedInTime(machine, shard);
-      }
-    }
-  }
-
-  /** A replaced owner's packet path is closed within D, on its own clock. */
-  #closedInTime(machine: Machine, shard: number): void {
-    const row = machine.fence.get(shard);
-    const replaced = machine.replaced.get(shard);
-    if (row === undefined || replaced === undefined) return;
-    if (row.epoch > replaced.epoch) {
-      // An owner again, by a later grant.
-      machine.replaced.delete(shard);
-      return;
-    }
-    const closes = replaced.at + boundD(this.init.timing);
-    const open = this.init.rules.isOpen(row, Math.max(machine.clock.at(this.now), closes + 0.001));
-    if (row.deadlineMs > closes + 0.001 || open) {
-      throw new Violation(
-        'closed-later-than-d',
-        `${machine.id}, shard ${shard}, epoch ${epochText(row.epoch)}: replaced by ${epochText(replaced.epoch)} at ${replaced.at.toFixed(1)}, must be closed at ${closes.toFixed(1)}; deadline ${row.deadlineMs.toFixed(1)} (own clock)`,
-      );
-    }
-  }
-
   /** What is looked at twice a second, besides at each step that could break it. */
   check(): void {
-    for (const machine of this.#gateways) for (const shard of machine.replaced.keys()) this.#closedInTime(machine, shard);
-    for (const { slice } of this.slices) {
-      const holders = this.#gateways.filter(({ node }) => node?.slices.usable(slice) === true);
-      if (holders.length > 1) throw new Violation('slice-held-twice', `slice ${slice}: ${holders.map(({ id }) => id).join(' and ')}`);
-    }
-  }
-
-  /** Undefined: every shard has an owner that forwards, and every host obeys it. */
-  unhealthy(): string | undefined {
-    for (const shard of this.init.shards) {
-      const grant = this.checker.newest.get(shard);
-      const owner = this.owner(shard);
-      if (grant === undefined || owner === undefined) return `shard ${shard} was never granted`;
-      const row = owner.fence.get(shard);
-      if (row === undefined || row.epoch !== grant.epoch || row.deadlineMs <= owner.clock.at(this.now)) {
-        return `shard ${shard}: ${owner.id} was granted ${epochText(grant.epoch)} and does not forward`;
-      }
-      for (const host of this.#hosts) {
-        const known = host.shards.get(shard);
-        if (known === undefined || known.epoch !== grant.epoch) {
-          return `shard ${shard}: ${host.id} obeys ${known === undefined ? 'nobody' : epochText(known.epoch)}, not ${epochText(grant.epoch)} of ${owner.id}`;
-        }
-      }
-    }
-    return undefined;
-  }
-
-  /** Undefined: no owner has a shard that the record placed elsewhere since it took it over. */
-  misplaced(): string | undefined {
-    for (const shard of this.init.shards) {
-      const to = this.owner(shard)?.node?.displacedTo(shard);
-      if (to !== undefined) return `shard ${shard} is placed on ${to}, and ${this.owner(shard)!.id} keeps it`;
-    }
-    return undefined;
+    for (const machine of this.#gateways) this.#replaced.check(machine);
   }
 
   // The store and the controller.
@@ -513,103 +375,38 @@ export class World {
   #storeWrite(write: () => void): void {
     const wait = Math.max(0, this.storeBlockedUntil - this.now) + this.random.between(1, 20);
     this.after(wait, () => {
-      if (this.now < this.storeBlockedUntil || this.cuts.has('nats')) this.#storeWrite(write);
+      if (this.now < this.storeBlockedUntil || this.paths.cuts.has('nats')) this.#storeWrite(write);
       else write();
     });
   }
 
-  #sliceWrite(slice: number, generation: number, holder: string): void {
-    this.slices = this.slices.map((record) =>
-      record.slice === slice && record.generation === generation ? { slice, holder, generation: generation + 1 } : record,
-    );
+  /** The moment in which a member knows least of what it may grant. */
+  #blocksMoved(machine: Machine): void {
+    if (this.calm || !hasAgent(machine) || !this.random.chance(0.2)) return;
+    this.killAgent(machine);
+    this.after(this.random.between(1, 50), () => this.startAgent(machine));
   }
 
-  voter(id: string): OwnershipVoter {
-    return { id, key: `key-${id}`, instance: this.machine(id).instance };
-  }
-
-  makeConfig(config: number, incarnation: number, voters: readonly string[], previous: OwnershipConfig['previous']): OwnershipConfig {
-    const { members, shards } = this.init;
-    return {
-      group: 'group',
-      config,
-      incarnation,
-      voters: voters.map((id) => this.voter(id)),
-      previous,
-      members:
-        this.configs.at(-1)?.members ??
-        members.map((id, i) => ({ id, key: `key-${id}`, providerAddress: `192.0.2.${i + 1}`, drain: false })),
-      shards:
-        this.configs.at(-1)?.shards ??
-        shards.map((shard, i) => ({ shard, order: members.map((_, at) => members[(at + i) % members.length]!), placement: 1 })),
-    };
-  }
-
-  /** Commits another preferred owner of a shard, as an operator's move does. */
-  place(shard: number, first: string): void {
-    this.trace(() => `controller: shard ${shard} is placed on ${first}`);
-    this.#arrange(this.newestConfig.members, (entry) =>
-      entry.shard === shard ? [first, ...entry.order.filter((id) => id !== first)] : undefined,
-    );
-  }
-
-  /** Commits that a member is drained or not: it is the last in every order then, and gets its share back afterwards. */
-  drain(id: string, drain: boolean): void {
-    const members = this.newestConfig.members.map((member) => (member.id === id ? { ...member, drain } : member));
-    const isOut = (member: string): boolean => members.some((known) => known.id === member && known.drain);
-    this.trace(() => `controller: ${id} is ${drain ? 'drained' : 'active again'}`);
-    this.#arrange(members, ({ shard, order }) => {
-      const home = this.init.members[this.init.shards.indexOf(shard) % this.init.members.length]!;
-      const wanted = !drain && home === id ? [id, ...order.filter((one) => one !== id)] : order;
-      const next = [...wanted.filter((one) => !isOut(one)), ...wanted.filter(isOut)];
-      return next[0] === order[0] ? undefined : next;
-    });
-  }
-
-  #arrange(
-    members: OwnershipConfig['members'],
-    orderOf: (entry: OwnershipConfig['shards'][number]) => readonly string[] | undefined,
-  ): void {
-    const shards = this.newestConfig.shards.map((entry) => {
-      const order = orderOf(entry);
-      return order === undefined ? entry : { ...entry, order, placement: entry.placement + 1 };
-    });
-    this.configs.push({ ...this.newestConfig, members, shards });
-  }
-
-  /** Commits a new voter list, as the controller does: it names the last one that took effect. */
-  changeVoters(voters: readonly string[]): void {
-    const { config, incarnation, previous, voters: current } = this.newestConfig;
-    const next = this.makeConfig(config + 1, incarnation, voters, previous ?? { config, voters: current });
-    if (next.voters.some(({ instance }) => instance === 0)) return;
-    this.configs.push(next);
-    this.trace(() => `controller: configuration ${next.config}, voters ${voters.join()}, after ${next.previous!.config}`);
-  }
-
-  /** A grant in the new list was recorded: majorities of both have accepted it. */
-  #settle(config: number): void {
-    const { newestConfig } = this;
-    if (newestConfig.config !== config || newestConfig.previous === undefined) return;
-    this.configs.push({ ...newestConfig, previous: undefined });
-    this.trace(() => `controller: configuration ${config} took effect`);
+  /** What its host record says: a memory is made when a machine takes part for the first time. */
+  #instanceOf(machine: Machine): number {
+    return this.init.spares?.includes(machine.id) === true && machine.node?.config === undefined && machine.disk === undefined
+      ? 0
+      : machine.instance;
   }
 
   /** Where a voter has lost its file, a new list names its new memory; where a majority has, the operator recovers. */
   #controller(): void {
-    if (this.now >= this.storeBlockedUntil && !this.cuts.has('nats')) {
-      const { voters, config, incarnation, previous } = this.newestConfig;
-      const ids = voters.map(({ id }) => id);
+    if (this.now >= this.storeBlockedUntil && !this.paths.cuts.has('nats')) {
+      this.record.refresh();
+      const { voters, previous } = this.newestConfig;
       // All that can go on needs a majority of the last list that took effect.
       const inForce = previous?.voters ?? voters;
-      if (2 * inForce.filter((voter) => !this.#forgotten(voter)).length <= inForce.length) {
-        this.configs.push(this.makeConfig(config + 1, incarnation + 1, ids, undefined));
-        this.trace(() => `operator: weft gateway recover, incarnation ${incarnation + 1}, configuration ${config + 1}`);
-      } else if (voters.some((voter) => this.#forgotten(voter))) this.changeVoters(ids);
+      if (2 * inForce.filter((voter) => !this.#forgotten(voter)).length <= inForce.length) this.record.recover();
     }
     for (const machine of this.machines.values()) {
-      if (this.cuts.has('nats') || this.cuts.has(`nats ${machine.id}`) || this.now < this.storeBlockedUntil) continue;
-      this.giveConfigs(machine);
-      if (machine.node !== undefined) this.give(machine, { kind: 'slices', slices: this.slices });
+      const isConnected = this.now >= this.storeBlockedUntil && this.paths.reachesNats(machine.id);
+      if (isConnected) this.giveConfigs(machine);
+      if (machine.kind === 'gateway' && machine.power) this.blocks.poll(machine, isConnected);
     }
   }
 
@@ -618,13 +415,20 @@ export class World {
   }
 
   giveConfigs(machine: Machine): void {
-    if (machine.stopped || machine.frozen) return;
-    const newest = this.configs.length === 0 ? undefined : this.newestConfig;
-    if (newest === undefined || machine.node?.config === newest) return;
+    if (!isRunning(machine)) return;
+    if (this.record.revision === 0) return;
+    const newest = this.newestConfig;
+    if (machine.kind === 'gateway') this.blocks.read(machine);
+    if (machine.node?.config === newest || !this.#concerns(newest, machine)) return;
     const oldest = newest.previous?.config ?? newest.config;
-    for (const [id, config] of new Map(this.configs.map((config) => [config.config, config]))) {
+    for (const [id, config] of new Map(this.record.configs.map((config) => [config.config, config]))) {
       if (id >= oldest) this.give(machine, { kind: 'config', config });
     }
+  }
+
+  /** A machine that is to be a member later takes no part before. */
+  #concerns({ members }: OwnershipConfig, { id }: Machine): boolean {
+    return this.init.spares?.includes(id) !== true || members.some((member) => member.id === id);
   }
 }
 

@@ -10,6 +10,7 @@ import {
   ExternalPrefixKind,
   GatewayMode,
   type GatewayNetworkEntry,
+  mayMap,
 } from './gateway-tables.ts';
 import { nptInward } from './npt.ts';
 import { isTranslatedError, readQuote } from './quote.ts';
@@ -17,6 +18,8 @@ import { isFamily, type Teller } from './tell.ts';
 
 // What has come to one of our external addresses or prefixes and passed the checks of its sender and of our ownership: docs/gateway-contract.md
 // section 6, steps 4 and 5. From the outside, or from a virtual network behind the same gateway (hairpin).
+
+const NO_ADDRESS = new Uint8Array(16);
 
 /** @param isHairpin Then nobody is told of errors: the sender would be one of our own external addresses. */
 export function enterByAddress(from: GatewayFrame, segment: number, address: ExternalAddressEntry, isHairpin: boolean): Verdict {
@@ -42,7 +45,8 @@ export function enterByAddress(from: GatewayFrame, segment: number, address: Ext
       const flow = natFlow(frame, packet, 'destination', quote, 0, segment);
       const result = from.nat.inbound(flow, address, from.context.nowBootNs);
       if (result.reason !== DropReason.NONE) return dropAt(from, result.reason);
-      if (!isFamily(result.address, packet.isIpv6)) return dropAt(from, DropReason.NAT_NO_MAPPING);
+      if (!isFamily(result.address, packet.isIpv6) || !mayMap(address, result.networkId, address.shard))
+        return dropAt(from, DropReason.NAT_NO_MAPPING);
       networkId = result.networkId;
       ca = result.address;
       port = result.port;
@@ -70,8 +74,8 @@ export function enterByPrefix(
 ): Verdict {
   const { frame, packet, gateway } = from;
   const own = gateway.segment(segment);
-  const source = own === undefined ? undefined : packet.isIpv6 ? own.address6 : own.address4;
-  const teller: Teller = source === undefined ? undefined : { side: 'outside', segment, source };
+  const source = own === undefined ? NO_ADDRESS : packet.isIpv6 ? own.address6 : own.address4;
+  const teller: Teller = { side: 'outside', segment, source };
   if (prefix.kind === ExternalPrefixKind.FORWARD) return deliverInside(from, prefix.networkId, network, undefined, teller);
   if (prefix.kind !== ExternalPrefixKind.NPT || !packet.isIpv6) return dropAt(from, DropReason.EXTERNAL_ADDRESS_DENIED);
   const ca = nptInward(network, packet.destination);

@@ -84,9 +84,24 @@ export interface GatewayNetworkEntry {
 export interface ExternalAddressEntry {
   readonly shard: number;
   readonly kind: ExternalAddressKind;
-  /** Of STATIC; else 0. */
+  /** Of STATIC, and of POOL and RESERVED that are one network's own; 0: shared. */
   readonly networkId: number;
   readonly ca: Uint8Array;
+}
+
+/**
+ * Whether ports of an external address may be this network's. A mapping outlives the rules that made it: its address may be handed to another network meanwhile, and the
+ * network may be on another shard than the address, whose answers another member gets then. An address that is nobody's any more says nothing.
+ */
+export function mayMap(entry: ExternalAddressEntry | undefined, networkId: number, shard: number): boolean {
+  if (entry === undefined) return true;
+  const isMapped = entry.kind === ExternalAddressKind.POOL || entry.kind === ExternalAddressKind.RESERVED;
+  return isMapped && entry.shard === shard && (entry.networkId === 0 || entry.networkId === networkId);
+}
+
+/** Whether an external address is this network's, 1:1, now. A rule may be from before it was given to another: records come one by one. */
+export function isStaticOf(entry: ExternalAddressEntry | undefined, networkId: number, shard: number): boolean {
+  return entry?.kind === ExternalAddressKind.STATIC && entry.networkId === networkId && entry.shard === shard;
 }
 
 /** Addresses that the outside reaches as they are (FORWARD) or by prefix translation (NPT). */

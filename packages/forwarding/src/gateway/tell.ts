@@ -21,13 +21,13 @@ export type Teller =
 
 /**
  * Drops a packet and tells its sender why: into its network from the gateway CA, or out to the segment. Silent where hosts would be
- * (`buildSenderError`), and where there is no address to speak from or no way to the sender.
+ * (`buildSenderError`, `ErrorLimit`), and where there is no address to speak from or no way to the sender.
  * @param mtuBytes For PACKET_TOO_BIG: what would fit. 0: TTL_EXCEEDED.
  */
 export function tell(from: GatewayFrame, teller: Teller, mtuBytes: number): Verdict {
   const reason = mtuBytes === 0 ? DropReason.TTL_EXCEEDED : DropReason.PACKET_TOO_BIG;
   const error = mtuBytes === 0 ? TIME_EXCEEDED : tooBig(mtuBytes);
-  const verdict = teller === undefined ? undefined : teller.side === 'inside' ? inside() : outside();
+  const verdict = teller === undefined || !isInTime(from, teller) ? undefined : teller.side === 'inside' ? inside() : outside();
   return verdict === undefined || verdict.action === Action.DROP ? dropAt(from, reason) : { ...verdict, reason };
 
   function inside(): Verdict | undefined {
@@ -54,6 +54,12 @@ export function tell(from: GatewayFrame, teller: Teller, mtuBytes: number): Verd
     const nextHop = isNoAddress(route.nextHop) ? packet.source : route.nextHop;
     return external(segment.ifindex, nextHop, teller.segment, frame, undefined, from.countedVsid);
   }
+}
+
+/** Not more is told than {@link ErrorLimit} lets through. */
+function isInTime({ context, countedVsid }: GatewayFrame, teller: NonNullable<Teller>): boolean {
+  const id = teller.side === 'inside' ? teller.networkId : countedVsid;
+  return context.errors?.take(teller.side, id, context.nowBootNs) ?? true;
 }
 
 /** A frame that the gateway itself made, whose Ethernet header is `target`'s, to a port here or elsewhere; a drop if it lives at neither. */

@@ -13,7 +13,7 @@ import { deliverInside, segmentLength, takeHop } from './deliver-inside.ts';
 import { enterByAddress, servedNetwork } from './enter.ts';
 import { natFlow } from './flow.ts';
 import { dropAt, type GatewayFrame } from './gateway-frame.ts';
-import { GatewayFlag, GatewayMode, type GatewayNetworkEntry, SourceRuleKind } from './gateway-tables.ts';
+import { GatewayFlag, GatewayMode, type GatewayNetworkEntry, isStaticOf, mayMap, SourceRuleKind } from './gateway-tables.ts';
 import { nptOutward } from './npt.ts';
 import { isLive, ownership } from './ownership.ts';
 import { isTranslatedError, type Quote, readQuote } from './quote.ts';
@@ -102,6 +102,11 @@ function leave(from: GatewayFrame, networkId: number, network: GatewayNetworkEnt
   if (!isKnown(way) || (way.kind === SourceRuleKind.STATIC && !isFamily(way.address, packet.isIpv6))) {
     return dropAt(from, DropReason.SOURCE_RULE_DENIED);
   }
+  // What it quotes is the sender's word. It may choose among the network's own addresses; untranslated the source leaves by its own rule only.
+  if (way.kind === SourceRuleKind.PLAIN && quote !== undefined) {
+    const own: Way | undefined = gateway.sourceRule(networkId, packet.source) ?? wayOf(network, packet.isIpv6);
+    if (own?.kind !== SourceRuleKind.PLAIN) return dropAt(from, DropReason.SOURCE_RULE_DENIED);
+  }
   const segment = gateway.segment(network.segment);
   if (segment === undefined) return dropAt(from, DropReason.EXTERNAL_NO_ROUTE);
   const address = gateway.externalAddress(network.segment, packet.destination);
@@ -140,6 +145,12 @@ function isKnown({ kind }: Way): boolean {
   return kind === 'NPT' || (kind >= SourceRuleKind.POOL && kind <= SourceRuleKind.ADDRESS);
 }
 
+/** Whether an address may leave to the segment as what it is only by somebody else: an external address, or one of another network's prefix. */
+function isOthers({ gateway }: GatewayFrame, segment: number, address: Uint8Array, networkId: number): boolean {
+  const prefix = gateway.externalPrefix(segment, address);
+  return (prefix !== undefined && prefix.networkId !== networkId) || gateway.externalAddress(segment, address) !== undefined;
+}
+
 /** A copy of the frame with its source as the outside knows it, or the reason why there is none. */
 function translated(
   from: GatewayFrame,
@@ -149,16 +160,21 @@ function translated(
   quote: Quote | undefined,
 ): Uint8Array | DropReason {
   const { packet } = from;
-  if (way.kind === SourceRuleKind.PLAIN) return from.frame.slice();
+  if (way.kind === SourceRuleKind.PLAIN) {
+    return isOthers(from, network.segment, packet.source, networkId) ? DropReason.SOURCE_RULE_DENIED : from.frame.slice();
+  }
   let to: NewEnd;
   let quoted: NewEnd | undefined;
   if (way.kind === 'NPT') {
     const address = nptOutward(network, packet.source);
     if (address === undefined) return DropReason.NPT_NOT_TRANSLATABLE;
+    if (isOthers(from, network.segment, address, networkId)) return DropReason.SOURCE_RULE_DENIED;
     to = { address };
     const quotedAddress = quote === undefined ? undefined : nptOutward(network, quote.destination);
     quoted = quotedAddress === undefined ? undefined : { address: quotedAddress };
   } else if (way.kind === SourceRuleKind.STATIC) {
+    const address = from.gateway.externalAddress(network.segment, way.address);
+    if (!isStaticOf(address, networkId, network.shard)) return DropReason.SOURCE_RULE_DENIED;
     to = { address: way.address };
     quoted = to;
   } else {
@@ -166,6 +182,8 @@ function translated(
     const result = from.nat.outbound(flow, { kind: way.kind, pool: way.pool }, from.context.nowBootNs);
     if (result.reason !== DropReason.NONE) return result.reason;
     if (!isFamily(result.address, packet.isIpv6)) return DropReason.NAT_POOL_UNKNOWN;
+    const address = from.gateway.externalAddress(network.segment, result.address);
+    if (!mayMap(address, networkId, network.shard)) return DropReason.SOURCE_RULE_DENIED;
     quoted = { address: result.address, port: result.port };
     to = quote === undefined ? quoted : { address: result.address };
   }

@@ -6,6 +6,7 @@ import {
   type NatAddress,
   type NatKey,
   type NatRow,
+  type NatRowOf,
   type NatSession,
   type NatSource,
   type NatSourceState,
@@ -17,7 +18,7 @@ import {
 } from './rows.ts';
 import { reverseKey } from './session.ts';
 import type { NatStore } from './state.ts';
-import { HOLD_NS, secondsUp } from './timing.ts';
+import { secondsUp } from './timing.ts';
 
 // The standby's side: what the owner tells is written into one's own tables, so that a takeover has nothing to do for each flow. Events carry what
 // is true after them, with versions and tickets, so applying one twice, or an old one late, changes nothing.
@@ -123,6 +124,14 @@ function applySession(store: NatStore, event: SessionEvent, offsetNs: bigint): v
   if (known?.ticket !== session.ticket) beginSession(store, key, next);
 }
 
+/** A session's end moves with each packet, and is told now and then only: a row may know a later one of the same revision. */
+function prolongSession(store: NatStore, { key, value }: NatRowOf<'session'>, offsetNs: bigint): void {
+  const known = store.get('session', key);
+  const expiresBootNs = shift(value.expiresBootNs, offsetNs);
+  if (known?.ticket !== value.ticket || known.revision !== value.revision || known.expiresBootNs >= expiresBootNs) return;
+  store.set('session', key, { ...known, expiresBootNs });
+}
+
 /** What stands beside a new session: its count, its way back, its place in the sweep's queue. */
 function beginSession(store: NatStore, key: NatKey<'session'>, session: NatSession): void {
   store.raiseSerial(session.ticket);
@@ -132,7 +141,7 @@ function beginSession(store: NatStore, key: NatKey<'session'>, session: NatSessi
   store.enqueue({ kind: 'session', key, ticket: session.ticket });
 }
 
-function removeSession(store: NatStore, key: NatKey<'session'>, session: NatSession): void {
+export function removeSession(store: NatStore, key: NatKey<'session'>, session: NatSession): void {
   store.delete('session', key);
   addUsage(store, session.networkId, 'sessions', -1);
   if (session.kind === SessionKind.FORWARD) store.delete('reverse', reverseKey(key, session));
@@ -173,7 +182,7 @@ function applySource(
   if (isIdle && !queued) store.enqueue({ kind: 'source', key });
 }
 
-function addUsage(store: NatStore, networkId: number, field: 'blocks' | 'sessions', by: number): void {
+export function addUsage(store: NatStore, networkId: number, field: 'blocks' | 'sessions', by: number): void {
   const usage = store.get('usage', { networkId }) ?? { blocks: 0, sessions: 0, deniedBlocks: 0n, deniedSessions: 0n, exhausted: 0n };
   store.set('usage', { networkId }, { ...usage, [field]: Math.max(0, usage[field] + by) });
 }
@@ -208,49 +217,20 @@ export function* snapshotNat(store: NatStore): Generator<NatSnapshotRow> {
 }
 
 /**
- * Puts a snapshot in the place of what is known of these networks: what the snapshot does not have goes.
- * @param networks Those that the snapshot is about: of the shards that its teller owns.
+ * Puts a row of a snapshot. Changes may be applied before it, between two rows, and after it: what is newer stays.
+ * @param counted Of a block: sessions of each port that are counted already; none is given otherwise.
  */
-export function restoreNat(
-  store: NatStore,
-  snapshot: Iterable<NatSnapshotRow>,
-  networks: { has(networkId: number): boolean },
-  { nowBootNs, clockOffsetNs }: { readonly nowBootNs: bigint; readonly clockOffsetNs: bigint },
-): void {
-  for (const _ of forgetNat(store, networks, nowBootNs));
-  for (const row of snapshot) restoreNatRow(store, row, clockOffsetNs);
-}
-
-/**
- * Removes all that is known of these networks. Gives control back after each row, with whether that was one of theirs. Blocks of the own slice may be granted
- * again after the hold, unless a snapshot says then that they are held.
- */
-export function* forgetNat(store: NatStore, networks: { has(networkId: number): boolean }, nowBootNs: bigint): Generator<boolean> {
-  for (const { key, value } of store.rows('session')) {
-    const isTheirs = networks.has(value.networkId);
-    if (isTheirs) removeSession(store, key, value);
-    yield isTheirs;
-  }
-  for (const { key } of store.rows('mapping')) yield networks.has(key.networkId) && store.delete('mapping', key);
-  for (const { key } of store.rows('source')) yield networks.has(key.networkId) && store.delete('source', key);
-  for (const { key, value } of store.rows('block')) {
-    const isTheirs = networks.has(value.networkId) && store.delete('block', key);
-    if (isTheirs) {
-      addUsage(store, value.networkId, 'blocks', -1);
-      giveBlockBack(store, key, secondsUp(nowBootNs + HOLD_NS));
-    }
-    yield isTheirs;
-  }
-}
-
-/** Puts a row of a snapshot. Changes may be applied before it, between two rows, and after it: what is newer stays. */
-export function restoreNatRow(store: NatStore, row: NatSnapshotRow, offsetNs: bigint): void {
+export function restoreNatRow(store: NatStore, row: NatSnapshotRow, offsetNs: bigint, counted: readonly number[] = []): void {
   switch (row.table) {
     case 'block': {
       const { value } = row;
       const known = store.get('block', row.key);
       // A block's ports count their sessions as they are put here, each once.
-      const ports = value.ports.map((port) => ({ ...port, sessions: 0, freeAtBootNs: shift(port.freeAtBootNs, offsetNs) }));
+      const ports = value.ports.map((port, i) => ({
+        ...port,
+        sessions: counted[i] ?? 0,
+        freeAtBootNs: shift(port.freeAtBootNs, offsetNs),
+      }));
       store.set('block', row.key, { ...value, grantedBootNs: shift(value.grantedBootNs, offsetNs), ports });
       if (known === undefined) addUsage(store, value.networkId, 'blocks', 1);
       takeBlockOut(store, row.key);
@@ -271,5 +251,6 @@ export function restoreNatRow(store: NatStore, row: NatSnapshotRow, offsetNs: bi
       return;
     case 'session':
       applySession(store, { kind: NatEventKind.SESSION_ADDED, timeBootNs: 0n, key: row.key, session: row.value }, offsetNs);
+      prolongSession(store, row, offsetNs);
   }
 }

@@ -130,7 +130,7 @@ function freePort(version: number, freeAtBootNs: bigint): NatPort {
   return { state: PortState.FREE, protocol: 0, insidePort: 0, next: 0, sessions: 0, version, freeAtBootNs };
 }
 
-/** Where in the pool a holder begins to look: the same on every member, spread evenly. `spread` in nat_port.h. */
+/** Where in the pool a holder begins to look: the same on every member, spread evenly. `nat_pool_start` in nat_block.h. */
 export function poolStart(networkId: number, ca: Uint8Array, count: number): number {
   const low = (ca[12]! << 24) | (ca[13]! << 16) | (ca[14]! << 8) | ca[15]!;
   const mixed = Math.imul((networkId ^ low) >>> 0, 0x9e3779b1) >>> 0;
@@ -148,8 +148,14 @@ function grantBlock(state: NatState, key: NatKey<'source'>, context: TakeContext
     usage.deniedBlocks++;
     return DropReason.NAT_BLOCK_QUOTA;
   }
-  const found = findBlock(state, pool.addresses, { key, source, nowS: secondsDown(context.nowBootNs) });
+  const share = state.get('share', { pool: key.pool });
+  const keep = share !== undefined && usage.blocks >= share.blocks ? share.keep : 0;
+  const found = findBlock(state, pool.addresses, { key, source, keep, nowS: secondsDown(context.nowBootNs) });
   if (found === undefined) {
+    if (keep > 0) {
+      usage.deniedBlocks++;
+      return DropReason.NAT_BLOCK_QUOTA;
+    }
     usage.exhausted++;
     return DropReason.NAT_PORTS_EXHAUSTED;
   }
@@ -194,9 +200,9 @@ function grantBlock(state: NatState, key: NatKey<'source'>, context: TakeContext
 function findBlock(
   state: NatState,
   addresses: readonly NatAddress[],
-  of: { readonly key: NatKey<'source'>; readonly source: NatSource | undefined; readonly nowS: number },
+  of: { readonly key: NatKey<'source'>; readonly source: NatSource | undefined; readonly keep: number; readonly nowS: number },
 ): (NatAddress & { readonly block: number }) | undefined {
-  const { key, source, nowS } = of;
+  const { key, source, keep, nowS } = of;
   const paired = source?.addresses[0];
   const first = paired === undefined ? [] : [paired];
   const start = addresses.length === 0 ? 0 : poolStart(key.networkId, key.ca, addresses.length);
@@ -206,7 +212,7 @@ function findBlock(
     if (!isKnown && (source?.addressCount ?? 0) >= HOLDER_ADDRESSES_MAX) continue;
     const free = state.get('free', { segment, address });
     const head = free?.blocks[0];
-    if (free === undefined || head === undefined || head.freeAtS > nowS) continue;
+    if (free === undefined || head === undefined || free.blocks.length <= keep || head.freeAtS > nowS) continue;
     state.set('free', { segment, address }, { own: free.own, blocks: free.blocks.slice(1) });
     return { segment, address, block: head.block };
   }

@@ -12,7 +12,12 @@ export interface NatLogContext {
   readonly bootUnixMs: number;
 }
 
-/** What the NAT log keeps of an event: blocks granted and given back, nothing of flows (RFC 6888 REQ-11, REQ-12). */
+/** Whether the NAT log keeps events of this kind: blocks granted and given back, nothing of flows (RFC 6888 REQ-11, REQ-12). */
+export function isLogged(kind: number): boolean {
+  return kind === NatEventKind.BLOCK_GRANTED || kind === NatEventKind.BLOCK_RELEASED;
+}
+
+/** What the NAT log keeps of an event; undefined: nothing. */
 export function natLogRecord(event: NatEvent, context: NatLogContext): NatLogRecord | undefined {
   if (event.kind !== NatEventKind.BLOCK_GRANTED && event.kind !== NatEventKind.BLOCK_RELEASED) return undefined;
   const kind = event.kind === NatEventKind.BLOCK_GRANTED ? 'granted' : 'released';

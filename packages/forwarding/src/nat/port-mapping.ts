@@ -9,10 +9,10 @@ import { type NatAddress, type NatKey, type NatSession, SessionKind } from './ro
 import { addSession, isLive, reserveSession, type SessionBegin, touchSession } from './session.ts';
 import type { NatState } from './state.ts';
 import { isTcpOpen } from './tcp.ts';
-import { FRAGMENT_NS } from './timing.ts';
+import { FRAGMENT_NS, FRAGMENT_SLOTS } from './timing.ts';
 
 /** What port mapping reads of the gateway's tables. */
-export type NatTables = Pick<GatewayTables, 'gatewayNetwork' | 'gatewayShard' | 'portForward'>;
+export type NatTables = Pick<GatewayTables, 'gatewayNetwork' | 'gatewayShard' | 'portForward' | 'externalAddress'>;
 
 /** A translation: the near end's new address and port, and whose it is. */
 interface Translation {
@@ -190,14 +190,20 @@ export class PortMapping implements Nat {
 
   #keepFragment(flow: NatFlow, direction: FragmentDirection, to: Translation, nowBootNs: bigint): void {
     if (!flow.isFragment) return;
-    const row = { expiresBootNs: nowBootNs + FRAGMENT_NS, networkId: to.networkId, address: to.address };
-    this.state.fragments.set(fragmentKey(flow, direction), row);
+    const row = {
+      datagram: datagramOf(flow, direction),
+      expiresBootNs: nowBootNs + FRAGMENT_NS,
+      networkId: to.networkId,
+      address: to.address,
+    };
+    this.state.fragments.set(fragmentSlot(flow, direction), row);
   }
 
   /** One that comes before its first is dropped: a program in the kernel can hold no packet. */
   #laterFragment(flow: NatFlow, direction: FragmentDirection, nowBootNs: bigint): Translation | DropReason {
-    const row = this.state.fragments.get(fragmentKey(flow, direction));
-    if (row === undefined || row.expiresBootNs <= nowBootNs) return DropReason.NAT_FRAGMENT_UNKNOWN;
+    const row = this.state.fragments.get(fragmentSlot(flow, direction));
+    if (row === undefined || row.expiresBootNs <= nowBootNs || row.datagram !== datagramOf(flow, direction))
+      return DropReason.NAT_FRAGMENT_UNKNOWN;
     return { networkId: row.networkId, address: row.address, port: 0 };
   }
 }
@@ -222,9 +228,24 @@ function remotePort(flow: NatFlow): number {
   return isIcmp(flow.protocol) ? 0 : flow.remotePort;
 }
 
-function fragmentKey(flow: NatFlow, direction: FragmentDirection): string {
-  const scope = direction === 'out' ? flow.networkId : flow.segment;
-  return [direction, scope, hex(flow.near), hex(flow.remote), flow.fragmentId, flow.protocol].join('/');
+function datagramOf(flow: NatFlow, direction: FragmentDirection): string {
+  return [direction, fragmentScope(flow, direction), hex(flow.near), hex(flow.remote), flow.fragmentId, flow.protocol].join('/');
+}
+
+/** Where what a first fragment told stands: each network (outbound), each external address (inbound) has {@link FRAGMENT_SLOTS} places of its own. */
+function fragmentSlot(flow: NatFlow, direction: FragmentDirection): string {
+  const { fragmentId: id } = flow;
+  const mixed = Math.imul(lastWord(flow.near) ^ lastWord(flow.remote) ^ flow.protocol, 0x9e3779b1) >>> 24;
+  const slot = (mixed + ((id ^ (id >>> 16)) >>> 0)) % FRAGMENT_SLOTS;
+  return [direction, fragmentScope(flow, direction), direction === 'in' ? hex(flow.near) : '', slot].join('/');
+}
+
+function fragmentScope(flow: NatFlow, direction: FragmentDirection): number {
+  return direction === 'out' ? flow.networkId : flow.segment;
+}
+
+function lastWord(address: Uint8Array): number {
+  return (address[12]! << 24) | (address[13]! << 16) | (address[14]! << 8) | address[15]!;
 }
 
 function hasPorts(flow: NatFlow): boolean {

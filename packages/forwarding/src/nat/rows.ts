@@ -160,6 +160,14 @@ export interface GatewayQuota {
   readonly newFlowsPerSecond: number;
 }
 
+/** Of a pool whose networks' quotas add up to more than it has. */
+export interface NatShare {
+  /** What a network may count on. */
+  readonly blocks: number;
+  /** Who has that much takes none of the last so many blocks of an address. */
+  readonly keep: number;
+}
+
 /** New flows of a network that has such a limit, as a leaky bucket that holds one second's. */
 export interface NatRate {
   /** When the flows that were let in would all have come, at the limit. */
@@ -212,6 +220,7 @@ export interface NatRows {
   readonly quota: { readonly key: { readonly networkId: number }; readonly value: GatewayQuota };
   readonly usage: { readonly key: { readonly networkId: number }; readonly value: NatUsage };
   readonly rate: { readonly key: { readonly networkId: number }; readonly value: NatRate };
+  readonly share: { readonly key: { readonly pool: number }; readonly value: NatShare };
 }
 
 export type NatTable = keyof NatRows;
@@ -255,4 +264,5 @@ export const NAT_KEY_TEXT: { readonly [T in NatTable]: (key: NatKey<T>) => strin
   quota: (key) => String(key.networkId),
   usage: (key) => String(key.networkId),
   rate: (key) => String(key.networkId),
+  share: (key) => String(key.pool),
 };

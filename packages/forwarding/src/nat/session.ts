@@ -5,7 +5,7 @@ import { givePort, type HeldPort, sourceState } from './holder.ts';
 import { type NatKey, type NatSession, PortState, SessionKind } from './rows.ts';
 import type { NatState } from './state.ts';
 import { type Direction, sessionTimeoutNs, tcpAdvance, tcpBegin } from './tcp.ts';
-import { SECOND_NS, tellAfterNs } from './timing.ts';
+import { granuleEnd, SECOND_NS, tellAfterNs } from './timing.ts';
 
 /** Whose session it is, and what its first packet was. */
 export interface SessionBegin {
@@ -39,7 +39,8 @@ export function reserveSession(state: NatState, networkId: number, nowBootNs: bi
   const quota = state.get('quota', { networkId });
   const usage = state.usage(networkId);
   if (quota !== undefined && !isInTime(state, networkId, quota.newFlowsPerSecond, nowBootNs)) return DropReason.NAT_RATE_QUOTA;
-  if (quota === undefined || usage.sessions >= quota.sessions) {
+  const hasRoom = state.sessionsShare === 0 || usage.sessions < state.sessionsShare;
+  if (quota === undefined || usage.sessions >= quota.sessions || !hasRoom) {
     usage.deniedSessions++;
     return DropReason.NAT_FLOW_QUOTA;
   }
@@ -51,7 +52,7 @@ export function reserveSession(state: NatState, networkId: number, nowBootNs: bi
 export function addSession(state: NatState, key: NatKey<'session'>, begin: SessionBegin, nowBootNs: bigint): NatSession {
   const { networkId, ca, insidePort, kind } = begin;
   const flags = firstFlags(key.protocol, begin);
-  const expiresBootNs = nowBootNs + sessionTimeoutNs(key.protocol, flags);
+  const expiresBootNs = granuleEnd(nowBootNs) + sessionTimeoutNs(key.protocol, flags);
   const ticket = state.nextTicket();
   const session: NatSession = {
     networkId,
@@ -90,7 +91,7 @@ export function touchSession(
   if (isAnew) session.flags = firstFlags(key.protocol, packet);
   else if (key.protocol === IP_PROTOCOL.tcp) session.flags = tcpAdvance(before, packet.tcpFlags, packet.direction);
   const timeoutNs = sessionTimeoutNs(key.protocol, session.flags);
-  session.expiresBootNs = nowBootNs + timeoutNs;
+  session.expiresBootNs = granuleEnd(nowBootNs) + timeoutNs;
   if (!isAnew && session.flags === before && session.expiresBootNs - session.toldBootNs <= tellAfterNs(timeoutNs)) return;
   session.toldBootNs = session.expiresBootNs;
   session.revision = (session.revision + 1) >>> 0;

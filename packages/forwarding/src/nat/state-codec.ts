@@ -15,6 +15,7 @@ import {
 } from '@weft/model';
 import { weft } from '@weft/proto';
 import type { NatSnapshotRow } from './apply.ts';
+import { writeChanges } from './changes-writer.ts';
 import { type NatEvent, NatEventKind, type PortChange } from './events.ts';
 import {
   BLOCK_PORTS,
@@ -159,7 +160,7 @@ export type NatStateBody =
   | { readonly kind: 'rows'; readonly value: readonly NatSnapshotRow[] }
   | { readonly kind: 'end'; readonly value: object }
   | { readonly kind: 'changes'; readonly value: readonly NatEvent[] }
-  | { readonly kind: 'applied'; readonly value: object };
+  | { readonly kind: 'applied'; readonly value: { readonly refusedNetworks: readonly number[] } };
 
 /** A network that is told of, the shard that serves it, and the epoch by which the teller owns that. */
 export interface NatStateScope {
@@ -194,8 +195,8 @@ const changes = as<readonly NatEvent[], { readonly events: readonly WireEvent[] 
 );
 const empty = (name: string, generated: Parameters<typeof message>[1]): Message<object> => message<object>(name, generated, {});
 
-/** `weft.v1.NatStateMessage`. Decoding refuses what no owner would say: addresses, ports, blocks and references out of range, events of an unknown kind. */
-export const natStateCodec: Message<NatStateMessage> = message('NatStateMessage', pb.NatStateMessage, {
+/** The codec as it follows from the fields alone. */
+export const natStateFields: Message<NatStateMessage> = message('NatStateMessage', pb.NatStateMessage, {
   ...{ from: text, to: text, stream: u64, sequence: u64, sentBootNs: u64big },
   body: requiredOneof<NatStateBody>({
     hello: message('NatStateHello', pb.NatStateHello, { version: u32 }),
@@ -206,9 +207,15 @@ export const natStateCodec: Message<NatStateMessage> = message('NatStateMessage'
     rows,
     end: empty('NatSnapshotEnd', pb.NatSnapshotEnd),
     changes,
-    applied: empty('NatApplied', pb.NatApplied),
+    applied: message('NatApplied', pb.NatApplied, { refusedNetworks: list(u32) }),
   }),
 });
+
+/** `weft.v1.NatStateMessage`. Decoding refuses what no owner would say: addresses, ports, blocks and references out of range, events of an unknown kind. */
+export const natStateCodec: Message<NatStateMessage> = {
+  ...natStateFields,
+  encode: (value) => (value.body.kind === 'changes' ? writeChanges(value, value.body.value) : natStateFields.encode(value)),
+};
 
 function toRow(value: NatSnapshotRow): Row {
   switch (value.table) {

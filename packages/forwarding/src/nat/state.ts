@@ -8,6 +8,8 @@ export type QueueEntry =
 
 /** What the first fragment of a datagram told: where the rest goes. */
 export interface FragmentRow {
+  /** Which datagram: the slot may be another's by now. */
+  readonly datagram: string;
   readonly expiresBootNs: bigint;
   readonly networkId: number;
   /** Outbound: the external address; inbound: the CA. */
@@ -25,6 +27,7 @@ export const NAT_TABLES: readonly NatTable[] = [
   'quota',
   'usage',
   'rate',
+  'share',
 ];
 
 /** State that rows can be read from and written to: {@link NatState}, and the kernel's maps. */
@@ -51,7 +54,10 @@ export class NatState implements NatStore {
   readonly #tables = Object.fromEntries(NAT_TABLES.map((table) => [table, new Map()])) as unknown as Tables;
   /** What a sweep will look at, in its order; part of no snapshot. */
   readonly queue: QueueEntry[] = [];
+  /** By slot. */
   readonly fragments: Map<string, FragmentRow> = new Map();
+  /** The table of sessions is nearly full: networks that have so many begin no more. 0: it is not. */
+  sessionsShare = 0;
   /** Counts mappings and sessions ever begun. */
   serial: bigint = 0n;
   /** Events since they were taken last. */

@@ -1,3 +1,4 @@
+import { mayMap } from '../gateway/gateway-tables.ts';
 import { NatEventKind } from './events.ts';
 import { sourceState } from './holder.ts';
 import { isForwarded, isOwned, type NatTables } from './port-mapping.ts';
@@ -39,7 +40,8 @@ export function natSweep(state: NatState, tables: NatTables, input: SweepInput):
     }
     const session = state.get('session', entry.key);
     if (session === undefined || session.ticket !== entry.ticket) continue;
-    const isOver = !isLive(session, nowBootNs) || !isForwarded(tables, entry.key, session);
+    const isOver =
+      !isLive(session, nowBootNs) || !isForwarded(tables, entry.key, session) || !isInPlace(tables, entry.key, session.networkId);
     if (!isOver || !owns(session.networkId)) {
       state.queue.push(entry);
       continue;
@@ -48,6 +50,14 @@ export function natSweep(state: NatState, tables: NatTables, input: SweepInput):
     result.sessions++;
   }
   return result;
+}
+
+/** False of a session whose address another network has by now, or whose network is on another shard or segment than when the session began. */
+function isInPlace(tables: NatTables, { segment, address }: NatKey<'session'>, networkId: number): boolean {
+  const network = tables.gatewayNetwork(networkId);
+  // Nobody's for now: it is left alone.
+  if (network === undefined) return true;
+  return segment === network.segment && mayMap(tables.externalAddress(segment, address), networkId, network.shard);
 }
 
 /** @returns Whether to look at it again. */

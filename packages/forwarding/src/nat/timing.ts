@@ -12,10 +12,22 @@ export const TCP_ESTABLISHED_NS: bigint = 7_440n * SECOND_NS;
 export const ICMP_NS: bigint = 60n * SECOND_NS;
 /** Before a port is used again (RFC 6888 REQ-8). */
 export const HOLD_NS: bigint = 120n * SECOND_NS;
+/**
+ * Sessions' ends are reckoned from the end of a granule of time: all packets of one granule move a session's end to the same place, so that only the first
+ * of them has to. A session lives its time and up to one granule more, never less. A power of two.
+ */
+export const GRANULE_NS: bigint = 1n << 30n;
 /** What a datagram's first fragment tells is kept as long as its receiver waits for the rest at most (RFC 791, RFC 8200 section 4.5 say less). */
 export const FRAGMENT_NS: bigint = 30n * SECOND_NS;
+/** Of each network, and of each external address: datagrams whose first fragments are remembered at most. */
+export const FRAGMENT_SLOTS = 256;
 /** A standby hears of a session that is in use at least this often. */
 const TELL_NS_MAX = 300n * SECOND_NS;
+
+/** The end of the granule of time that `ns` is in. */
+export function granuleEnd(ns: bigint): bigint {
+  return (ns / GRANULE_NS + 1n) * GRANULE_NS;
+}
 
 /** A standby is told when the end of a session has moved by more than this: a quarter of its life, or 5 minutes. */
 export function tellAfterNs(timeoutNs: bigint): bigint {

@@ -152,6 +152,17 @@ function innerFrames(
         frames.push({ label: 'udp to the outside', frame: shapeFrame('udp', { ...macs, source, destination }), pa });
         frames.push({ label: 'echo to the outside', frame: shapeFrame('echo', { ...macs, source, destination }), pa });
       }
+      // An error may quote what was sent to another than its sender: a router VM's, or a liar's.
+      const other = members[(i + 1) % members.length]!;
+      for (const [source, destination, about] of [
+        [cas4[0], REMOTE4, other.cas4[0]],
+        [cas6[0], REMOTE6, other.cas6[0]],
+      ] as const) {
+        if (source === undefined || about === undefined) continue;
+        const quoted = { source: destination, destination: about };
+        const frame = errorFrame({ ...macs, source, destination }, quoted, QUOTES[turn++ % QUOTES.length]!);
+        frames.push({ label: 'error about what another was sent', frame, pa });
+      }
       const ping = { ...macs, source: cas4[0]!, destination: parseIp('10.0.2.12') };
       frames.push({ label: 'ping of the gateway', frame: shapeFrame('echo', ping), pa });
       if (cas6[0] !== undefined) {

@@ -285,7 +285,7 @@ class GatewayWorldBuilder {
       number: number,
       kind: ExternalAddressKind,
       member: WorldMember | undefined,
-      other: Partial<{ shard: number }> = {},
+      other: Partial<{ shard: number; networkId: number }> = {},
     ): void => {
       for (const [address, ca] of [
         [parseIp(`203.0.113.${number}`), member?.cas4[0]],
@@ -296,8 +296,11 @@ class GatewayWorldBuilder {
         if (segment === 1) (address[0] === 0 ? this.#outside4 : this.#outside6).push(address);
       }
     };
-    add(10, ExternalAddressKind.POOL, undefined);
-    add(11, ExternalAddressKind.STATIC, local);
+    add(10, ExternalAddressKind.POOL, undefined, {
+      networkId: this.#rng.pick([0, 0, 0, networkId, networkId + 1]),
+      shard: this.#rng.oneIn(8) ? 3 - shard : shard,
+    });
+    add(11, ExternalAddressKind.STATIC, local, this.#rng.oneIn(10) ? { networkId: networkId + 1 } : {});
     add(12, ExternalAddressKind.STATIC, peer);
     add(13, ExternalAddressKind.RESERVED, undefined);
     add(14, this.#rng.pick([ExternalAddressKind.DENY, 9 as ExternalAddressKind]), undefined);
@@ -311,7 +314,8 @@ class GatewayWorldBuilder {
     const { networkId } = this.#subnet(tenant);
     const add = (prefix: string | Uint8Array, prefixLength: number, kind: number): void => {
       const key = { segment, prefix: typeof prefix === 'string' ? parseIp(prefix) : prefix, prefixLength };
-      this.#gateway.push({ op: 'put', table: 'external_prefix', key, value: { networkId, kind: kind as ExternalPrefixKind } });
+      const of = this.#rng.oneIn(12) ? networkId + 1 : networkId;
+      this.#gateway.push({ op: 'put', table: 'external_prefix', key, value: { networkId: of, kind: kind as ExternalPrefixKind } });
     };
     add('10.0.0.0', 112, ExternalPrefixKind.FORWARD);
     add('2001:db8::', 48, ExternalPrefixKind.FORWARD);

@@ -27,6 +27,7 @@ import {
   gatewayMac,
   gatewayPortMac,
   MemoryGatewayTables,
+  type MemoryTables,
   noNat,
   ProbeType,
   RouteKind,
@@ -94,7 +95,7 @@ const peering = (networkId: number, prefix: string, other: number): GatewayTable
   value: { networkId: other, flags: 0 },
 });
 
-const address = (text: string, kind: ExternalAddressKind, more: Partial<ExternalAddressEntry> = {}): GatewayTableChange => ({
+export const address = (text: string, kind: ExternalAddressKind, more: Partial<ExternalAddressEntry> = {}): GatewayTableChange => ({
   op: 'put',
   table: 'external_address',
   key: { segment: 1, address: parseIp(text) },
@@ -108,11 +109,11 @@ const externalRoute = (prefix: string, prefixLength: number, nextHop: Uint8Array
   value: { nextHop },
 });
 
-const externalPrefix = (prefix: string, prefixLength: number, kind: number): GatewayTableChange => ({
+const externalPrefix = (prefix: string, prefixLength: number, kind: number, networkId = RED): GatewayTableChange => ({
   op: 'put',
   table: 'external_prefix',
   key: { segment: 1, prefix: parseIp(prefix), prefixLength },
-  value: { networkId: RED, kind: kind as ExternalPrefixKind },
+  value: { networkId, kind: kind as ExternalPrefixKind },
 });
 
 const GATEWAY_BASE: readonly GatewayTableChange[] = [
@@ -144,7 +145,7 @@ const GATEWAY_BASE: readonly GatewayTableChange[] = [
   { op: 'put', table: 'peer_gateway', key: { pa: HOST_C }, value: 1 },
 ];
 
-const BLUE_MEMBER = parseIp('10.8.0.20');
+export const BLUE_MEMBER = parseIp('10.8.0.20');
 export const RED_TO_BLUE = parseIp('10.7.0.20');
 
 /** What hosts' tables say besides: the gateway's port, the outside of both, and the peers' addresses. */
@@ -175,7 +176,7 @@ export function gatewayContext(...more: readonly GatewayTableChange[]): Forwardi
   return { ...CONTEXT, gateway: { tables: new MemoryGatewayTables([...GATEWAY_BASE, ...more]), nat: noNat, underlayIfindex: 3 } };
 }
 
-const hostTables = tables(HOST_ROWS);
+export const hostTables: MemoryTables = tables(HOST_ROWS);
 
 /** The verdict about a frame that red's gateway has got out of its tunnel. */
 export function atGateway(frame: Uint8Array, ...more: readonly GatewayTableChange[]): Verdict {
@@ -274,6 +275,21 @@ export const GATEWAY_CASES: readonly RuleCase[] = [
   one('IPv4 stays inside', R.GATEWAY_OUTSIDE_DENIED, () => atGateway(out(C.ip4, OUTSIDE), network(RED, { mode: GatewayMode.INSIDE }))),
   one('IPv6 stays inside', R.GATEWAY_OUTSIDE_DENIED, () => atGateway(out(C.ip6, OUTSIDE6), network(RED, { flags: 0 }))),
   one('a source that is denied', R.SOURCE_RULE_DENIED, () => atGateway(out(C.ip4, OUTSIDE), rule(C.ip4, SourceRuleKind.DENY))),
+  one('untranslated, from another network’s prefix', R.SOURCE_RULE_DENIED, () =>
+    atGateway(out(C.ip4, OUTSIDE), externalPrefix('10.0.0.0', 120, ExternalPrefixKind.FORWARD, BLUE)),
+  ),
+  one('untranslated, from an external address', R.SOURCE_RULE_DENIED, () =>
+    atGateway(out(C.ip4, OUTSIDE), address('10.0.0.20', ExternalAddressKind.RESERVED)),
+  ),
+  one('by prefix translation to a prefix that another network has by now', R.SOURCE_RULE_DENIED, () =>
+    atGateway(out(C.ip6, OUTSIDE6), externalPrefix('2001:db8:1::', 48, ExternalPrefixKind.NPT, BLUE)),
+  ),
+  one('a static address that another network has by now', R.SOURCE_RULE_DENIED, () =>
+    atGateway(out(D.ip4, OUTSIDE), address('203.0.113.20', ExternalAddressKind.STATIC, { networkId: BLUE, ca: D.ip4 })),
+  ),
+  one('a static address that is nobody’s, or of another use', R.SOURCE_RULE_DENIED, () =>
+    atGateway(out(D.ip4, OUTSIDE), address('203.0.113.20', ExternalAddressKind.DENY, { networkId: RED })),
+  ),
   one('a rule of a later version', R.SOURCE_RULE_DENIED, () => atGateway(out(C.ip4, OUTSIDE), rule(C.ip4, 9))),
   one('a static address of the other family', R.SOURCE_RULE_DENIED, () =>
     atGateway(out(C.ip4, OUTSIDE), rule(C.ip4, SourceRuleKind.STATIC, OUTSIDE6)),
@@ -296,6 +312,23 @@ export const GATEWAY_CASES: readonly RuleCase[] = [
     'an error of a router VM',
     R.NONE,
     () => atGateway(errorAbout({ source: C.ip4, destination: OUTSIDE, isOut: true }, { source: OUTSIDE, destination: D.ip4 })),
+    EXTERNAL,
+  ),
+  // What leaves untranslated leaves by its own source's rule, whatever it quotes.
+  one('an error that quotes what may leave as it is, of a source that may not', R.SOURCE_RULE_DENIED, () =>
+    atGateway(
+      errorAbout({ source: C.ip4, destination: OUTSIDE, isOut: true }, { source: OUTSIDE, destination: parseIp('10.0.0.77') }),
+      rule(C.ip4, SourceRuleKind.DENY),
+    ),
+  ),
+  one('an error that quotes what may leave as it is, of a source that is to be translated', R.SOURCE_RULE_DENIED, () =>
+    atGateway(errorAbout({ source: D.ip4, destination: OUTSIDE, isOut: true }, { source: OUTSIDE, destination: C.ip4 })),
+  ),
+  one(
+    'an error of a router VM, as it is',
+    R.NONE,
+    () =>
+      atGateway(errorAbout({ source: C.ip4, destination: OUTSIDE, isOut: true }, { source: OUTSIDE, destination: parseIp('10.0.0.77') })),
     EXTERNAL,
   ),
   one('hairpin', R.NONE, () => atGateway(out(C.ip4, STATIC_ADDRESS)), TUNNEL),

@@ -78,6 +78,11 @@ export class LabHost extends NetnsEndpoint {
     this.#registry = init.registry;
   }
 
+  /** Writes down a directory on a bpffs that is about to be made for this host: it goes with the lab. */
+  rememberPins(path: string): void {
+    this.#registry.record({ kind: 'pins', path });
+  }
+
   /**
    * Starts a program on this host, recorded in the lab. Its output goes to `<logName>.log` in the host's directory, or is kept in memory
    * when `logName` is absent.

@@ -33,13 +33,15 @@ export interface CaptureResult<Name extends string = string> {
 export class Capture<Name extends string = string> {
   readonly #process: ManagedProcess;
   readonly #matches: Record<Name, number>;
+  readonly #oneWay: boolean;
   #frames = 0;
   #bytes = 0;
   #largestFrame = 0;
   #ended: Promise<void>;
 
-  private constructor(child: ManagedProcess, needles: readonly (readonly [Name, Buffer])[]) {
+  private constructor(child: ManagedProcess, needles: readonly (readonly [Name, Buffer])[], oneWay: boolean) {
     this.#process = child;
+    this.#oneWay = oneWay;
     this.#matches = Object.fromEntries(needles.map(([name]) => [name, 0])) as Record<Name, number>;
     const pcap = new PcapStream((frame, size) => {
       this.#frames += 1;
@@ -59,7 +61,8 @@ export class Capture<Name extends string = string> {
   static async start<const Name extends string>(init: CaptureInit<Name>): Promise<Capture<Name>> {
     const needles = Object.entries(init.needles).map(([name, needle]) => [name as Name, Buffer.from(needle as string)] as const);
     for (const [name, needle] of needles) if (needle.length === 0) throw new RangeError(`Cannot look for needle "${name}": it is empty`);
-    const argv = ['tcpdump', '-i', init.device, '-n', '-s', '0', '-B', '16384', '-U', '--immediate-mode', '-Z', 'root', '-w', '-'];
+    const argv = ['tcpdump', '-i', init.device, '-n', '-s', `${SNAPSHOT_BYTES}`, '-B', `${BUFFER_KIB}`, '-U', '--immediate-mode'];
+    argv.push('-Z', 'root', '-w', '-');
     // Not "inbound" in the filter: libpcap applies the filter itself to the first frames after it is set, and doesn't know directions there.
     if (init.direction !== undefined) argv.push('-Q', init.direction);
     const child = await spawnIn(init.netns, [...argv, ...(init.filter ?? [])], {
@@ -67,7 +70,7 @@ export class Capture<Name extends string = string> {
       what: `capture at ${init.device}`,
       ...(init.registry === undefined ? {} : { registry: init.registry }),
     });
-    const capture = new Capture<Name>(child, needles);
+    const capture = new Capture<Name>(child, needles, init.direction !== undefined);
     // Written after the socket is bound to the device.
     await child.waitForLine(/listening on/);
     return capture;
@@ -81,12 +84,14 @@ export class Capture<Name extends string = string> {
   /** Takes in what has come by until now, stops, and returns the counts. */
   async stop(): Promise<CaptureResult<Name>> {
     // tcpdump leaves at once when told to, even with frames waiting in its buffer, and may not have had the CPU for a while. It answers
-    // SIGUSR1 with its counts: once they stay the same from one answer to the next, it has come to rest. Under endless traffic the frames
-    // of the first answers are all that was asked for.
+    // SIGUSR1 with its counts: nothing waits once it has taken in what the kernel gave it. Of one direction alone the kernel counts the
+    // other too: there, once the counts stay the same from one answer to the next. Under endless traffic the frames of the first answers
+    // are all that was asked for.
     let before = -1;
     for (let look = 0; look < 10 && this.#process.alive; look++) {
-      const { captured } = await this.#askCounts(look + 1);
-      if (captured === before && captured === this.#frames) break;
+      const { captured, received, dropped } = await this.#askCounts(look + 1);
+      const atRest = this.#oneWay ? captured === before : captured + dropped >= received;
+      if (atRest && captured === this.#frames) break;
       before = captured;
       await sleep(15);
     }
@@ -103,21 +108,30 @@ export class Capture<Name extends string = string> {
   }
 
   /** Asks tcpdump for its counts and waits for the answer with this number. */
-  async #askCounts(number: number): Promise<{ readonly captured: number }> {
+  async #askCounts(number: number): Promise<{ readonly captured: number; readonly received: number; readonly dropped: number }> {
     this.#process.kill('SIGUSR1');
     const answer = await waitFor(
       () => {
         const answers = this.#process.lastLines(1_000).filter((line) => COUNTS.test(line));
-        return this.#process.alive ? answers[number - 1] : 'tcpdump: 0 packets captured, ended';
+        return this.#process.alive ? answers[number - 1] : ENDED;
       },
       { what: 'tcpdump to tell its counts', intervalMs: 2 },
     );
-    return { captured: Number(COUNTS.exec(answer)?.[1] ?? 0) };
+    const [captured = 0, received = 0, dropped = 0] = COUNTS.exec(answer)?.slice(1).map(Number) ?? [];
+    return { captured, received, dropped };
   }
 }
 
 /** One line, unlike the counts at the end. */
-const COUNTS = /(\d+) packets? captured, /;
+const COUNTS = /(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped by kernel/;
+const ENDED = 'tcpdump: 0 packets captured, 0 packets received by filter, 0 packets dropped by kernel';
+/**
+ * A slot of the kernel's ring is as large as a snapshot may be, and at most 64 KiB where a device passes frames whole that a wire would cut.
+ * One that is just below takes one block of memory, not two.
+ */
+const SNAPSHOT_BYTES = 65_000;
+/** 1,024 slots, for what comes while tcpdump waits for a processor. */
+const BUFFER_KIB = 65_536;
 
 /** Starts to count the frames at a device that hold the needles. */
 export function startCapture<const Name extends string>(init: CaptureInit<Name>): Promise<Capture<Name>> {

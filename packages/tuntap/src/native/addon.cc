@@ -7,6 +7,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   weft::RegisterLinkInfo(env, exports);
   weft::RegisterLinkSet(env, exports);
   weft::RegisterFrameIo(env, exports);
+  weft::RegisterFrameLog(env, exports);
   weft::RegisterFramePoller(env, exports);
   weft::RegisterNetns(env, exports);
   weft::RegisterGenerator(env, exports);

@@ -9,6 +9,7 @@ void RegisterPacketSocket(Napi::Env env, Napi::Object exports);
 void RegisterLinkInfo(Napi::Env env, Napi::Object exports);
 void RegisterLinkSet(Napi::Env env, Napi::Object exports);
 void RegisterFrameIo(Napi::Env env, Napi::Object exports);
+void RegisterFrameLog(Napi::Env env, Napi::Object exports);
 void RegisterFramePoller(Napi::Env env, Napi::Object exports);
 void RegisterNetns(Napi::Env env, Napi::Object exports);
 void RegisterGenerator(Napi::Env env, Napi::Object exports);

@@ -31,6 +31,14 @@ class Histogram {
     return max_;
   }
 
+  // Calls `visit` with the lower bound and the count of each bucket that has any, in ascending order.
+  template <typename Visit>
+  void ForEach(Visit visit) const {
+    for (size_t i = 0; i < buckets_.size(); i++) {
+      if (buckets_[i] > 0) visit(LowerBound(i), buckets_[i]);
+    }
+  }
+
  private:
   static constexpr int kBits = 5;
   static size_t BucketOf(uint64_t value) {

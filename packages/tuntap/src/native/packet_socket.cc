@@ -20,7 +20,7 @@ namespace {
 
 // openPacket(interfaceName, vnetHeaderBytes, receiveBufferBytes, filter): { fd, name, ifindex }. vnetHeaderBytes is 0, 10 or 12;
 // receiveBufferBytes absent or 0 leaves the system's default; filter, absent or empty for none, is a Uint32Array of (code, jt, jf, k)
-// for each instruction.
+// for each instruction; sendOnly, absent for false, asks for no frames at all.
 Napi::Value OpenPacket(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const std::string name = info[0].As<Napi::String>();
@@ -60,7 +60,9 @@ Napi::Value OpenPacket(const Napi::CallbackInfo& info) {
   }
   struct sockaddr_ll address = {};
   address.sll_family = AF_PACKET;
-  address.sll_protocol = htons(ETH_P_ALL);
+  // Without a protocol the kernel hooks nothing into the interface's receive path; what is sent takes its protocol from the frame.
+  const bool send_only = info[4].IsBoolean() && info[4].As<Napi::Boolean>().Value();
+  address.sll_protocol = send_only ? 0 : htons(ETH_P_ALL);
   address.sll_ifindex = static_cast<int>(ifindex);
   if (bind(fd, reinterpret_cast<struct sockaddr*>(&address), sizeof(address)) < 0) throw fail("bind AF_PACKET");
 

@@ -203,6 +203,14 @@ class TcpProbe : public Napi::ObjectWrap<TcpProbe>, public LoadThread {
     result.Set("p50Ns", number(static_cast<double>(histogram_.Quantile(0.5))));
     result.Set("p99Ns", number(static_cast<double>(histogram_.Quantile(0.99))));
     result.Set("maxNs", number(static_cast<double>(histogram_.max())));
+    Napi::Array histogram = Napi::Array::New(env);
+    histogram_.ForEach([&](uint64_t ns, uint64_t count) {
+      Napi::Array bucket = Napi::Array::New(env, 2);
+      bucket.Set(uint32_t{0}, number(static_cast<double>(ns)));
+      bucket.Set(uint32_t{1}, number(static_cast<double>(count)));
+      histogram.Set(histogram.Length(), bucket);
+    });
+    result.Set("histogram", histogram);
     return result;
   }
   void OnDone() override { Unref(); }

@@ -10,7 +10,7 @@ import type { ShardLag } from '../gateway-status.ts';
 import type { NatFeed } from '../nat-feed.ts';
 import { type StateSocket, type StateSocketEvents, stateSocket } from './frames.ts';
 import { StateReceiver } from './receiver.ts';
-import { StateStream } from './stream.ts';
+import { StateStream, type StateStreamInit } from './stream.ts';
 
 /** Who is told what is looked at this often; changes leave this often, so that those of a moment travel together. */
 const REVIEW_MS = 100;
@@ -28,6 +28,35 @@ export interface Succession {
   readonly to: string | undefined;
 }
 
+/** A shard that somebody is told of. */
+interface Telling {
+  readonly shard: number;
+  readonly epoch: bigint;
+  readonly target: string;
+  readonly networks: readonly number[];
+}
+
+function isSame(a: readonly Telling[], b: readonly Telling[]): boolean {
+  const same = (one: Telling, other: Telling | undefined): boolean =>
+    one.shard === other?.shard && one.epoch === other.epoch && one.target === other.target && one.networks === other.networks;
+  return a.length === b.length && a.every((one, i) => same(one, b[i]));
+}
+
+/** What is kept of a stream to a standby. */
+export type Standby = Pick<
+  StateStream,
+  'setNetworks' | 'tellsOf' | 'offer' | 'restart' | 'isProtected' | 'brought' | 'lag' | 'tick' | 'close'
+>;
+
+/** A planned move: who is to have the state of some shards, until when that is the standby whatever else is found, and who has been asked to tell when it is there. */
+interface Bringing {
+  readonly shards: readonly number[];
+  readonly to: string;
+  readonly untilMs: number;
+  readonly resolve: () => void;
+  asked: Standby | undefined;
+}
+
 export interface StateKeeperInit {
   readonly self: string;
   readonly providerAddress: string;
@@ -36,27 +65,38 @@ export interface StateKeeperInit {
   readonly conditions: Conditions;
   readonly identity: Identity;
   readonly store: NatStore;
-  readonly feed: NatFeed;
+  readonly feed: Pick<NatFeed, 'listen'>;
   /** Shards owned here now. */
   readonly successions: () => readonly Succession[];
   readonly own: () => ReadonlySet<number>;
-  /** Networks that a shard serves, by network id. */
+  /** Whom this machine obeys in a shard. */
+  readonly ownerOf: (shard: number) => { readonly owner: string; readonly epoch: bigint } | undefined;
+  /** The shard that a network is on. Undefined: not known yet. */
+  readonly shardOf: (networkId: number) => number | undefined;
+  /** Whether a segment is another group's than the shard's. */
+  readonly isForeign: (shard: number, segment: number) => boolean;
+  /** Networks that a shard serves, by network id. The same array as long as they are the same. */
   readonly networksOf: (shard: number) => readonly number[];
   /** A member of one of this machine's groups. */
   readonly member: (hostId: string) => { readonly key: string; readonly providerAddress: string } | undefined;
   readonly isMemberAddress: (providerAddress: string) => boolean;
+  /** For tests: makes the streams, and nothing is listened for. */
+  readonly makeStream?: (init: Pick<StateStreamInit, 'peer' | 'onClosed'>) => Standby;
 }
 
 /** Keeps the standbys of the shards owned here, and what is here of the shards of others. */
 export class StateKeeper {
   readonly #init: StateKeeperInit;
   readonly #receiver: StateReceiver;
-  readonly #streams = new Map<string, StateStream>();
+  readonly #streams = new Map<string, Standby>();
   readonly #retryAtMs = new Map<string, number>();
   #networks: ReadonlyMap<number, string> = new Map();
+  #telling: readonly Telling[] = [];
+  /** What `#telling` comes to, by standby: the same map as long as it says the same. */
+  #wanted: ReadonlyMap<string, ReadonlyMap<number, NatStateScope>> = new Map();
   #successions: readonly Succession[] = [];
   readonly #otherSinceMs = new Map<number, number>();
-  #waiting: { readonly shards: readonly number[]; readonly to: string; readonly resolve: () => void; readonly untilMs: number }[] = [];
+  #moves: readonly Bringing[] = [];
   #server: Server | undefined;
   #stopListening: (() => void) | undefined;
   #timer: unknown;
@@ -71,7 +111,7 @@ export class StateKeeper {
   start(): void {
     this.#listen();
     this.#stopListening = this.#init.feed.listen({
-      onEvent: (event) => this.#onEvent(event),
+      onEvents: (batch) => batch.forEachChange(this.#isTold, (event) => this.#onEvent(event)),
       onLost: () => {
         for (const stream of this.#streams.values()) stream.restart();
       },
@@ -104,10 +144,15 @@ export class StateKeeper {
    */
   bring(shards: readonly number[], to: string, limitMs: number): Promise<void> {
     return new Promise((resolve) => {
-      this.#waiting.push({ shards, to, resolve, untilMs: this.#init.clock.now() + limitMs });
+      this.#moves = [...this.#moves, { shards, to, resolve, untilMs: this.#init.clock.now() + limitMs, asked: undefined }];
       this.#review();
     });
   }
+
+  readonly #isTold = (networkId: number): boolean => {
+    const to = this.#networks.get(networkId);
+    return to !== undefined && this.#streams.get(to)?.tellsOf(networkId) === true;
+  };
 
   #onEvent(event: NatEvent): void {
     const to = this.#networks.get(networkOfEvent(event));
@@ -126,24 +171,34 @@ export class StateKeeper {
     const { successions, networksOf, clock } = this.#init;
     const now = clock.now();
     this.#reviewedMs = now;
+    this.#moves = this.#moves.filter(({ untilMs }) => now < untilMs);
     this.#successions = this.#settle(successions(), now);
+    const telling = this.#successions.flatMap(({ shard, epoch, to }): Telling[] => {
+      // A planned move names its own: whom the shards go to, until they are there.
+      const target = this.#moves.findLast((one) => one.shards.includes(shard))?.to ?? to;
+      return target === undefined ? [] : [{ shard, epoch, target, networks: networksOf(shard) }];
+    });
+    if (!isSame(telling, this.#telling)) this.#tell(telling);
+    for (const [peer, stream] of [...this.#streams]) if (!this.#wanted.has(peer)) this.#end(peer, stream);
+    for (const [peer, scopes] of this.#wanted) this.#stream(peer, now)?.setNetworks(scopes);
+    this.#attendMoves();
+  }
+
+  /** Goes through all networks: not at each look. */
+  #tell(telling: readonly Telling[]): void {
     const wanted = new Map<string, Map<number, NatStateScope>>();
     const networks = new Map<number, string>();
-    for (const { shard, epoch, to } of this.#successions) {
-      // A planned move names its own: whom the shards go to.
-      const target = this.#waiting.find((one) => one.shards.includes(shard))?.to ?? to;
-      if (target === undefined) continue;
+    for (const { shard, epoch, target, networks: ofShard } of telling) {
       const ofTarget = wanted.get(target) ?? new Map<number, NatStateScope>();
       wanted.set(target, ofTarget);
-      for (const networkId of networksOf(shard)) {
+      for (const networkId of ofShard) {
         ofTarget.set(networkId, { networkId, shard, epoch });
         networks.set(networkId, target);
       }
     }
+    this.#telling = telling;
+    this.#wanted = wanted;
     this.#networks = networks;
-    for (const [peer, stream] of [...this.#streams]) if (!wanted.has(peer)) this.#end(peer, stream);
-    for (const [peer, scopes] of wanted) this.#stream(peer, now)?.setNetworks(scopes);
-    this.#attendMoves(now);
   }
 
   /** The standby of each shard stays who it is while it can. */
@@ -160,40 +215,43 @@ export class StateKeeper {
     });
   }
 
-  #attendMoves(now: number): void {
-    const waiting = this.#waiting.filter(({ untilMs }) => now < untilMs);
-    this.#waiting = waiting.filter(({ shards, to, resolve }) => {
-      const stream = this.#streams.get(to);
-      if (stream === undefined || !shards.every((shard) => stream.isProtected(shard))) return true;
-      void stream.brought(shards).then(resolve);
-      return false;
-    });
+  /** A stream may end before all is there: then the next one is asked. */
+  #attendMoves(): void {
+    for (const move of this.#moves) {
+      const stream = this.#streams.get(move.to);
+      if (stream === undefined || stream === move.asked || !move.shards.every((shard) => stream.isProtected(shard))) continue;
+      move.asked = stream;
+      void stream.brought(move.shards).then(move.resolve);
+    }
   }
 
-  #end(peer: string, stream: StateStream): void {
+  #end(peer: string, stream: Standby): void {
     this.#streams.delete(peer);
     stream.close();
   }
 
-  #stream(peer: string, now: number): StateStream | undefined {
+  #stream(peer: string, now: number): Standby | undefined {
     const known = this.#streams.get(peer);
     const member = this.#init.member(peer);
     if (known !== undefined || member === undefined || now < (this.#retryAtMs.get(peer) ?? 0)) return known;
-    const stream: StateStream = new StateStream({
-      ...this.#init,
-      peer,
-      keyOf: (hostId) => this.#init.member(hostId)?.key,
-      connect: (on) => this.#connect(member.providerAddress, on),
-      defer,
-      onClosed: (reason) => {
-        if (this.#streams.get(peer) !== stream) return;
-        this.#streams.delete(peer);
-        this.#retryAtMs.set(peer, this.#init.clock.now() + RETRY_MS);
-        this.#init.logger.info({ peer, reason }, 'the state stream to a standby has ended; another is begun');
-      },
-    });
+    const onClosed = (reason: string): void => {
+      if (this.#streams.get(peer) !== stream) return;
+      this.#streams.delete(peer);
+      this.#retryAtMs.set(peer, this.#init.clock.now() + RETRY_MS);
+      this.#init.logger.info({ peer, reason }, 'the state stream to a standby has ended; another is begun');
+    };
+    const stream: Standby = this.#init.makeStream?.({ peer, onClosed }) ?? this.#open(peer, member.providerAddress, onClosed);
     this.#streams.set(peer, stream);
     return stream;
+  }
+
+  #open(peer: string, address: string, onClosed: (reason: string) => void): StateStream {
+    return new StateStream({
+      ...this.#init,
+      ...{ peer, defer, onClosed },
+      keyOf: (hostId) => this.#init.member(hostId)?.key,
+      connect: (on) => this.#connect(address, on),
+    });
   }
 
   #connect(host: string, on: StateSocketEvents): StateSocket {
@@ -201,7 +259,7 @@ export class StateKeeper {
   }
 
   #listen(): void {
-    if (this.#stopped) return;
+    if (this.#stopped || this.#init.makeStream !== undefined) return;
     const { providerAddress, conditions, clock } = this.#init;
     const server = createServer((socket) => {
       if (!this.#init.isMemberAddress(socket.remoteAddress ?? '')) socket.destroy();

@@ -1,6 +1,7 @@
 import { type Identity, openEnvelope, signEnvelope } from '@weft/bus';
 import {
-  NAT_KEY_TEXT,
+  isSameSession,
+  mergeSessionEvents,
   type NatEvent,
   type NatSnapshotRow,
   type NatStateBody,
@@ -30,7 +31,9 @@ const PENDING_MAX = 65_536;
 /** Something is said this often, so that silence means something. */
 const HEARTBEAT_MS = 500;
 const SILENT_MS = 3_000;
-/** What the packet path told by now has been read by then: its ring wakes this process at once. */
+/** A network that the standby refused is offered again after this: mostly it owned the shard just before, and its deadline has not passed yet. */
+const REFUSED_MS = 500;
+/** What the packet path told by now has been read by then: its ring is read 8 ms after it was at the latest. */
 const READ_MS = 20;
 
 export interface StateStreamInit {
@@ -86,11 +89,15 @@ export class StateStream {
   #wanted: ReadonlyMap<number, NatStateScope> = new Map();
   /** Networks of which changes are told: a snapshot of them has begun. */
   readonly #flowing = new Set<number>();
+  /** Networks that are wanted and do not flow. */
+  readonly #missing = new Set<number>();
   /** Networks whose snapshot ended with the message of this sequence. */
   readonly #ended = new Map<number, number>();
+  /** Networks that the standby refused, and until when they are not offered. */
+  readonly #refused = new Map<number, number>();
   #pending: NatEvent[] = [];
-  /** Where in `#pending` the last change of a session is. */
-  readonly #sessions = new Map<string, number>();
+  /** Where in `#pending` the change of a session is, by its ticket. */
+  readonly #sessions = new Map<bigint, number>();
   #sent: Sent[] = [];
   #acknowledged = 0;
   #snapshot: Snapshot | undefined;
@@ -119,9 +126,17 @@ export class StateStream {
 
   /** Which networks are to be told of, by their ids. */
   setNetworks(wanted: ReadonlyMap<number, NatStateScope>): void {
+    if (wanted === this.#wanted) return;
     this.#wanted = wanted;
     for (const network of this.#flowing) if (!wanted.has(network)) this.#forget(network);
+    this.#missing.clear();
+    for (const network of wanted.keys()) if (!this.#flowing.has(network)) this.#missing.add(network);
     this.#pumpSoon();
+  }
+
+  /** Whether changes of this network are told: else there is no need to offer them. */
+  tellsOf(networkId: number): boolean {
+    return this.#flowing.has(networkId);
   }
 
   /** A change, in the order in which they happen. */
@@ -131,18 +146,18 @@ export class StateStream {
     if (this.#pending.length > PENDING_MAX) this.restart();
   }
 
-  /** Of several changes of one session that wait, the last says all: a short connection is told of once. */
+  /** Of several changes of one session that wait, one says all: a short connection is told of once. */
   #isMerged(event: NatEvent): boolean {
     if (!('session' in event)) return false;
-    const name = NAT_KEY_TEXT.session(event.key);
-    const at = this.#sessions.get(name);
+    const { ticket } = event.session;
+    const at = this.#sessions.get(ticket);
     const known = at === undefined ? undefined : this.#pending[at];
-    if (at === undefined || known === undefined || !('session' in known) || known.session.ticket !== event.session.ticket) {
-      this.#sessions.set(name, this.#pending.length);
+    // Sessions of two former owners may have the same ticket.
+    if (at === undefined || known === undefined || !('session' in known) || !isSameSession(known, event)) {
+      this.#sessions.set(ticket, this.#pending.length);
       return false;
     }
-    // As old as the first: the lag counts from there.
-    this.#pending[at] = { ...event, timeBootNs: known.timeBootNs };
+    this.#pending[at] = mergeSessionEvents(known, event);
     return true;
   }
 
@@ -201,6 +216,7 @@ export class StateStream {
 
   #forget(network: number): void {
     this.#flowing.delete(network);
+    if (this.#wanted.has(network)) this.#missing.add(network);
     this.#ended.delete(network);
   }
 
@@ -224,11 +240,19 @@ export class StateStream {
   }
 
   #begin(): boolean {
-    const missing = [...this.#wanted.values()].filter(({ networkId }) => !this.#flowing.has(networkId));
     // After a restart for slowness not before the standby has caught up.
-    if (missing.length === 0 || this.#sent.length > 0) return false;
+    if (this.#missing.size === 0 || this.#sent.length > 0) return false;
+    const now = this.#init.clock.now();
+    const missing = [...this.#missing].flatMap((network) =>
+      now >= (this.#refused.get(network) ?? 0) ? (this.#wanted.get(network) ?? []) : [],
+    );
+    if (missing.length === 0) return false;
     const networks = new Set(missing.map(({ networkId }) => networkId));
-    for (const network of networks) this.#flowing.add(network);
+    for (const network of networks) {
+      this.#flowing.add(network);
+      this.#missing.delete(network);
+      this.#refused.delete(network);
+    }
     this.#snapshot = { networks, rows: snapshotNat(this.#init.store), holdsChanges: true };
     this.#send({ kind: 'begin', value: { networks: missing } });
     return true;
@@ -278,10 +302,21 @@ export class StateStream {
       if (message.body.kind === 'welcome' && this.#stream === 0) {
         this.#stream = message.stream;
         this.#pumpSoon();
-      } else if (message.body.kind === 'applied' && message.stream === this.#stream) this.#applied(message.sequence);
+      } else if (message.body.kind === 'applied' && message.stream === this.#stream) {
+        this.#refuse(message.body.value.refusedNetworks);
+        this.#applied(message.sequence);
+      }
     } catch (error) {
       this.#over(messageOf(error));
       this.#socket.close();
+    }
+  }
+
+  /** Before the same answer says that all was applied: nobody may take them for protected in between. */
+  #refuse(networks: readonly number[]): void {
+    for (const network of networks) {
+      this.#forget(network);
+      this.#refused.set(network, this.#init.clock.now() + REFUSED_MS);
     }
   }
 

@@ -13,6 +13,7 @@ import {
   POOL_ADDRESSES_MAX,
 } from '@weft/forwarding';
 import { DatapathError } from '../../errors.ts';
+import { addressAt } from './address-cache.ts';
 import * as L from './layout.ts';
 
 // Rows of the NAT as bytes of the kernel's maps, and back. Ports in keys and values are in network order; other integers as the machine has
@@ -38,7 +39,10 @@ const setU64 = (view: DataView, at: number, value: bigint): void => view.setBigU
 const setPort = (view: DataView, at: number, value: number): void => view.setUint16(at, value, false);
 
 function bytes(view: DataView, at: number, length: number = ADDRESS_BYTES): Uint8Array {
-  return new Uint8Array(view.buffer, view.byteOffset + at, length).slice();
+  // So short an array is made fastest this way.
+  const copy = new Uint8Array(length);
+  for (let i = 0; i < length; i++) copy[i] = view.getUint8(at + i);
+  return copy;
 }
 
 function setBytes(view: DataView, at: number, value: Uint8Array, length: number = ADDRESS_BYTES): void {
@@ -54,7 +58,7 @@ function encodeAddress(view: DataView, at: number, { segment, address }: NatAddr
 }
 
 function decodeAddress(view: DataView, at: number): { segment: number; address: Uint8Array } {
-  return { segment: u32(view, at + L.NAT_ADDRESS.segment), address: bytes(view, at + L.NAT_ADDRESS.address) };
+  return { segment: u32(view, at + L.NAT_ADDRESS.segment), address: addressAt(view, at + L.NAT_ADDRESS.address) };
 }
 
 function refuseMore(count: number, max: number, what: string): void {
@@ -92,7 +96,7 @@ export function decodeBlockHead(view: DataView, at: number): Omit<NatBlock, 'por
   return {
     networkId: u32(view, at + H.networkId),
     pool: u32(view, at + H.pool),
-    ca: bytes(view, at + H.ca),
+    ca: addressAt(view, at + H.ca),
     epoch: u64(view, at + H.epoch),
     grantedBootNs: u64(view, at + H.grantedBootNs),
     next: u32(view, at + H.next),
@@ -117,8 +121,21 @@ const SOURCE_FIELDS = [
 
 /** `struct nat_source_state` */
 export function decodeSourceState(view: DataView, at: number): NatSourceState {
-  const words = Object.fromEntries(SOURCE_FIELDS.map((field) => [field, u32(view, at + L.NAT_SOURCE_STATE[field])]));
-  return { ...(words as Record<(typeof SOURCE_FIELDS)[number], number>), idleBootNs: u64(view, at + L.NAT_SOURCE_STATE.idleBootNs) };
+  const S = L.NAT_SOURCE_STATE;
+  return {
+    version: u32(view, at + S.version),
+    freeHead: u32(view, at + S.freeHead),
+    freeTail: u32(view, at + S.freeTail),
+    freeCount: u32(view, at + S.freeCount),
+    fresh: u32(view, at + S.fresh),
+    freshLeft: u32(view, at + S.freshLeft),
+    newest: u32(view, at + S.newest),
+    blocks: u32(view, at + S.blocks),
+    mappings: u32(view, at + S.mappings),
+    flags: u32(view, at + S.flags),
+    addressCount: u32(view, at + S.addressCount),
+    idleBootNs: u64(view, at + S.idleBootNs),
+  };
 }
 
 /** `struct nat_mapping` */
@@ -127,7 +144,7 @@ export function decodeMapping(view: DataView, at: number): NatMapping {
   return {
     pool: u32(view, at + M.pool),
     segment: u32(view, at + M.segment),
-    address: bytes(view, at + M.address),
+    address: addressAt(view, at + M.address),
     externalPort: port(view, at + M.externalPort),
     ticket: u64(view, at + M.ticket),
   };
@@ -138,7 +155,7 @@ export function decodeSession(view: DataView, at: number): NatSession {
   const S = L.NAT_SESSION;
   return {
     networkId: u32(view, at + S.networkId),
-    ca: bytes(view, at + S.ca),
+    ca: addressAt(view, at + S.ca),
     insidePort: port(view, at + S.insidePort),
     kind: view.getUint8(at + S.kind),
     flags: u32(view, at + S.flags),
@@ -170,8 +187,9 @@ export const sessionKey = {
   decode(view: DataView, at: number): NatKey<'session'> {
     const K = L.NAT_SESSION_KEY;
     return {
-      ...decodeAddress(view, at),
-      remote: bytes(view, at + K.remote),
+      segment: u32(view, at + K.segment),
+      address: addressAt(view, at + K.address),
+      remote: addressAt(view, at + K.remote),
       externalPort: port(view, at + K.externalPort),
       remotePort: port(view, at + K.remotePort),
       protocol: view.getUint8(at + K.protocol),
@@ -188,7 +206,7 @@ export const sourceKey = {
   decode: (view: DataView, at: number): NatKey<'source'> => ({
     networkId: u32(view, at + L.NAT_SOURCE_KEY.networkId),
     pool: u32(view, at + L.NAT_SOURCE_KEY.pool),
-    ca: bytes(view, at + L.NAT_SOURCE_KEY.ca),
+    ca: addressAt(view, at + L.NAT_SOURCE_KEY.ca),
   }),
 };
 
@@ -204,7 +222,7 @@ export const mappingKey = {
     const K = L.NAT_MAPPING_KEY;
     return {
       networkId: u32(view, at + K.networkId),
-      ca: bytes(view, at + K.ca),
+      ca: addressAt(view, at + K.ca),
       port: port(view, at + K.port),
       protocol: view.getUint8(at + K.protocol),
     };
@@ -359,8 +377,8 @@ export const NAT_CODECS: { readonly [T in NatTable]: NatCodec<T> } = {
       const K = L.NAT_REVERSE_KEY;
       return {
         networkId: u32(view, K.networkId),
-        ca: bytes(view, K.ca),
-        remote: bytes(view, K.remote),
+        ca: addressAt(view, K.ca),
+        remote: addressAt(view, K.remote),
         port: port(view, K.port),
         remotePort: port(view, K.remotePort),
         protocol: view.getUint8(K.protocol),
@@ -403,6 +421,15 @@ export const NAT_CODECS: { readonly [T in NatTable]: NatCodec<T> } = {
       deniedSessions: u64(view, L.NAT_USAGE.deniedSessions),
       exhausted: u64(view, L.NAT_USAGE.exhausted),
     }),
+  },
+  share: {
+    encodeKey: (view, key) => setU32(view, 0, key.pool),
+    decodeKey: (view) => ({ pool: u32(view, 0) }),
+    encodeValue(view, value) {
+      setU32(view, L.NAT_SHARE.blocks, value.blocks);
+      setU32(view, L.NAT_SHARE.keep, value.keep);
+    },
+    decodeValue: (view) => ({ blocks: u32(view, L.NAT_SHARE.blocks), keep: u32(view, L.NAT_SHARE.keep) }),
   },
   rate: {
     ...network,

@@ -7,32 +7,36 @@ import { NAT_EVENT_BLOCK, NAT_EVENT_MAPPING, NAT_EVENT_SESSION } from './layout.
  * @returns The event; undefined for a kind that this version does not know, whose loss the agent makes good by a snapshot.
  */
 export function decodeNatEvent(record: Uint8Array): NatEvent | undefined {
-  const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
-  const kind = view.getUint32(NAT_EVENT_BLOCK.kind, true) as NatEventKind;
-  const timeBootNs = view.getBigUint64(NAT_EVENT_BLOCK.timeBootNs, true);
+  return decodeNatEventAt(new DataView(record.buffer, record.byteOffset, record.byteLength), 0);
+}
+
+/** The same of the record that begins at byte `at`. */
+export function decodeNatEventAt(view: DataView, at: number): NatEvent | undefined {
+  const kind = view.getUint32(at + NAT_EVENT_BLOCK.kind, true) as NatEventKind;
+  const timeBootNs = view.getBigUint64(at + NAT_EVENT_BLOCK.timeBootNs, true);
   switch (kind) {
     case NatEventKind.BLOCK_GRANTED:
     case NatEventKind.BLOCK_RELEASED:
       return {
         kind,
         timeBootNs,
-        key: blockKey.decode(view, NAT_EVENT_BLOCK.key),
-        block: decodeBlockHead(view, NAT_EVENT_BLOCK.block),
-        source: decodeSourceState(view, NAT_EVENT_BLOCK.source),
+        key: blockKey.decode(view, at + NAT_EVENT_BLOCK.key),
+        block: decodeBlockHead(view, at + NAT_EVENT_BLOCK.block),
+        source: decodeSourceState(view, at + NAT_EVENT_BLOCK.source),
       };
     case NatEventKind.MAPPING_ADDED:
     case NatEventKind.MAPPING_RETIRED:
     case NatEventKind.PORT_RETURNED: {
       const E = NAT_EVENT_MAPPING;
-      const linkReference = view.getUint32(E.linkReference, true);
+      const linkReference = view.getUint32(at + E.linkReference, true);
       return {
         kind,
         timeBootNs,
-        key: mappingKey.decode(view, E.key),
-        mapping: decodeMapping(view, E.mapping),
-        source: decodeSourceState(view, E.source),
-        port: { reference: view.getUint32(E.reference, true), port: decodePort(view, E.port) },
-        link: linkReference === 0 ? undefined : { reference: linkReference, port: decodePort(view, E.link) },
+        key: mappingKey.decode(view, at + E.key),
+        mapping: decodeMapping(view, at + E.mapping),
+        source: decodeSourceState(view, at + E.source),
+        port: { reference: view.getUint32(at + E.reference, true), port: decodePort(view, at + E.port) },
+        link: linkReference === 0 ? undefined : { reference: linkReference, port: decodePort(view, at + E.link) },
       };
     }
     case NatEventKind.SESSION_ADDED:
@@ -41,8 +45,8 @@ export function decodeNatEvent(record: Uint8Array): NatEvent | undefined {
       return {
         kind,
         timeBootNs,
-        key: sessionKey.decode(view, NAT_EVENT_SESSION.key),
-        session: decodeSession(view, NAT_EVENT_SESSION.session),
+        key: sessionKey.decode(view, at + NAT_EVENT_SESSION.key),
+        session: decodeSession(view, at + NAT_EVENT_SESSION.session),
       };
     default:
       return undefined;

@@ -16,6 +16,7 @@ export const NAT_MAP_LAYOUT: Readonly<Record<NatTable, { readonly map: string; r
     quota: { map: 'map_gateway_quota', keyBytes: 4, valueBytes: 16 },
     usage: { map: 'map_nat_usage', keyBytes: 4, valueBytes: 32 },
     rate: { map: 'map_nat_rate', keyBytes: 4, valueBytes: 16 },
+    share: { map: 'map_nat_share', keyBytes: 4, valueBytes: 8 },
   };
 
 /** `struct nat_address`, also the key of `free`. */
@@ -104,6 +105,11 @@ export const NAT_REVERSE = { segment: 0, address: 4, externalPort: 20 } as const
 export const NAT_QUOTA = { blocks: 0, blocksPerSource: 4, sessions: 8, newFlowsPerSecond: 12 } as const;
 /** `struct nat_rate` */
 export const NAT_RATE = { dueBootNs: 0, denied: 8 } as const;
+/** `struct nat_share` */
+export const NAT_SHARE = { blocks: 0, keep: 4 } as const;
+/** `struct nat_pressure` */
+export const NAT_PRESSURE = { sessionsShare: 0 } as const;
+export const NAT_PRESSURE_BYTES = 8;
 /** `struct nat_usage` */
 export const NAT_USAGE = { blocks: 0, sessions: 4, deniedBlocks: 8, deniedSessions: 16, exhausted: 24 } as const;
 /** `struct nat_counters` */

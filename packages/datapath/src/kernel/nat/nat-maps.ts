@@ -1,7 +1,15 @@
 import type { BpfMap } from '@weft/bpf';
 import { NAT_TABLES, type NatKey, type NatRowOf, type NatStore, type NatTable, type NatValue, type QueueEntry } from '@weft/forwarding';
 import { NAT_CODECS, sessionKey, sourceKey } from './codec.ts';
-import { NAT_COUNTERS, NAT_MAP_LAYOUT, NAT_QUEUE_ENTRY, NAT_QUEUE_ENTRY_BYTES, NAT_QUEUE_KIND } from './layout.ts';
+import {
+  NAT_COUNTERS,
+  NAT_MAP_LAYOUT,
+  NAT_PRESSURE,
+  NAT_PRESSURE_BYTES,
+  NAT_QUEUE_ENTRY,
+  NAT_QUEUE_ENTRY_BYTES,
+  NAT_QUEUE_KIND,
+} from './layout.ts';
 
 /**
  * The NAT's state in the kernel's maps, row by row. What the programs write meanwhile may be overwritten by `set`: the agent sets rows only of
@@ -12,13 +20,15 @@ export class NatMaps implements NatStore {
   readonly #queue: BpfMap;
   readonly #counters: BpfMap;
   readonly #fragments: BpfMap;
+  readonly #pressure: BpfMap;
 
   /** @param map Gives a map by its name in the compiled object. */
   constructor(map: (name: string) => BpfMap) {
     this.#maps = Object.fromEntries(NAT_TABLES.map((table) => [table, map(NAT_MAP_LAYOUT[table].map)])) as Record<NatTable, BpfMap>;
     this.#queue = map('map_nat_queue');
     this.#counters = map('map_nat_counter');
-    this.#fragments = map('map_nat_fragment');
+    this.#fragments = map('map_nat_fragment_slot');
+    this.#pressure = map('map_nat_pressure');
   }
 
   get<T extends NatTable>(table: T, key: NatKey<T>): NatValue<T> | undefined {
@@ -80,6 +90,18 @@ export class NatMaps implements NatStore {
   /** Later fragments of datagrams whose first one has passed already are dropped. */
   forgetFragments(): void {
     for (const [key] of this.#fragments.entries()) this.#fragments.delete(key);
+  }
+
+  /** Rows that the table of sessions has. */
+  get sessionsMax(): number {
+    return this.#maps.session.maxEntries;
+  }
+
+  /** The table of sessions is nearly full: networks that have so many begin no more. 0: it is not. */
+  set sessionsShare(share: number) {
+    const value = new Uint8Array(NAT_PRESSURE_BYTES);
+    viewOf(value).setUint32(NAT_PRESSURE.sessionsShare, share, true);
+    this.#pressure.update(new Uint8Array(4), value);
   }
 
   get serial(): bigint {

@@ -1,0 +1,142 @@
+import { isOpen, TIMING } from '@weft/election';
+import type { GatewayTableEntry } from '@weft/forwarding';
+import { buildAnnouncement, formatIp, formatMac, parseIp } from '@weft/packet';
+import { messageOf } from '../errors.ts';
+import type { AgentParts } from '../role.ts';
+import { AddressConflicts } from './address-conflicts.ts';
+import { type Announced, Announcer } from './announcer.ts';
+import type { ExternalDeviceState } from './external-devices.ts';
+import { HandoverPause } from './handover-pause.ts';
+import type { ExternalWires } from './packet-wires.ts';
+
+export interface ExternalAddressesInit {
+  readonly parts: AgentParts;
+  readonly wires: Pick<ExternalWires, 'send'>;
+}
+
+/**
+ * Tells the outside whose the external addresses are: announces those of shards that this machine owns, is silent about the others, and notices when somebody
+ * else claims one of them.
+ */
+export class ExternalAddresses {
+  readonly #init: ExternalAddressesInit;
+  readonly #announcer: Announcer;
+  readonly #pause: HandoverPause;
+  readonly #conflicts = new AddressConflicts();
+  /** By shard: what was announced, as text, and since when it is owned. */
+  readonly #announced = new Map<number, string>();
+  readonly #ownedSince = new Map<number, number>();
+  /** By segment, the device that reaches it. */
+  #devices: ReadonlyMap<number, ExternalDeviceState> = new Map();
+  #addresses: readonly (GatewayTableEntry & { readonly table: 'external_address' })[] = [];
+  #stopped = false;
+
+  constructor(init: ExternalAddressesInit) {
+    this.#init = init;
+    const { clock, datapath, gateways, logger } = init.parts;
+    gateways.setDefender((address) => this.#announceOnce(parseIp(address)));
+    this.#pause = new HandoverPause(clock, datapath, () => {
+      if (!this.#stopped) this.announce();
+    });
+    this.#announcer = new Announcer({
+      clock,
+      isOpen: (shard) => this.#isOpen(shard),
+      send: (device, frame) => init.wires.send(device, frame),
+      onError: (device, error) => logger.warn({ device, reason: messageOf(error) }, 'external addresses not announced'),
+    });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#announcer.stop();
+  }
+
+  /**
+   * Takes what there is to tell of. Found once a review, not at each takeover: around it stand tens of thousands of rows of networks.
+   *
+   * @param rows The gateway's rows, as records have them: of these, segments and external addresses.
+   * @param known The external devices that are there.
+   */
+  setRows(rows: Iterable<GatewayTableEntry>, known: Iterable<ExternalDeviceState>): void {
+    const byIndex = new Map([...known].map((device) => [device.ifindex, device]));
+    const devices = new Map<number, ExternalDeviceState>();
+    const addresses: (GatewayTableEntry & { readonly table: 'external_address' })[] = [];
+    for (const row of rows) {
+      if (row.table === 'external_address') addresses.push(row);
+      const device = row.table === 'segment' ? byIndex.get(row.value.ifindex) : undefined;
+      if (row.table === 'segment' && device !== undefined) devices.set(row.key.segment, device);
+    }
+    this.#devices = devices;
+    this.#addresses = addresses;
+  }
+
+  /** Announces the addresses of shards that are owned, and keeps quiet about the others. */
+  announce(): void {
+    const { gateways, clock } = this.#init.parts;
+    const now = clock.now();
+    const open = new Map(
+      [...gateways.fences()].flatMap((row) =>
+        isOpen(row, now) && gateways.isConfirmed(row.shard) ? [[row.shard, row.epoch] as const] : [],
+      ),
+    );
+    const addresses = new Map<number, Announced[]>();
+    for (const { key, value } of this.#addresses) {
+      const device = this.#devices.get(key.segment);
+      if (device === undefined || !open.has(value.shard)) continue;
+      const what = { device: device.name, mac: device.mac, addresses: [key.address] };
+      addresses.set(value.shard, [...(addresses.get(value.shard) ?? []), what]);
+    }
+    for (const shard of this.#announced.keys()) {
+      if (addresses.has(shard)) continue;
+      this.#announcer.withdraw(shard);
+      this.#announced.delete(shard);
+      this.#ownedSince.delete(shard);
+    }
+    const waiting = this.#pause.waiting(new Map([...open].filter(([shard]) => !this.#announced.has(shard))));
+    for (const [shard, what] of addresses) {
+      if (waiting.has(shard)) continue;
+      const mark = `${open.get(shard)} ${what.map((one) => `${one.device}/${formatMac(one.mac)}/${one.addresses.map(formatIp)}`).join(' ')}`;
+      if (this.#announced.get(shard) === mark) continue;
+      this.#announced.set(shard, mark);
+      if (!this.#ownedSince.has(shard)) this.#ownedSince.set(shard, now);
+      this.#announcer.announce(shard, what);
+    }
+  }
+
+  /** Tells the groups of claims of their addresses by others. */
+  watchClaims(): void {
+    const { clock, datapath, gateways, trust } = this.#init.parts;
+    const now = clock.now();
+    const [devices, addresses] = [this.#devices, this.#addresses];
+    const ownOn = (ifindex: number): Uint8Array[] =>
+      addresses.flatMap((row) => (devices.get(row.key.segment)?.ifindex === ifindex ? [row.key.address] : []));
+    for (const { ifindex, address, mac } of this.#conflicts.look(datapath.drops(), ownOn)) {
+      const row = addresses.find(({ key }) => devices.get(key.segment)?.ifindex === ifindex && Buffer.compare(key.address, address) === 0);
+      const since = row === undefined ? undefined : this.#ownedSince.get(row.value.shard);
+      if (row === undefined || since === undefined) continue;
+      const isMember = trust.hosts().some(({ externalLinks }) => externalLinks.some((link) => link.mac === formatMac(mac)));
+      // The former owner's last word, put on the wire before it knew.
+      if (isMember && now - since < TIMING.handoverMs) continue;
+      for (const { id, assignment } of gateways.memberships()) {
+        if (assignment?.shards.some((shard) => shard.id === row.value.shard) !== true) continue;
+        gateways.driver(id)?.step({ kind: 'external-conflict', address: formatIp(address) });
+      }
+    }
+  }
+
+  /** Says once more whose an address is: to neighbours that have just heard something else. */
+  #announceOnce(address: Uint8Array): void {
+    for (const { key, value } of this.#addresses) {
+      const device = this.#devices.get(key.segment);
+      if (device === undefined || !this.#isOpen(value.shard) || Buffer.compare(key.address, address) !== 0) continue;
+      for (const frame of buildAnnouncement(device.mac, address)) this.#init.wires.send(device.name, frame);
+    }
+  }
+
+  /** Whether the packet path forwards for a shard now, by a grant that this process has heard of. */
+  #isOpen(shard: number): boolean {
+    const { gateways, clock } = this.#init.parts;
+    const row = gateways.fences().find((one) => one.shard === shard);
+    return isOpen(row, clock.now()) && gateways.isConfirmed(shard);
+  }
+}
