@@ -215,16 +215,17 @@ export class GatewayLab {
     );
   }
 
-  /** An external address of the family that a tenant's shard has, if not its own. */
-  async externalAddress(tenant: Tenant, family: 4 | 6): Promise<string> {
+  /** The external addresses of the family that a tenant's shard has. */
+  async externalAddresses(tenant: Tenant, family: 4 | 6): Promise<readonly string[]> {
     const { addresses } = await assignmentOf(this.lab);
-    const found = addresses.find(({ shard, address }) => shard === this.shardOf(tenant) && address.includes(':') === (family === 6));
-    return found!.address;
+    return addresses.flatMap(({ shard, address }) =>
+      shard === this.shardOf(tenant) && address.includes(':') === (family === 6) ? [address] : [],
+    );
   }
 
-  /** MAC address at which the router has an IPv6 address. Undefined: it knows none. */
+  /** MAC address at which the router has an address. Undefined: it knows none. */
   async neighborOf(address: string): Promise<string | undefined> {
-    const { stdout } = await this.lab.externalNetwork('internet').outside.exec(['ip', '-6', '-j', 'neigh', 'show', 'to', address]);
+    const { stdout } = await this.lab.externalNetwork('internet').outside.exec(['ip', '-j', 'neigh', 'show', 'to', address]);
     return (JSON.parse(stdout || '[]') as { lladdr?: string }[])[0]?.lladdr;
   }
 

@@ -26,7 +26,7 @@
  * | `fence` | write the row of `gateway_shard`: deadline in ns, rounded down. Synchronously, before the next step |
  * | `shard` (host) | write the row of `shard`: epoch, PA, prev_pa, prev_until. Synchronously, before the next step |
  * | `settled` | the step `votersSettled` to a controller, with the certificate as its proof |
- * | `announce`, `handover`, `record`, `need-config`, `defend`, `alarm`, `state` | as their types say; none is waited for |
+ * | `announce`, `handover`, `record`, `need-config`, `alarm`, `state` | as their types say; none is waited for |
  *
  * Time is the machine's boot clock in ms (CLOCK_BOOTTIME: never steps back, counts sleep), the same that the packet path compares deadlines with.
  *

@@ -96,8 +96,6 @@ export type Output =
   | { readonly kind: 'settled'; readonly config: number; readonly certificate: OwnershipCertificate }
   /** Get configuration `config` (from NATS, or from `from`). */
   | { readonly kind: 'need-config'; readonly config: number; readonly from: string }
-  /** Answer a conflicting claim of one of our addresses, once. */
-  | { readonly kind: 'defend'; readonly address: string }
   | Alarm;
 
 /** What can happen to a host that only obeys. */

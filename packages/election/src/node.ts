@@ -32,7 +32,6 @@ export class OwnershipNode {
   readonly voter: Voter;
   readonly member: Member;
   #lastTick: number;
-  #defendedAt = -Infinity;
 
   constructor(init: NodeInit, components: Components) {
     const observer = new Observer(components.timing);
@@ -252,17 +251,13 @@ export class OwnershipNode {
     context.alarm('configuration-missing', 'faults', faults.length > 0, () => faults.join('; '));
   }
 
+  /** A claim proves nothing, so nothing closes by it. */
   #conflict(address: string): void {
-    const context = this.#context;
-    context.alarm(
+    this.#context.alarm(
       'external-conflict',
       address,
       true,
       () => `Another machine claims the external address ${address}: find it; ownership does not change by that`,
     );
-    // A claim proves nothing, so nothing closes; and we answer rarely, so that nobody can make us flood.
-    if (context.now - this.#defendedAt < context.timing.renewMs) return;
-    this.#defendedAt = context.now;
-    context.put({ kind: 'defend', address });
   }
 }

@@ -476,7 +476,7 @@ describe('hosts', () => {
 });
 
 describe('a claim of an external address by somebody else', () => {
-  it('closes nothing, raises an alarm, and is answered once a second at most', () => {
+  it('closes nothing, and raises an alarm', () => {
     const story = begin();
     const machine = owner(story.world);
     const conflict: Input = { kind: 'external-conflict', address: '203.0.113.9' };
@@ -484,9 +484,6 @@ describe('a claim of an external address by somebody else', () => {
       story.world.give(machine, conflict);
       story.world.runUntil(story.world.now + 50);
     }
-    const defended = (story.outputs.get(machine.id) ?? []).filter(({ kind }) => kind === 'defend');
-    expect(defended.length).toBeGreaterThanOrEqual(2);
-    expect(defended.length).toBeLessThanOrEqual(3);
     expect(unhealthy(story.world)).toBeUndefined();
     expect(alarms(story, machine.id).some(({ code }) => code === 'external-conflict')).toBe(true);
   });

@@ -12,8 +12,8 @@ const IPV4_MAPPED = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff);
 export interface AddressClaim {
   /** The device it came by. */
   readonly ifindex: number;
-  /** 16 bytes. */
-  readonly address: Uint8Array;
+  /** 16 bytes. Undefined: it can't be told. Others may have been claimed before it. */
+  readonly address: Uint8Array | undefined;
   /** Who sent it. */
   readonly mac: Uint8Array;
 }
@@ -35,8 +35,8 @@ export class AddressConflicts {
     this.#known = new Map(counters.map(({ ifindex, packets }) => [ifindex, packets]));
     if (before === undefined) return [];
     return counters.flatMap(({ ifindex, packets, sample }) => {
-      const address = packets > (before.get(ifindex) ?? 0n) ? claimedAddress(sample, ownOn(ifindex)) : undefined;
-      return address === undefined ? [] : [{ ifindex, address, mac: sample.subarray(AT.source, AT.source + 6) }];
+      if (packets <= (before.get(ifindex) ?? 0n)) return [];
+      return [{ ifindex, address: claimedAddress(sample, ownOn(ifindex)), mac: sample.subarray(AT.source, AT.source + 6) }];
     });
   }
 }

@@ -1,13 +1,16 @@
 import { isOpen, TIMING } from '@weft/election';
 import type { GatewayTableEntry } from '@weft/forwarding';
-import { buildAnnouncement, formatIp, formatMac, parseIp } from '@weft/packet';
+import { buildAnnouncement, formatIp, formatMac } from '@weft/packet';
 import { messageOf } from '../errors.ts';
 import type { AgentParts } from '../role.ts';
 import { AddressConflicts } from './address-conflicts.ts';
+import { AddressDefence } from './address-defence.ts';
 import { type Announced, Announcer } from './announcer.ts';
 import type { ExternalDeviceState } from './external-devices.ts';
 import { HandoverPause } from './handover-pause.ts';
 import type { ExternalWires } from './packet-wires.ts';
+
+type ExternalAddressRow = GatewayTableEntry & { readonly table: 'external_address' };
 
 export interface ExternalAddressesInit {
   readonly parts: AgentParts;
@@ -23,18 +26,18 @@ export class ExternalAddresses {
   readonly #announcer: Announcer;
   readonly #pause: HandoverPause;
   readonly #conflicts = new AddressConflicts();
+  readonly #defence = new AddressDefence();
   /** By shard: what was announced, as text, and since when it is owned. */
   readonly #announced = new Map<number, string>();
   readonly #ownedSince = new Map<number, number>();
   /** By segment, the device that reaches it. */
   #devices: ReadonlyMap<number, ExternalDeviceState> = new Map();
-  #addresses: readonly (GatewayTableEntry & { readonly table: 'external_address' })[] = [];
+  #addresses: readonly ExternalAddressRow[] = [];
   #stopped = false;
 
   constructor(init: ExternalAddressesInit) {
     this.#init = init;
-    const { clock, datapath, gateways, logger } = init.parts;
-    gateways.setDefender((address) => this.#announceOnce(parseIp(address)));
+    const { clock, datapath } = init.parts;
     this.#pause = new HandoverPause(clock, datapath, () => {
       if (!this.#stopped) this.announce();
     });
@@ -42,7 +45,7 @@ export class ExternalAddresses {
       clock,
       isOpen: (shard) => this.#isOpen(shard),
       send: (device, frame) => init.wires.send(device, frame),
-      onError: (device, error) => logger.warn({ device, reason: messageOf(error) }, 'external addresses not announced'),
+      onError: (device, error) => this.#warn(device, error),
     });
   }
 
@@ -60,7 +63,7 @@ export class ExternalAddresses {
   setRows(rows: Iterable<GatewayTableEntry>, known: Iterable<ExternalDeviceState>): void {
     const byIndex = new Map([...known].map((device) => [device.ifindex, device]));
     const devices = new Map<number, ExternalDeviceState>();
-    const addresses: (GatewayTableEntry & { readonly table: 'external_address' })[] = [];
+    const addresses: ExternalAddressRow[] = [];
     for (const row of rows) {
       if (row.table === 'external_address') addresses.push(row);
       const device = row.table === 'segment' ? byIndex.get(row.value.ifindex) : undefined;
@@ -103,34 +106,48 @@ export class ExternalAddresses {
     }
   }
 
-  /** Tells the groups of claims of their addresses by others. */
+  /** Notices other machines' claims of addresses: answers for those that are ours, and tells the groups. Called once a second. */
   watchClaims(): void {
     const { clock, datapath, gateways, trust } = this.#init.parts;
     const now = clock.now();
-    const [devices, addresses] = [this.#devices, this.#addresses];
-    const ownOn = (ifindex: number): Uint8Array[] =>
-      addresses.flatMap((row) => (devices.get(row.key.segment)?.ifindex === ifindex ? [row.key.address] : []));
+    const rowsOn = (ifindex: number): ExternalAddressRow[] =>
+      this.#addresses.filter((row) => this.#devices.get(row.key.segment)?.ifindex === ifindex);
+    const ownOn = (ifindex: number): Uint8Array[] => rowsOn(ifindex).map((row) => row.key.address);
     for (const { ifindex, address, mac } of this.#conflicts.look(datapath.drops(), ownOn)) {
-      const row = addresses.find(({ key }) => devices.get(key.segment)?.ifindex === ifindex && Buffer.compare(key.address, address) === 0);
+      const rows = rowsOn(ifindex);
+      const row = rows.find(({ key }) => address !== undefined && Buffer.compare(key.address, address) === 0);
       const since = row === undefined ? undefined : this.#ownedSince.get(row.value.shard);
-      if (row === undefined || since === undefined) continue;
+      const claimed = address === undefined ? undefined : formatIp(address);
+      const owned = rows.filter(({ value }) => this.#isOpen(value.shard)).map(({ key }) => formatIp(key.address));
+      this.#defence.claimed(ifindex, claimed, owned);
+      if (row === undefined || claimed === undefined || since === undefined) continue;
       const isMember = trust.hosts().some(({ externalLinks }) => externalLinks.some((link) => link.mac === formatMac(mac)));
-      // The former owner's last word, put on the wire before it knew.
+      // The former owner's last word, put on the wire before it knew, is no reason for an alarm.
       if (isMember && now - since < TIMING.handoverMs) continue;
       for (const { id, assignment } of gateways.memberships()) {
         if (assignment?.shards.some((shard) => shard.id === row.value.shard) !== true) continue;
-        gateways.driver(id)?.step({ kind: 'external-conflict', address: formatIp(address) });
+        gateways.driver(id)?.step({ kind: 'external-conflict', address: claimed });
+      }
+    }
+    for (const [ifindex, addresses] of this.#defence.take(now)) this.#defend(rowsOn(ifindex), new Set(addresses));
+  }
+
+  /** Says once more whose addresses are: to neighbours that have just heard something else. */
+  #defend(rows: readonly ExternalAddressRow[], addresses: ReadonlySet<string>): void {
+    for (const { key, value } of rows) {
+      const device = this.#devices.get(key.segment)!;
+      if (!addresses.has(formatIp(key.address)) || !this.#isOpen(value.shard)) continue;
+      try {
+        for (const frame of buildAnnouncement(device.mac, key.address)) this.#init.wires.send(device.name, frame);
+      } catch (error) {
+        this.#warn(device.name, error);
+        return;
       }
     }
   }
 
-  /** Says once more whose an address is: to neighbours that have just heard something else. */
-  #announceOnce(address: Uint8Array): void {
-    for (const { key, value } of this.#addresses) {
-      const device = this.#devices.get(key.segment);
-      if (device === undefined || !this.#isOpen(value.shard) || Buffer.compare(key.address, address) !== 0) continue;
-      for (const frame of buildAnnouncement(device.mac, address)) this.#init.wires.send(device.name, frame);
-    }
+  #warn(device: string, error: unknown): void {
+    this.#init.parts.logger.warn({ device, reason: messageOf(error) }, 'external addresses not announced');
   }
 
   /** Whether the packet path forwards for a shard now, by a grant that this process has heard of. */

@@ -84,7 +84,6 @@ export class Gateways {
   readonly #steps: AssignmentSteps;
   readonly #grants: GrantLog;
   #links: readonly ExternalLink[] | undefined;
-  #defend: (address: string) => void = () => {};
   /** Group by segment, of those groups. */
   #segments: { readonly groups: unknown; readonly groupOf: ReadonlyMap<number, string> } = { groups: undefined, groupOf: new Map() };
   readonly #link: ControlLink;
@@ -303,11 +302,6 @@ export class Gateways {
     this.#stateKeeper = keeper;
   }
 
-  /** Who answers for an external address that somebody else claims. */
-  setDefender(defend: (address: string) => void): void {
-    this.#defend = defend;
-  }
-
   /** What the packet path may forward for, and until when. */
   fences(): readonly FenceRow[] {
     return this.#init.tables.fenceRows();
@@ -377,7 +371,6 @@ export class Gateways {
       addressOf: (hostId) => this.#addressOf(hostId),
       takeStep: async (step) => await this.takeStep(id, step),
       stateKeeper: () => this.#stateKeeper,
-      defend: (address) => this.#defend(address),
     });
   }
 

@@ -33,8 +33,6 @@ export interface GroupPartInit
   readonly takeStep: (step: GatewayStep) => Promise<boolean>;
   /** Undefined: this machine has no gateway role. */
   readonly stateKeeper: () => Pick<StateKeeper, 'bring'> | undefined;
-  /** Answers for an external address that somebody else claims. */
-  readonly defend: (address: string) => void;
 }
 
 /** A machine's part in one gateway group: it obeys the owners of its shards, and is a member or witness of it or not. */
@@ -143,7 +141,6 @@ export class GroupPart {
         handover: (output) => this.#onHandover(output),
         needConfig: () => void directory.refresh(),
         settled: (configId, certificate) => this.#settleVoters(configId, certificate),
-        defend: init.defend,
         alarm: (alarm) => this.#alarm(alarm),
       },
     });

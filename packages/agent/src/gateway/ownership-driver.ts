@@ -57,7 +57,6 @@ export interface OwnershipDriverInit {
     needConfig(config: number): void;
     /** The voters' list has been shown to be in force: the controller may record so. */
     settled(configId: number, certificate: OwnershipCertificate): void;
-    defend(address: string): void;
     alarm(alarm: Alarm): void;
   };
 }
@@ -167,9 +166,6 @@ export class OwnershipDriver {
         break;
       case 'settled':
         on.settled(output.config, output.certificate);
-        break;
-      case 'defend':
-        on.defend(output.address);
         break;
       case 'alarm':
         on.alarm(output);
