@@ -1,6 +1,6 @@
 import type { Lab } from '@weft/lab';
 import { buildUdpFrame, buildVxlanFrame } from '@weft/packet';
-import { httpGet, httpServe, ping, run, sendUdp, startCapture, waitFor } from '@weft/testkit';
+import { httpGet, httpServe, ping, run, sendUdp, setSysctls, startCapture, waitFor } from '@weft/testkit';
 import { inNetns, openPacketSocket } from '@weft/tuntap';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { endLab, startLab, twinTenants } from './support.ts';
@@ -19,6 +19,8 @@ let lab: Lab;
 beforeAll(async () => {
   lab = await startLab(twinTenants);
   await lab.untilConsistent();
+  // Cases below count ICMP errors of b's stack, which sends six at once to one address and then one a second, whatever else has used them up.
+  await setSysctls(lab.vm('coke-b').netns.netns, { 'net.ipv4.icmp_ratelimit': 0 });
 });
 afterAll(() => endLab(lab));
 
@@ -37,8 +39,11 @@ async function drops(host: string): Promise<Map<string, number>> {
   return sums;
 }
 
-/** Captures a needle at every VM's NIC; returns the count by VM. */
-async function countAtEveryVm(needle: string): Promise<{ stop(): Promise<Map<string, number>> }> {
+/** Captures a needle at every VM's NIC. `until` waits for so many at some of them at least, `stop` returns the count by VM. */
+async function countAtEveryVm(needle: string): Promise<{
+  until(least: Readonly<Record<string, number>>): Promise<void>;
+  stop(): Promise<Map<string, number>>;
+}> {
   const captures = await Promise.all(
     [...lab.vms.values()].map(async (vm) => ({
       name: vm.name,
@@ -52,6 +57,16 @@ async function countAtEveryVm(needle: string): Promise<{ stop(): Promise<Map<str
     })),
   );
   return {
+    until: async (least) => {
+      const counts = () => Object.fromEntries(captures.map(({ name, capture }) => [name, capture.read().matches.needle]));
+      await waitFor(
+        () => {
+          const seen = counts();
+          return Object.entries(least).every(([name, count]) => seen[name]! >= count);
+        },
+        { what: `"${needle}" to arrive: ${JSON.stringify(least)}`, show: () => JSON.stringify(counts()) },
+      );
+    },
     stop: async () => {
       const counts = new Map<string, number>();
       for (const { name, capture } of captures) {
@@ -108,6 +123,7 @@ describe('two tenants with equal addresses on three hosts', () => {
       for (const to of letters)
         if (to !== from) await sendUdp(worker, { host: addresses[to], port: 9, payload: 'only-for-coke', count: 10 });
     }
+    await capture.until(Object.fromEntries(letters.map((letter) => [`coke-${letter}`, 30])));
     const counts = await capture.stop();
     for (const letter of letters) {
       expect(counts.get(`pepsi-${letter}`), `pepsi-${letter}`).toBe(0);
@@ -184,8 +200,9 @@ describe('a VM that forges', () => {
       what: 'all 200 frames to be counted as dropped',
       deadlineMs: 5_000,
     });
-    const counts = await capture.stop();
     // Once at b, and once in the ICMP error that quotes it, at a.
+    await capture.until({ 'coke-b': 1, 'coke-a': 1 });
+    const counts = await capture.stop();
     expect(Object.fromEntries([...counts].filter(([, count]) => count > 0))).toEqual({ 'coke-b': 1, 'coke-a': 1 });
     const after = await drops('h1');
     for (const reason of [
@@ -291,6 +308,7 @@ describe('forged tunnel frames', () => {
       },
       { what: `drops by reason ${JSON.stringify(expected)}`, deadlineMs: 5_000 },
     );
+    await capture.until({ 'coke-b': 1, 'coke-a': 1 });
     const counts = await capture.stop();
     expect(Object.fromEntries([...counts].filter(([, count]) => count > 0))).toEqual({ 'coke-b': 1, 'coke-a': 1 });
   });

@@ -3,11 +3,12 @@ import { type GatewayTableChange, type TableChange, type TableEntry, TargetKind 
 import { createWorld } from '@weft/forwarding/testing';
 import { DropReason, dropReasonTexts } from '@weft/model';
 import { parseIp, parseMac } from '@weft/packet';
+import { NetnsEndpoint, startPingStream } from '@weft/testkit';
 import { inNetns } from '@weft/tuntap';
 import { afterEach, describe, expect, it } from 'vitest';
 import { findOnLinkPrefix } from '../src/host/underlay.ts';
 import { createKernelDatapath, ensureGuard, hasGuard, type KernelDatapath, removeGuard, resumeKernelDatapath } from '../src/index.ts';
-import { addHostNetns, dropCount, Lab, netnsPath, RUN, sh, shIn, until } from './support/lab.ts';
+import { addHostNetns, dropCount, Lab, netnsPath, RUN, sh, shIn } from './support/lab.ts';
 
 let cleanups: (() => void)[] = [];
 afterEach(() => {
@@ -29,8 +30,11 @@ function host(): {
   const open = (options: object = {}): KernelDatapath => inNetns(netnsPath(netns), () => createKernelDatapath({ ...always, ...options }));
   const resume = (options: object = {}): KernelDatapath | undefined => resumeKernelDatapath({ ...always, ...options });
   cleanups.push(() => {
-    const datapath = open();
-    inNetns(netnsPath(netns), () => datapath.destroy());
+    // By its tables where it can be: loading programs takes a second, and here they would only be thrown away.
+    if (existsSync(`/sys/fs/bpf/weft/${netns}`)) {
+      const datapath = resume() ?? open();
+      inNetns(netnsPath(netns), () => datapath.destroy());
+    }
     sh(`ip netns del ${netns}`);
   });
   return { netns, open, resume };
@@ -353,28 +357,21 @@ describe('a restart under load', () => {
     const from = lab.addPort(lab.a, { kind: 'veth', subnet, number: 1 });
     const to = lab.addPort(lab.b, { kind: 'veth', subnet, number: 2 });
     shIn(from.vmNetns!, `ping -c 1 -W 2 ${to.ca}`);
-    const { spawn } = await import('node:child_process');
-    const child = inNetns(netnsPath(from.vmNetns!), () =>
-      spawn('ping', ['-q', '-i', '0.002', '-c', '1500', to.ca], { stdio: ['ignore', 'pipe', 'pipe'] }),
-    );
-    let output = '';
-    child.stdout.on('data', (data: Buffer) => {
-      output += data.toString();
-    });
-    const ended = new Promise((resolve) => child.on('close', resolve));
-    const received = (): number =>
-      Number(shIn(to.vmNetns!, "ip -s -o link show eth0 | sed 's/.*RX:[^0-9]*[0-9]* *\\([0-9]*\\).*/\\1/'").trim());
-    await until('the first pings', () => received() > 20);
-    for (let i = 0; i < 6; i++) {
-      for (const one of lab.hosts) {
-        one.datapath.close();
-        const datapath = one.in(() => createKernelDatapath({ instance: one.netns, pa: parseIp(one.pa), underlayInterface: 'under0' }));
-        Object.assign(one, { datapath });
+    const pings = await startPingStream(new NetnsEndpoint('the first VM', from.vmNetns!), to.ca, { intervalMs: 2 });
+    try {
+      for (let i = 0; i < 6; i++) {
+        await pings.answered(30);
+        for (const one of lab.hosts) {
+          one.datapath.close();
+          const datapath = one.in(() => createKernelDatapath({ instance: one.netns, pa: parseIp(one.pa), underlayInterface: 'under0' }));
+          Object.assign(one, { datapath });
+        }
       }
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await pings.answered(30);
+    } finally {
+      const { lost, sent } = await pings.stop();
+      expect(lost, `of ${sent}`).toBe(0);
     }
-    await ended;
-    expect(output).toContain('1500 packets transmitted, 1500 received');
   });
 });
 
