@@ -3,7 +3,7 @@ import { boundD, makeEpoch, TIMING } from '@weft/election';
 import { cutPower, restorePower } from '@weft/lab';
 import { ownershipMessageCodec } from '@weft/model';
 import { buildAnnouncement } from '@weft/packet';
-import { ping, startCapture, waitFor } from '@weft/testkit';
+import { startCapture, waitFor } from '@weft/testkit';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { GrantRecorder, lateAnswer, putOnWire } from './gateway-forgeries.ts';
 import { Connections, GatewayLab, TAKEOVER_MS } from './gateway-support.ts';
@@ -81,8 +81,7 @@ describe('an owner that is lost', () => {
     const mac = await group.externalMac(other(owner));
     const [addresses, addresses6] = await Promise.all([group.externalAddresses('coke', 4), group.externalAddresses('coke', 6)]);
     const [address, address6] = [addresses[0]!, addresses6[0]!];
-    await ping(outside, address6, { timeoutMs: 200 });
-    expect(await group.neighborOf(address6)).toBe(await group.externalMac(owner));
+    await group.untilNeighborIs(address6, await group.externalMac(owner));
     await group.untilProtected();
     const capture = await startCapture({
       netns: outside.netns,
@@ -235,10 +234,8 @@ describe('who is not, or not any more, the owner', () => {
     const owner = group.ownerOf('coke');
     const epoch = watcher.epoch(group.shardOf('coke'));
     const outsider = lab.host(other(owner));
-    const { outside } = lab.externalNetwork('internet');
     const [[address], mac] = await Promise.all([group.externalAddresses('coke', 6), group.externalMac(owner)]);
-    await ping(outside, address!, { timeoutMs: 200 });
-    expect(await group.neighborOf(address!)).toBe(mac);
+    await group.untilNeighborIs(address!, mac);
     const claims = async (): Promise<number> => await group.drops(owner, 'EXTERNAL_ADDRESS_CONFLICT');
     const before = await claims();
     let wasBelieved = false;
@@ -262,7 +259,8 @@ describe('who is not, or not any more, the owner', () => {
     const { lab, watcher } = group;
     const { ballot, votes } = grants.heard.at(-1)!.certificate;
     const gatewayId = group.networks.get('coke')!.gateway!.gatewayId;
-    const before = watcher.sample().accepted.map(({ host, shard, epoch }) => `${host} ${shard} ${epoch}`);
+    const accepted = (): string[] => watcher.sample().accepted.map(({ host, shard, epoch }) => `${host} ${shard} ${epoch}`);
+    const before = accepted().sort();
     const standby = other(group.ownerOf('coke'));
     const candidate = { candidate: standby, providerAddress: lab.host(standby).address };
     const certificate = { ballot: { ...ballot, ...candidate, epoch: makeEpoch(1, 0x7fff_ffff) }, votes };
@@ -280,7 +278,7 @@ describe('who is not, or not any more, the owner', () => {
       });
       await lab.agent(host).waitForLine(/message of group .* signed by .*: host w has another key/);
     }
-    expect(watcher.sample().accepted.map(({ host, shard, epoch }) => `${host} ${shard} ${epoch}`)).toEqual(before);
+    expect(accepted().sort()).toEqual(before);
     await group.expectNothingLost();
   });
 });
@@ -289,8 +287,13 @@ describe('links that come and go', () => {
   it('move a shard three times a minute at most; then it is held, and an alarm says so', async () => {
     const { lab, watcher } = group;
     const shard = group.shardOf('coke');
-    const moved = (): number => watcher.moves.filter((move) => move.shard === shard && move.atMs > startedMs).length;
     const startedMs = watcher.now();
+    const moves = () => watcher.moves.filter((move) => move.shard === shard && move.atMs > startedMs);
+    const moved = (): number => moves().length;
+    // A voter's minute begins when it hears of a move, which is not the moment in which the first host obeys.
+    const minuteMs = TIMING.movesWindowMs - 1_000;
+    const movedInAMinute = (): number =>
+      Math.max(0, ...moves().map((first) => moves().filter(({ atMs }) => atMs >= first.atMs && atMs < first.atMs + minuteMs).length));
     let held = false;
     while (!held) {
       await group.untilProtected();
@@ -306,7 +309,7 @@ describe('links that come and go', () => {
       );
       await lab.net.faults.restore(owner);
       if (held) expect(group.ownerOf('coke')).toBe(owner);
-      expect(moved()).toBeLessThanOrEqual(3);
+      expect(movedInAMinute()).toBeLessThanOrEqual(TIMING.movesMax);
       await group.answered(50);
       await watcher.untilAtRest();
     }

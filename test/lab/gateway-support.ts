@@ -229,6 +229,18 @@ export class GatewayLab {
     return (JSON.parse(stdout || '[]') as { lladdr?: string }[])[0]?.lladdr;
   }
 
+  /** Has the router talk to an IPv6 address until it knows it at that MAC address. */
+  async untilNeighborIs(address: string, mac: string): Promise<void> {
+    const { outside } = this.lab.externalNetwork('internet');
+    await waitFor(
+      async () => {
+        await ping(outside, address, { timeoutMs: 200 });
+        return (await this.neighborOf(address)) === mac;
+      },
+      { what: `the router to know ${address} at ${mac}` },
+    );
+  }
+
   /** MAC address of a gateway's device on the segment. */
   async externalMac(host: string): Promise<string> {
     const { stdout } = await run('ip', ['-n', this.lab.host(host).netns, '-j', 'link', 'show', 'dev', 'ext-internet']);
