@@ -1,5 +1,5 @@
 import { type Command, configKey, type Response } from '@weft/model';
-import { createVmNetns, ping, run, type VmNetns, waitFor } from '@weft/testkit';
+import { createVmNetns, NetnsEndpoint, ping, run, startPingStream, type VmNetns, waitFor } from '@weft/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { port, portId, RDID } from './harness.ts';
 import { AgentLab } from './support/agent-lab.ts';
@@ -42,6 +42,9 @@ async function lost(from: number, to: number, count = 1): Promise<number> {
   return (await ping(vms.get(from)!, port(to).addresses[0]!, { count, intervalMs: 50, timeoutMs: 2_000 })).lost;
 }
 
+const pings = () =>
+  startPingStream(new NetnsEndpoint('VM 1', vms.get(1)!.netns), port(2).addresses[0]!, { intervalMs: 10, registry: lab.net.registry });
+
 async function consistent(): Promise<void> {
   for (const host of ['a', 'b']) {
     const { result, problems } = await ask(host, { kind: 'consistency', value: {} });
@@ -63,13 +66,15 @@ describe('two agents with the kernel engine', () => {
   });
 
   it('lose no packet while an agent is killed and restarted, with NATS there', async () => {
-    const stream = ping(vms.get(1)!, port(2).addresses[0]!, { count: 500, intervalMs: 10, timeoutMs: 2_000 });
+    const stream = await pings();
     for (let i = 0; i < 2; i++) {
       lab.agents.get('a')!.kill();
       await lab.agents.get('a')!.exited;
+      await stream.answered(50);
       await lab.start('a');
+      await stream.answered(50);
     }
-    expect((await stream).lost).toBe(0);
+    expect(await stream.stop()).toMatchObject({ lost: 0 });
     await consistent();
   });
 
@@ -77,15 +82,14 @@ describe('two agents with the kernel engine', () => {
     lab.agents.get('a')!.kill();
     await lab.agents.get('a')!.exited;
     await lab.nats.stop();
-    const stream = ping(vms.get(1)!, port(2).addresses[0]!, { count: 500, intervalMs: 10, timeoutMs: 2_000 });
+    const stream = await pings();
     await lab.spawn('a');
-    await lab.agents
-      .get('a')!
-      .waitForLine(/NATS is not reachable/, 15_000)
-      .catch(() => undefined);
+    await lab.agents.get('a')!.waitForLine(/NATS is not reachable/, 15_000);
+    await stream.answered(50);
     await lab.nats.restart();
     for (const host of ['a', 'b']) await lab.answers(host);
-    expect((await stream).lost).toBe(0);
+    await stream.answered(50);
+    expect(await stream.stop()).toMatchObject({ lost: 0 });
     await consistent();
   });
 

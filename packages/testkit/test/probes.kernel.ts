@@ -10,6 +10,7 @@ import {
   type LabNet,
   mustPing,
   ping,
+  run,
   sendUdp,
   startCapture,
   startPingStream,
@@ -44,12 +45,19 @@ describe('probes over an underlay', () => {
   });
 
   it('a ping stream counts what a cut link loses, and how long', async () => {
+    /** Frames that a has sent. */
+    const sent = async (): Promise<number> => {
+      const { stdout } = await run('ip', ['-j', '-s', 'link', 'show', 'dev', 'underlay0'], { netns: a.netns });
+      return (JSON.parse(stdout) as { stats64: { tx: { packets: number } } }[])[0]!.stats64.tx.packets;
+    };
     const stream = await startPingStream(a, b.address, { intervalMs: 5, registry: lab.registry });
     await stream.answered(10);
     expect(await stream.takeWindow()).toMatchObject({ lost: 0 });
     await lab.faults.cut('b');
     const cutAt = performance.now();
+    let before = await sent();
     await expect(stream.takeWindow(300)).rejects.toThrow(/to be answered/);
+    await waitFor(async () => (await sent()) > before + 25, { what: 'requests into the cut link' });
     await lab.faults.restore('b');
     const cutMs = performance.now() - cutAt;
     await stream.answered(10);
@@ -59,6 +67,8 @@ describe('probes over an underlay', () => {
     expect(window.longestGapMs).toBeGreaterThan(cutMs * 0.9);
     expect(window.longestGapMs).toBeLessThan(cutMs + 1_000);
     await lab.faults.cut('b');
+    before = await sent();
+    await waitFor(async () => (await sent()) > before + 15, { what: 'requests into the cut link' });
     const end = await stream.stop(200);
     await lab.faults.restore('b');
     expect(end.lost).toBeGreaterThan(10);
