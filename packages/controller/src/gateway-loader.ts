@@ -145,7 +145,7 @@ export async function loadGateways(
     gateways,
     assignments,
     former,
-    hosts: hostsOf(components, scope.hosts),
+    hosts: hostsOf(components, [...scope.hosts, ...hostsNamed(scope, gateways)]),
     shardLoads: loads,
     networks: users,
     peers,
@@ -164,7 +164,15 @@ function formerOf({ record, change }: RecordEntry): FormerAssignment {
   return record === undefined ? of(change.before, 0) : of(record, 1);
 }
 
-function hostsOf({ trust }: ControllerComponents, wanted: ReadonlySet<string>): Map<string, Host> {
+/** By the gateways that change, as they stand. */
+function hostsNamed({ changed }: GatewayScope, gateways: ReadonlyMap<string, Stored<Gateway>>): string[] {
+  return [...changed].flatMap((name) => {
+    const gateway = gateways.get(name)?.value;
+    return gateway === undefined ? [] : [...gateway.members.map(({ host }) => host), ...gateway.witnesses];
+  });
+}
+
+function hostsOf({ trust }: ControllerComponents, wanted: Iterable<string>): Map<string, Host> {
   const hosts = new Map<string, Host>();
   for (const id of wanted) {
     const host = trust.host(id);

@@ -15,7 +15,8 @@ import {
   type TrustStore,
   WeftError,
 } from '@weft/model';
-import type { Author, ControllerComponents } from './components.ts';
+import { untilUndisturbed } from './attempts.ts';
+import { type Author, type ControllerComponents, Retry } from './components.ts';
 import type { Records } from './records.ts';
 
 // What changes an assignment besides applying a Gateway: consents of its members, and what its hosts say of themselves. Each is one write by
@@ -24,32 +25,38 @@ import type { Records } from './records.ts';
 const TENDING = 'tend-assignments';
 
 /**
- * Takes a step.
+ * Takes a step. One that rests on a revision is taken on that revision or refused. One that rests on any (recover, move) is decided anew when somebody else
+ * was faster: so two operators at once do not undo each other.
  * @returns The assignment's revision after it.
- * @throws {WeftError} `WEFT_ERR_TRUST_…` when the signer may not; `WEFT_ERR_CONTROLLER_STALE` when the assignment is another by now.
+ * @throws {WeftError} `WEFT_ERR_TRUST_…` when the signer may not; `WEFT_ERR_CONTROLLER_STALE` when the assignment is gone, or another by now;
+ *   `WEFT_ERR_CONTROLLER_CONFLICT` when others were faster again and again.
  */
 export async function takeGatewayStep(
-  { trust }: ControllerComponents,
+  { trust, random }: ControllerComponents,
   records: Records,
   request: GatewayStepRequest,
   author: Author,
 ): Promise<number> {
   const { gatewayId, assignmentRevision, step } = request;
-  const entry = await records.get(records.gateways, assignmentKey(gatewayId));
-  if (entry?.record?.kind !== 'assignment') throw stale(gatewayId, 'it does not exist');
-  const assignment = entry.record.value;
-  checkSigner(trust, request, assignment, author.key);
-  // The same request again, whose answer was lost.
-  if (entry.change.requestId === author.requestId) return entry.revision;
-  const anyRevision = assignmentRevision === 0 && (step.kind === 'recover' || step.kind === 'move');
-  if (!anyRevision && entry.revision !== assignmentRevision)
-    throw stale(gatewayId, `its revision is ${entry.revision}, the step rests on ${assignmentRevision}`);
-  if (await records.isUnderWay(entry.change.requestId)) throw stale(gatewayId, 'a request is changing it');
-  if (step.kind === 'votersSettled') checkSettled(trust, assignment, step.value);
-  const after = afterStep(request, assignment, hostOf(trust, author.key));
-  const written = await records.tryPut(author, entry.key, '', entry, { kind: 'assignment', value: after }, records.gateways);
-  if (written === undefined) throw stale(gatewayId, 'it was changed meanwhile');
-  return written.revision;
+  const restsOnAny = assignmentRevision === 0 && (step.kind === 'recover' || step.kind === 'move');
+  const wasFaster = (reason: string): Error => (restsOnAny ? new Retry(reason) : stale(gatewayId, reason));
+  const take = async (): Promise<number> => {
+    const entry = await records.get(records.gateways, assignmentKey(gatewayId));
+    if (entry?.record?.kind !== 'assignment') throw stale(gatewayId, 'it does not exist');
+    const assignment = entry.record.value;
+    checkSigner(trust, request, assignment, author.key);
+    // The same request again, whose answer was lost.
+    if (entry.change.requestId === author.requestId) return entry.revision;
+    if (!restsOnAny && entry.revision !== assignmentRevision)
+      throw stale(gatewayId, `its revision is ${entry.revision}, the step rests on ${assignmentRevision}`);
+    if (await records.isUnderWay(entry.change.requestId)) throw wasFaster('a request is changing it');
+    if (step.kind === 'votersSettled') checkSettled(trust, assignment, step.value);
+    const after = afterStep(request, assignment, hostOf(trust, author.key));
+    const written = await records.tryPut(author, entry.key, '', entry, { kind: 'assignment', value: after }, records.gateways);
+    if (written === undefined) throw wasFaster('it was changed meanwhile');
+    return written.revision;
+  };
+  return restsOnAny ? await untilUndisturbed(random, take) : await take();
 }
 
 /** Brings every assignment to what its hosts say of themselves: addresses, keys, memories of promises. */

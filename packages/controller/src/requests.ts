@@ -1,8 +1,8 @@
 import { type HandlerResult, type IncomingRequest, openEnvelope, problemOf, REQUEST_VALID_MS, type RecordEntry } from '@weft/bus';
 import {
-  type ApplyRequest,
+  type Command,
   configKey,
-  type DeleteRequest,
+  type DrainRequest,
   isEmptyPlan,
   isRequestId,
   nameOfRef,
@@ -11,15 +11,18 @@ import {
   type Problem,
   planApply,
   planDelete,
+  planDrain,
   type ResourceChange,
+  type ResourceRef,
   requestCodec,
   tenantOfRef,
   tenantOfResource,
   WeftError,
 } from '@weft/model';
+import { untilUndisturbed } from './attempts.ts';
 import { sweepClaims } from './claims.ts';
 import { Committer, claimKeys, holderClaim } from './committer.ts';
-import { type Author, type ControllerComponents, isBusFailure, Retry } from './components.ts';
+import { type Author, type ControllerComponents, isBusFailure } from './components.ts';
 import { takeGatewayStep } from './gateway-steps.ts';
 import { ids } from './ids.ts';
 import { IntentLease } from './intent-lease.ts';
@@ -27,8 +30,6 @@ import { listRecords } from './list.ts';
 import { Records } from './records.ts';
 import { type LoadedWorld, WorldLoader } from './world-loader.ts';
 
-const ATTEMPTS = 12;
-const BACKOFF_MS = 25;
 /** Carries out requests, each from what stands in the buckets: nothing is kept from one to the next but verified signatures. */
 export class RequestHandler {
   readonly records: Records;
@@ -68,11 +69,12 @@ export class RequestHandler {
         return { problems: [], result: { kind: 'gatewayStep', value: { revision } } };
       }
       case 'apply':
-      case 'delete': {
+      case 'delete':
+      case 'drain': {
         const { command } = request;
         const problems = this.#authorize(command, signer);
         if (problems.length > 0) return { problems, result: undefined };
-        if (command.value.dryRun) {
+        if (isDryRun(command)) {
           const { plan, problems: found } = await this.#plan(command, this.#author(signer, request.requestId));
           return answer(found, dryRun(plan));
         }
@@ -81,7 +83,7 @@ export class RequestHandler {
       default:
         throw new WeftError(
           'WEFT_ERR_CONTROLLER_COMMAND',
-          `Cannot carry out "${request.command.kind}": a controller serves apply, delete, list and gatewayStep`,
+          `Cannot carry out "${request.command.kind}": a controller serves apply, delete, drain, list and gatewayStep`,
           { value: request.command.kind },
         );
     }
@@ -100,7 +102,7 @@ export class RequestHandler {
     if (taken === undefined) return false;
     const { command } = request;
     let problems: readonly Problem[] = [];
-    if (command.kind === 'apply' || command.kind === 'delete') {
+    if (command.kind === 'apply' || command.kind === 'delete' || command.kind === 'drain') {
       problems = this.#authorize(command, signer);
       if (problems.length === 0) problems = (await this.#underLease(taken, author, command)).problems;
       else await this.records.tryPut(author, intent.key, '', taken, undefined);
@@ -113,7 +115,7 @@ export class RequestHandler {
   }
 
   /** Writes the intent, works, marks it done: a request id is carried out once, by whichever controller. */
-  async #once(incoming: IncomingRequest, command: ApplyOrDelete): Promise<HandlerResult> {
+  async #once(incoming: IncomingRequest, command: Change): Promise<HandlerResult> {
     const { requestId } = incoming.request;
     if (!isRequestId(requestId))
       throw new WeftError(
@@ -138,7 +140,7 @@ export class RequestHandler {
   }
 
   /** Works while the intent is kept alive, and marks it done after; unless NATS failed in the middle, so that someone has to resume it. */
-  async #underLease(intent: RecordEntry, author: Author, command: ApplyOrDelete): Promise<HandlerResult> {
+  async #underLease(intent: RecordEntry, author: Author, command: Change): Promise<HandlerResult> {
     const { clock, logger } = this.#components;
     const lease = new IntentLease(this.records, author, clock, intent, this.#resumeAfterMs);
     let done = true;
@@ -158,35 +160,24 @@ export class RequestHandler {
     }
   }
 
-  async #work(command: ApplyOrDelete, author: Author, lease: IntentLease): Promise<HandlerResult> {
+  async #work(command: Change, author: Author, lease: IntentLease): Promise<HandlerResult> {
     const { random, logger } = this.#components;
-    let reason = '';
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, BACKOFF_MS * 2 ** Math.min(attempt, 5) * (0.5 + random())));
+    const work = async (): Promise<HandlerResult> => {
       const { world, plan, problems } = await this.#plan(command, author);
+      const committer = new Committer(this.records, this.#loader, author, lease);
       if (problems.length > 0) {
-        await new Committer(this.records, this.#loader, author, lease).abandon(world);
+        await committer.abandon(world);
         return { problems, result: undefined };
       }
-      if (isEmptyPlan(plan)) return answer([], plan.changes);
-      try {
-        const committer = new Committer(this.records, this.#loader, author, lease);
-        return answer([], await committer.carryOut(world, plan));
-      } catch (error) {
-        if (!(error instanceof Retry)) throw error;
-        reason = error.message;
-        logger.info({ requestId: author.requestId, attempt, reason }, 'planning again');
-      }
-    }
-    throw new WeftError(
-      'WEFT_ERR_CONTROLLER_CONFLICT',
-      `Cannot carry out the request: others changed the same resources again and again (${reason}); nothing was changed, try again`,
-      { reason },
+      return answer([], isEmptyPlan(plan) ? plan.changes : await committer.carryOut(world, plan));
+    };
+    return await untilUndisturbed(random, work, (attempt, reason) =>
+      logger.info({ requestId: author.requestId, attempt, reason }, 'planning again'),
     );
   }
 
   /** What the first controller of a resumed request claimed for nothing. */
-  async #sweep(command: ApplyOrDelete, author: Author): Promise<void> {
+  async #sweep(command: Change, author: Author): Promise<void> {
     const { ports } = await this.#load(command, author);
     await sweepClaims(this.records, this.#loader, author, (key) => {
       const holder = [...ports.values()].find(({ value }) => claimKeys(value).includes(key));
@@ -194,26 +185,41 @@ export class RequestHandler {
     });
   }
 
-  async #load(command: ApplyOrDelete, author: Author): Promise<LoadedWorld> {
-    return command.kind === 'apply'
-      ? await this.#loader.forResources(command.value.resources, author)
-      : await this.#loader.forRefs(command.value.refs, author);
+  async #load(command: Change, author: Author): Promise<LoadedWorld> {
+    switch (command.kind) {
+      case 'apply':
+        return await this.#loader.forResources(command.value.resources, author);
+      case 'delete':
+        return await this.#loader.forRefs(command.value.refs, author);
+      case 'drain':
+        return await this.#loader.forRefs([gatewayOf(command.value)], author);
+    }
   }
 
-  async #plan(command: ApplyOrDelete, author: Author): Promise<{ world: LoadedWorld; plan: Plan; problems: readonly Problem[] }> {
+  async #plan(command: Change, author: Author): Promise<{ world: LoadedWorld; plan: Plan; problems: readonly Problem[] }> {
     const world = await this.#load(command, author);
-    return { world, ...(command.kind === 'apply' ? planApply(world, command.value, ids) : planDelete(world, command.value)) };
+    switch (command.kind) {
+      case 'apply':
+        return { world, ...planApply(world, command.value, ids) };
+      case 'delete':
+        return { world, ...planDelete(world, command.value) };
+      case 'drain':
+        return { world, ...planDrain(world, command.value, ids) };
+    }
   }
 
-  #authorize(command: ApplyOrDelete, signer: string): Problem[] {
+  #authorize(command: Change, signer: string): Problem[] {
     const items =
       command.kind === 'apply'
         ? command.value.resources.map((resource) => ({ tenant: tenantOfResource(resource), name: nameOfResource(resource) }))
-        : command.value.refs.map((ref) => ({ tenant: tenantOfRef(ref), name: nameOfRef(ref) }));
+        : (command.kind === 'drain' ? [gatewayOf(command.value)] : command.value.refs).map((ref) => ({
+            tenant: tenantOfRef(ref),
+            name: nameOfRef(ref),
+          }));
     // Who asks for nothing must be someone, too.
     if (items.length === 0 && this.#components.trust.principal(signer) === undefined) items.push({ tenant: '', name: '' });
     return items.flatMap(({ tenant, name }): Problem[] => {
-      const refusal = this.#components.trust.mayAct(signer, tenant, command.value.dryRun ? 'read' : 'write');
+      const refusal = this.#components.trust.mayAct(signer, tenant, isDryRun(command) ? 'read' : 'write');
       if (refusal === undefined) return [];
       return [{ code: refusal.code, resource: name, path: '', value: '', rule: refusal.message, hint: 'ask an admin' }];
     });
@@ -224,7 +230,16 @@ export class RequestHandler {
   }
 }
 
-type ApplyOrDelete = { readonly kind: 'apply'; readonly value: ApplyRequest } | { readonly kind: 'delete'; readonly value: DeleteRequest };
+/** What changes documents, and is planned anew while others change them, too. */
+type Change = Extract<Command, { readonly kind: 'apply' | 'delete' | 'drain' }>;
+
+function isDryRun(command: Change): boolean {
+  return command.kind !== 'drain' && command.value.dryRun;
+}
+
+function gatewayOf({ gateway }: DrainRequest): ResourceRef {
+  return { kind: 'Gateway', tenant: '', network: '', name: gateway };
+}
 
 function unknownOutcome(error: WeftError, { requestId }: Author): WeftError {
   if (error.code === 'WEFT_ERR_CONTROLLER_UNKNOWN_OUTCOME') return error;

@@ -237,6 +237,31 @@ describe('two controllers racing', () => {
     }
   });
 
+  it('on a drain and on the gateway itself: what each changed is there, and nothing of the other is put back', async () => {
+    const larger = gateway('edge').replace('203.0.113.16/28', '203.0.113.16-203.0.113.40');
+    for (let round = 0; round < 4; round++) {
+      const drain = { kind: 'drain', value: { gateway: 'edge', host: 'gw-b', drain: round % 2 === 0 } } as const;
+      const answers = await Promise.all([weft.ask(drain), weft.apply(round % 2 === 0 ? larger : gateway('edge'))]);
+      expect(answers.flatMap(({ problems }) => problems)).toEqual([]);
+      const edge = (await weft.ask({ kind: 'list', value: { ...list, kinds: ['Gateway'], name: 'edge' } })).records[0]!.value as Gateway;
+      expect([edge.members.map((one) => one.drain), edge.pools[0]!.addresses]).toEqual(
+        round % 2 === 0 ? [[false, true], ['203.0.113.16-203.0.113.40']] : [[false, false], ['203.0.113.16/28']],
+      );
+      expect((await assignmentOf('edge')).members.map((one) => one.drain)).toEqual(edge.members.map((one) => one.drain));
+      await expectConsistent();
+    }
+    // Both members at once: both are drained, whoever was first.
+    const both = (drain: boolean) =>
+      Promise.all(['gw-a', 'gw-b'].map((host) => weft.ask({ kind: 'drain', value: { gateway: 'edge', host, drain } })));
+    for (const drain of [true, false]) {
+      expect((await both(drain)).flatMap(({ problems }) => problems)).toEqual([]);
+      expect((await assignmentOf('edge')).members.map((one) => one.drain)).toEqual([drain, drain]);
+    }
+    const user = await weft.addPrincipal('tenant', 'drainer', ['rg']);
+    const refused = await weft.ask({ kind: 'drain', value: { gateway: 'edge', host: 'gw-a', drain: true } }, { as: user });
+    expect(codes(refused)[0]).toMatch(/^WEFT_ERR_TRUST_/);
+  });
+
   it('a member that joins: the assignment is one of the two wanted, and blocks are moving', async () => {
     const three = gateway('edge', ', {host: gw-c, externalInterface: eth1}').replace('witnesses: [gw-c]', 'witnesses: []');
     const answers = await Promise.all([weft.apply(three), weft.apply(three)]);
@@ -336,6 +361,26 @@ describe('steps of an assignment', () => {
     expect(codes(await step(a, recover))[0]).toMatch(/^WEFT_ERR_TRUST_/);
     expect((await step(weft.admin, recover)).problems).toEqual([]);
     expect((await standing()).assignment.incarnation).toBe(done.assignment.incarnation + 1);
+    await expectConsistent();
+  });
+
+  it('of several admins at once are all taken: a move that finds another in its way is decided anew', async () => {
+    const gatewayId = ids.gateway('edge');
+    const before = (await standing()).assignment;
+    const shards = before.shards.slice(0, 6);
+    const to = (index: number): string => before.members[index % before.members.length]!.hostId;
+    const answers = await Promise.all(
+      shards.map(({ id }, index) =>
+        step(weft.admin, { gatewayId, assignmentRevision: 0, step: { kind: 'move', value: { shards: [id], to: to(index) } } }),
+      ),
+    );
+    expect(answers.flatMap(codes)).toEqual([]);
+    const after = (await standing()).assignment;
+    for (const [index, { id, placement }] of shards.entries()) {
+      const moved = after.shards.find((one) => one.id === id)!;
+      expect(after.members.find(({ member }) => member === moved.order[0])!.hostId).toBe(to(index));
+      expect(moved.placement).toBe(placement + 1);
+    }
     await expectConsistent();
   });
 

@@ -262,6 +262,7 @@ export const requestCodec: Message<C.Request> = message('Request', pb.Request, {
         }),
       }),
     }),
+    drain: message<C.DrainRequest>('DrainRequest', pb.DrainRequest, { gateway: text, host: text, drain: bool }),
     unbindPort: message<C.UnbindPortRequest>('UnbindPortRequest', pb.UnbindPortRequest, { routingDomainId: text, portId: text }),
     status: empty<C.StatusRequest>('StatusRequest', pb.StatusRequest),
     drops: empty<C.DropsRequest>('DropsRequest', pb.DropsRequest),

@@ -38,6 +38,7 @@ export type Command =
   | { readonly kind: 'delete'; readonly value: DeleteRequest }
   | { readonly kind: 'list'; readonly value: ListRequest }
   | { readonly kind: 'gatewayStep'; readonly value: GatewayStepRequest }
+  | { readonly kind: 'drain'; readonly value: DrainRequest }
   | { readonly kind: 'bindPort'; readonly value: BindPortRequest }
   | { readonly kind: 'unbindPort'; readonly value: UnbindPortRequest }
   | { readonly kind: 'status'; readonly value: StatusRequest }
@@ -304,6 +305,16 @@ export type GatewayStep =
 export interface GatewayStepResult {
   /** Of the assignment after it. */
   readonly revision: number;
+}
+
+/** Takes a member out of a gateway's work, or gives it work again, whatever else stands in the gateway by then. Answered as an apply. */
+export interface DrainRequest {
+  /** Name. */
+  readonly gateway: string;
+  /** Host id of the member. */
+  readonly host: string;
+  /** False: it gets work again. */
+  readonly drain: boolean;
 }
 
 export interface BindPortRequest {

@@ -52,6 +52,7 @@ export const WEFT_ERRORS = {
   WEFT_ERR_RULE_MEMBER: 'A member of a gateway needs one interface for each segment, and each interface serves one.',
   WEFT_ERR_RULE_MEMBER_NOT_DRAINED:
     'A member that still has shards or blocks of ports can not be removed. Drain it first (`weft gateway drain`), or force it when it is gone for good.',
+  WEFT_ERR_RULE_GATEWAY_MEMBER: 'Only members of the gateway are drained and undrained. The rule names them.',
   WEFT_ERR_RULE_GATEWAY_MOVE:
     'Shards are moved to a member of their gateway that is not drained, and must exist. The message names members and shards.',
   WEFT_ERR_RULE_SEGMENT:

@@ -38,6 +38,7 @@ export * from './ownership-codecs.ts';
 export { ownershipConfig } from './ownership-config.ts';
 export * from './plan-apply.ts';
 export * from './plan-delete.ts';
+export * from './plan-drain.ts';
 export * from './problems.ts';
 export * from './record-codecs.ts';
 export * from './records.ts';

@@ -1,6 +1,7 @@
 import {
   type Assignment,
   configKey,
+  type DrainRequest,
   type FormerAssignment,
   type Gateway,
   type GatewayWorld,
@@ -9,9 +10,11 @@ import {
   networkPath,
   type Plan,
   type Port,
+  type Problem,
   parseManifests,
   planApply,
   planDelete,
+  planDrain,
   portPath,
   type ResourceRef,
   type Stored,
@@ -155,6 +158,13 @@ export class GatewayMemory implements World {
       plan,
       actions: plan.changes.map(({ action, resource }) => `${action} ${resource}`),
     };
+  }
+
+  /** Drains or undrains a member, as a controller would. */
+  drain(request: DrainRequest): { problems: readonly Problem[]; plan: Plan } {
+    const { plan, problems } = planDrain(this, request, ids);
+    if (problems.length === 0) this.write(plan);
+    return { problems, plan };
   }
 
   remove(...names: string[]): { codes: string[]; rules: string[] } {

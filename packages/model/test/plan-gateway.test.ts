@@ -153,6 +153,29 @@ describe('Gateway', () => {
     expect(drained()).toEqual([false, false]);
   });
 
+  it('a drain takes the gateway as it stands, but for that member', () => {
+    const world = base(nat('coke/net/out'));
+    const id = world.gateways.get('edge')!.value.id;
+    const asRead = world.gateways.get('edge')!.value;
+    world.apply(gatewayWith((t) => t.replace('203.0.113.66', '203.0.113.80')));
+    const drain = (host: string, on: boolean) => world.drain({ gateway: 'edge', host, drain: on });
+    expect(drain('gw-b', true).plan.changes).toMatchObject([{ action: 'updated', fields: [{ path: 'spec.members' }] }]);
+    const after = world.gateways.get('edge')!.value;
+    expect(after.pools[1]!.addresses).toEqual(['203.0.113.64-203.0.113.80']);
+    expect(after.pools[1]!.addresses).not.toEqual(asRead.pools[1]!.addresses);
+    expect(world.assignments.get(id)!.value.shards.every(({ order }) => order[0] === 1)).toBe(true);
+    expect(drain('gw-b', true).plan.changes).toMatchObject([{ action: 'unchanged' }]);
+    expect(drain('gw-a', true).problems).toEqual([]);
+    expect(drain('gw-b', false).problems).toEqual([]);
+    expect(world.gateways.get('edge')!.value.members.map((one) => one.drain)).toEqual([true, false]);
+    expect(drain('gw-z', true).problems).toMatchObject([
+      { code: 'WEFT_ERR_RULE_GATEWAY_MEMBER', rule: expect.stringContaining('gw-a, gw-b') },
+    ]);
+    const elsewhere = world.drain({ gateway: 'core', host: 'gw-a', drain: true });
+    expect(elsewhere.problems).toMatchObject([{ code: 'WEFT_ERR_RULE_GATEWAY_UNKNOWN' }]);
+    expect(elsewhere.plan.gateways).toEqual([]);
+  });
+
   it('a member goes when it was drained and has given up its blocks, or by force', () => {
     const world = base();
     const id = world.gateways.get('edge')!.value.id;
