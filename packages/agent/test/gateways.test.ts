@@ -64,7 +64,14 @@ class World {
   }
 
   /** The assignment as a controller writes it: voters with the memories that their hosts have told. */
-  async assign(configId: number, drained?: string, gatewayId = GID, shards: readonly number[] = SHARDS, incarnation = 1): Promise<void> {
+  async assign(
+    configId: number,
+    drained?: string,
+    gatewayId = GID,
+    shards: readonly number[] = SHARDS,
+    incarnation = 1,
+    placement?: number,
+  ): Promise<void> {
     const memory = (id: string): number =>
       this.machines
         .get(id)!
@@ -91,7 +98,7 @@ class World {
       })),
       shards: shards.map((id, index) => {
         const first = drained === undefined ? index + 1 : drained === 'g1' ? 2 : 1;
-        return { id, order: [first, 3 - first], placement: drained !== undefined && first !== index + 1 ? 2 : 1 };
+        return { id, order: [first, 3 - first], placement: placement ?? (drained !== undefined && first !== index + 1 ? 2 : 1) };
       }),
       addresses: [],
     };
@@ -578,6 +585,25 @@ describe('gateway groups, as machines', () => {
     expect(row.previousUntilMs).toBeGreaterThan(world.lab.clock.now());
     expect(world.open(71)).toEqual([other.id]);
     expect(owner.fence.get(71)?.handoverTo).toBe(other.pa);
+  });
+
+  it('stay with a member that is drained no more, for as long as it can not read so, and after', async () => {
+    const other = world.machine('g2');
+    await world.assign(2, 'g2');
+    await world.until(() => world.owners()[72] === 'g1', 10_000, 'shard 72 on the other member');
+    await world.lab.settle(1_000);
+    other.bus!.setConnected(false);
+    await world.assign(2, undefined, GID, SHARDS, 1, 3);
+    await world.until(() => world.owners()[72] === 'g2', 10_000, 'shard 72 on its first member again');
+    const { epoch } = world.machine('h1').shard.get(72)!;
+    await world.lab.settle(20_000);
+    expect([world.owners()[72], world.machine('h1').shard.get(72)!.epoch]).toEqual(['g2', epoch]);
+    other.bus!.setConnected(true);
+    await world.lab.settle(15_000);
+    expect([world.owners()[72], world.machine('h1').shard.get(72)!.epoch]).toEqual(['g2', epoch]);
+    // What the record says by now, it obeys.
+    await world.assign(2, 'g2', GID, SHARDS, 1, 4);
+    await world.until(() => world.owners()[72] === 'g1', 30_000, 'shard 72 on the other member (three moves a minute are allowed)');
   });
 
   it('write their grants down, and believe of what is written only what proves itself', async () => {

@@ -64,6 +64,8 @@ export class Context {
   readonly configs: Configs = new Configs();
   readonly observer: Observer;
   durable!: DurableQueue;
+  /** When the record was last known to be what the store has. */
+  recordReadAt: number = -Infinity;
   now: number;
   outputs: Output[] = [];
   /** What this node says to itself, handled at the end of the step. */

@@ -44,6 +44,8 @@ export class Handover {
   readonly #damped: (shard: number) => boolean;
   #move: Move | undefined;
   #movedAt = -Infinity;
+  /** When the record was asked for. */
+  #askedAt = -Infinity;
   #forwarding: { readonly shard: number; readonly to: string; readonly until: number }[] = [];
   /** Targets that did not take over, until when they are left alone, and how long that is. */
   readonly #failed = new Map<string, { readonly until: number; readonly waitMs: number }>();
@@ -100,8 +102,8 @@ export class Handover {
       return able.find((id) => !drained.has(id)) ?? (owner.carrier ? undefined : able[0]);
     };
     for (const { shards, epoch, since } of owner.terms) {
-      // Who has just been given shards though it is drained reads an older record than the giver, and the shards would not come back: they wait for the newer one.
-      if (owner.carrier && isMember && now - since < timing.placementMs) continue;
+      // Who has been given shards though it is drained reads an older record than the giver, and the shards would not come back: they wait for the newer one.
+      if (owner.carrier && isMember && (now - since < timing.placementMs || this.#knowsTooLittle(shards, now))) continue;
       const to = shards.map(target).find((one) => one !== undefined);
       if (to === undefined) continue;
       this.#begin(
@@ -109,6 +111,17 @@ export class Handover {
         { to, epoch, isPlanned: false },
       );
       break;
+    }
+    return true;
+  }
+
+  /** Shards were given to this member after it had read the record: whoever gave them may have read a newer one. Asks for it. */
+  #knowsTooLittle(shards: readonly number[], now: number): boolean {
+    const { recordReadAt, configs, timing, self } = this.#context;
+    if (!shards.some((shard) => (this.#member.owner.givenAt(shard) ?? -Infinity) > recordReadAt)) return false;
+    if (now >= this.#askedAt + 2 * timing.renewMs) {
+      this.#askedAt = now;
+      this.#context.put({ kind: 'need-config', config: configs.newest!.config, from: self });
     }
     return true;
   }

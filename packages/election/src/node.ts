@@ -133,6 +133,9 @@ export class OwnershipNode {
       case 'config':
         this.#configured(input.config);
         break;
+      case 'record-read':
+        context.recordReadAt = context.now;
+        break;
       case 'hosts':
         this.member.owner.hostsChanged(input.hosts);
         break;

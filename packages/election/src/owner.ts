@@ -46,6 +46,8 @@ export class Owner {
   /** The external interface has one. Without, nothing is renewed. */
   carrier = true;
   #terms: Term[] = [];
+  /** When an owner gave this member a shard by consent, last. */
+  readonly #givenAt = new Map<number, number>();
   #hosts: readonly string[] = [];
   #targets: readonly string[] = [];
   #targetsOf: OwnershipConfig | undefined;
@@ -70,6 +72,10 @@ export class Owner {
   termOf(shard: number): Term | undefined {
     return this.#terms.find(({ shards }) => shards.includes(shard));
   }
+  /** When the shard was last given to this member by its owner's consent. Undefined: never in this process. */
+  givenAt(shard: number): number | undefined {
+    return this.#givenAt.get(shard);
+  }
   /** True while this member may grant NAT blocks for the shard, and forward. */
   live(shard: number): boolean {
     return this.termOf(shard) !== undefined && this.#context.rules.isOpen(this.fence.row(shard), this.#context.now);
@@ -79,6 +85,7 @@ export class Owner {
   granted(round: Round): void {
     const { ballot, sentAt, config } = round;
     this.drop(ballot.shards);
+    if (ballot.kind === 'handover') for (const shard of ballot.shards) this.#givenAt.set(shard, this.#context.now);
     const { timing } = this.#context;
     const term = newTerm(
       ballot.epoch,

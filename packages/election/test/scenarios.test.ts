@@ -384,6 +384,28 @@ describe('a planned move', () => {
     expect(from.node!.stateOf(1)).toBe('standby');
   });
 
+  it('stays with such a member for as long as it can not read the record', () => {
+    const { world } = begin();
+    const [from, to] = [owner(world), other(world)];
+    world.record.drain(to.id, true);
+    world.runUntil(world.now + 5_000);
+    world.paths.cut(`nats ${to.id}`);
+    world.record.drain(to.id, false);
+    world.record.place(1, to.id);
+    for (const until = world.now + 10_000; owner(world) !== to && world.now < until; ) world.runUntil(world.now + 20);
+    const moves = world.checker.moves;
+    world.runUntil(world.now + 30_000);
+    expect(owner(world)).toBe(to);
+    world.paths.mend(`nats ${to.id}`);
+    world.runUntil(world.now + 20_000);
+    expect([owner(world), world.checker.moves]).toEqual([to, moves]);
+    expect(from.node!.stateOf(1)).toBe('standby');
+    // Drained again, and able to read it, it goes.
+    world.record.drain(to.id, true);
+    world.runUntil(world.now + 20_000);
+    expect(owner(world)).toBe(from);
+  });
+
   it('takes a drained member as its owner when there is no other, and as soon as there is, another', () => {
     const { world } = begin();
     const [from, to] = [owner(world), other(world)];

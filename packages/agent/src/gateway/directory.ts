@@ -66,7 +66,7 @@ export class GatewayDirectory {
   #events: Subscription | undefined;
   #store: Store | undefined;
   #timer: unknown;
-  #reading: Promise<void> | undefined;
+  #reading: Promise<boolean> | undefined;
   #again = false;
   #stopped = false;
   #isRead = false;
@@ -138,22 +138,23 @@ export class GatewayDirectory {
     return this.#claims.networksOf(shard);
   }
 
-  /** Reads everything. Failures are told, and mended by the next reading. Calls while one is under way share the one after it. */
-  async refresh(): Promise<void> {
-    if (this.#reading !== undefined) {
-      this.#again = true;
-      await this.#reading;
-      return;
-    }
-    this.#reading = this.#readUntilQuiet();
-    await this.#reading;
+  /**
+   * Reads everything. Failures are told, and mended by the next reading. Calls while one is under way share the one after it.
+   * @returns Whether the store answered.
+   */
+  async refresh(): Promise<boolean> {
+    if (this.#reading === undefined) this.#reading = this.#readUntilQuiet();
+    else this.#again = true;
+    return await this.#reading;
   }
 
-  async #readUntilQuiet(): Promise<void> {
+  async #readUntilQuiet(): Promise<boolean> {
+    let isRead: boolean;
     do {
       this.#again = false;
+      isRead = false;
       try {
-        await this.#read();
+        isRead = await this.#read();
         this.#init.onProblem(undefined);
       } catch (error) {
         if (!this.#stopped)
@@ -162,11 +163,13 @@ export class GatewayDirectory {
     } while (this.#again && !this.#stopped);
     this.#reading = undefined;
     if (!this.#stopped) this.#later();
+    return isRead;
   }
 
-  async #read(): Promise<void> {
+  /** @returns False: there is no store. */
+  async #read(): Promise<boolean> {
     const store = this.#store;
-    if (store === undefined) return;
+    if (store === undefined) return false;
     const [gateways, assignments] = await Promise.all([
       store.config.snapshot(configPrefix.gateways),
       store.gateways.snapshot(assignmentPrefix),
@@ -174,7 +177,7 @@ export class GatewayDirectory {
     const save = (bucket: BucketName, entries: readonly Entry[]): SavedEntry[] =>
       entries.map(({ key, revision, value }) => ({ bucket, key, revision, value: Buffer.from(value).toString('base64') }));
     const all = [...save('config', gateways.entries), ...save('gateways', assignments.entries)];
-    if (this.#stopped) return;
+    if (this.#stopped) return false;
     const isOther = this.#take(
       all.sort((a, b) => (a.bucket + a.key < b.bucket + b.key ? -1 : 1)),
       true,
@@ -185,6 +188,7 @@ export class GatewayDirectory {
     this.#isRead = true;
     if (areOthers) this.#init.onChange();
     if (this.#isMember()) void this.#sweep(store);
+    return true;
   }
 
   #isMember(): boolean {

@@ -164,6 +164,12 @@ export class Gateways {
     for (const { id, driver } of this.#groups.values()) if (driver !== undefined) await this.#readGrants(id);
   }
 
+  async #readRecord(): Promise<boolean> {
+    const isRead = await this.directory.refresh();
+    await this.#settling;
+    return isRead;
+  }
+
   /** A small file of this machine's gateway state. */
   file(name: string): Pick<SyncedFile, 'read' | 'write'> {
     return this.#init.storage.file(name);
@@ -369,6 +375,7 @@ export class Gateways {
       states: this.#states,
       grants: this.#grants,
       addressOf: (hostId) => this.#addressOf(hostId),
+      readRecord: async () => await this.#readRecord(),
       takeStep: async (step) => await this.takeStep(id, step),
       stateKeeper: () => this.#stateKeeper,
     });

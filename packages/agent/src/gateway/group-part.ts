@@ -29,6 +29,8 @@ export interface GroupPartInit
   readonly states: ShardStates;
   readonly grants: Pick<GrantLog, 'record'>;
   readonly addressOf: (hostId: string) => string | undefined;
+  /** Reads the record, and configures groups by what it says. @returns Whether the store answered. */
+  readonly readRecord: () => Promise<boolean>;
   /** Asks a controller for a step on the group's assignment. */
   readonly takeStep: (step: GatewayStep) => Promise<boolean>;
   /** Undefined: this machine has no gateway role. */
@@ -113,7 +115,7 @@ export class GroupPart {
   }
 
   async #startDriver(): Promise<OwnershipDriver> {
-    const { clock, logger, hostId, bootId, tables, identity, transport, link, memories, directory, states, ...init } = this.#init;
+    const { clock, logger, hostId, bootId, tables, identity, transport, link, memories, states, ...init } = this.#init;
     const probes = new KernelProbes({
       clock,
       addressOf: init.addressOf,
@@ -139,7 +141,7 @@ export class GroupPart {
         takenOver: (times) => states.takenOver(this.id, times),
         state: (output) => this.#onState(output),
         handover: (output) => this.#onHandover(output),
-        needConfig: () => void directory.refresh(),
+        needConfig: () => void this.#readRecord(),
         settled: (configId, certificate) => this.#settleVoters(configId, certificate),
         alarm: (alarm) => this.#alarm(alarm),
       },
@@ -151,6 +153,10 @@ export class GroupPart {
   /** The packet path holds rows of all groups, whose epochs have nothing to do with one another. */
   #own<Row extends { readonly shard: number }>(rows: readonly Row[]): readonly Row[] {
     return rows.filter(({ shard }) => hasShard(this.config, shard));
+  }
+
+  async #readRecord(): Promise<void> {
+    if (await this.#init.readRecord()) this.driver?.step({ kind: 'record-read' });
   }
 
   #onState({ shard, state, epoch, owner }: Output & { kind: 'state' }): void {

@@ -314,7 +314,12 @@ export class World {
         this.trace(() => `${machine.id} shard ${output.shard} ${output.state} ${epochText(output.epoch)} owner ${output.owner}`);
         break;
       case 'need-config':
-        if (this.random.chance(0.5)) this.after(this.random.between(5, 200), () => this.giveConfigs(machine));
+        if (this.random.chance(0.5)) {
+          this.after(this.random.between(5, 200), () => {
+            this.giveConfigs(machine);
+            if (this.#readsStore(machine)) this.give(machine, { kind: 'record-read' });
+          });
+        }
         break;
       default:
         break;
@@ -404,7 +409,7 @@ export class World {
       if (2 * inForce.filter((voter) => !this.#forgotten(voter)).length <= inForce.length) this.record.recover();
     }
     for (const machine of this.machines.values()) {
-      const isConnected = this.now >= this.storeBlockedUntil && this.paths.reachesNats(machine.id);
+      const isConnected = this.#readsStore(machine);
       if (isConnected) this.giveConfigs(machine);
       if (machine.kind === 'gateway' && machine.power) this.blocks.poll(machine, isConnected);
     }
@@ -412,6 +417,10 @@ export class World {
 
   #forgotten({ id, instance }: OwnershipVoter): boolean {
     return this.machine(id).instance !== instance;
+  }
+
+  #readsStore(machine: Machine): boolean {
+    return this.now >= this.storeBlockedUntil && this.paths.reachesNats(machine.id);
   }
 
   giveConfigs(machine: Machine): void {
