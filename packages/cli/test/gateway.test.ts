@@ -251,10 +251,11 @@ describe('weft gateway', () => {
   it('recover asks a controller to raise the incarnation', async () => {
     const world = made();
     const answer = answering(world);
-    const { sent, out } = await run(['gateway', 'recover', 'edge'], (target, command) =>
+    const { sent, out, err } = await run(['gateway', 'recover', 'edge'], (target, command) =>
       command.kind === 'gatewayStep' ? { kind: 'gatewayStep', value: { revision: 77 } } : answer(target, command),
     );
     expect(out).toBe('gateway edge begins anew: its assignment is at revision 77\n');
+    expect(err).toContain('if the alarm configuration-unsettled stands there, run this once more');
     const gatewayId = world.gateways.get('edge')!.value.id;
     expect(sent.at(-1)).toEqual([
       'controller',

@@ -141,6 +141,29 @@ describe('weft nat list', () => {
     expect(await asked('--protocol', 'sctp')).toContain('must be tcp, udp');
   });
 
+  it('judge what is looked for before anybody is asked, and know addresses however they are typed', async () => {
+    const unreachable = { connectError: new Error('nobody should be asked') };
+    for (const [command, option, value, says] of [
+      [['nat', 'list'], '--port', '99999', 'must be a port'],
+      [['nat', 'list'], '--inside', '10.0.0.300', 'must be an IP address'],
+      [['nat', 'list'], '--limit', '0', 'must be a whole number'],
+      [['nat', 'list'], '--network', 'net', '2 parts are needed'],
+      [['flows'], '--protocol', 'foo', 'must be tcp, udp'],
+      [['flows'], '--remote-port', '0', 'must be a port'],
+      [['nat', 'log'], '--inside', 'here', 'must be an IP address'],
+      [['nat', 'log'], '--network', 'net', '2 parts are needed'],
+      [['gateway', 'top'], '--network', 'a/b/c', 'too many'],
+    ] as const) {
+      const { err, code } = await run([...command, option, value], undefined, unreachable);
+      expect([code, err], `${command.join(' ')} ${option}`).toEqual([2, expect.stringContaining(says)]);
+    }
+    const { sent } = await run(
+      ['nat', 'list', '--inside', 'FD00:0::1'],
+      members(() => ({ rows: [], leftOut: 0 })),
+    );
+    expect(sent.find(([target]) => target === 'gw-a')?.[1]).toMatchObject({ value: { customerAddress: 'fd00::1' } });
+  });
+
   it('says how many are left out, by members and by itself, and who is silent', async () => {
     const many = Array.from({ length: 3 }, (_, i) => mapping({ customerPort: 1000 + i }));
     const two = await run(
@@ -154,7 +177,10 @@ describe('weft nat list', () => {
       return { kind: 'natMappings', value: { hostId: target, rows: [mapping()], leftOut: 0 } };
     });
     const { err, code, out } = await run(['nat', 'list', '--json'], half);
-    expect([code, err]).toEqual([1, 'gw-b: no answer: no time\n']);
+    expect([code, err]).toEqual([
+      1,
+      'gw-b: no answer: no time\nrows of the shards that they own are missing; see "weft gateway status"\n',
+    ]);
     expect(JSON.parse(out)).toMatchObject({
       rows: [{ network: 'coke/net', port: expect.stringMatching(/^coke\/net\//), protocol: 'tcp' }],
       leftOut: 0,

@@ -6,7 +6,17 @@ import { formatDuration } from '../format/quantity.ts';
 import { compareNames } from '../resources/catalog.ts';
 import { type Deps, examples, withSession } from './deps.ts';
 import { askHosts } from './hosts-asked.ts';
-import { endpoint, type NatOptions, natNames, protocolName, queryOf, readNatCatalog, rowOptions, SCAN_TIMEOUT_MS } from './nat-asked.ts';
+import {
+  endpoint,
+  type NatOptions,
+  natNames,
+  networkIds,
+  protocolName,
+  readNatCatalog,
+  readQuery,
+  rowOptions,
+  SCAN_TIMEOUT_MS,
+} from './nat-asked.ts';
 import { lastName, rowsOf, showToldRows } from './nat-rows.ts';
 
 const { OUT_SYN, IN_SYN, OUT_ACK, IN_ACK, OUT_FIN, IN_FIN, RST } = TcpSeen;
@@ -40,9 +50,10 @@ export function registerFlows(program: Command, deps: Deps): void {
       ),
     )
     .action(async (options: NatOptions, command: Command) => {
+      const wanted = readQuery(options);
       await withSession(deps, command, async (session) => {
         const { catalog, members } = await readNatCatalog(session, options.gateway);
-        const query = queryOf(catalog, options);
+        const query = { ...wanted, networkIds: networkIds(catalog, options) };
         const names = natNames(catalog);
         const answers = await askHosts(session, members, { kind: 'natFlows', value: query }, 'natFlows', SCAN_TIMEOUT_MS);
         const named = rowsOf(answers).map(({ tcpSeen, ...row }) => ({

@@ -7,7 +7,7 @@ import { paint } from '../format/style.ts';
 import { type Cell, formatTable, type TableOptions } from '../format/table.ts';
 import { type Deps, examples, withSession } from './deps.ts';
 import { type Asked, askHosts, type HostAnswer } from './hosts-asked.ts';
-import { limitOf, type NatNames, natNames, networkIds, readNatCatalog, SCAN_TIMEOUT_MS } from './nat-asked.ts';
+import { limitOf, type NatNames, natNames, networkIds, networkReference, readNatCatalog, SCAN_TIMEOUT_MS } from './nat-asked.ts';
 
 /** More than one member tells at once. */
 const LIMIT_MAX = 2_000;
@@ -201,6 +201,7 @@ export function registerGatewayTop(gateway: Command, deps: Deps): void {
     .option('--json', 'print JSON')
     .addHelpText('after', examples('weft gateway top', 'weft gateway top edge --interval 5', 'weft gateway top --network coke/shop --json'))
     .action(async (name: string | undefined, options: TopOptions, command: Command) => {
+      networkReference(options);
       const limit = limitOf(options.limit, LIMIT_MAX);
       const seconds = Number(options.interval);
       if (!(seconds >= INTERVAL_S.min && seconds <= INTERVAL_S.max))

@@ -63,7 +63,7 @@ export function registerGateway(program: Command, deps: Deps): void {
           const after = drain ? await readCatalog(session, ['Gateway']).catch(() => undefined) : undefined;
           if (after?.gateways.find(({ value }) => value.name === name)?.value.members.every((one) => one.drain) === true)
             deps.io.note(`no member of ${name} is left that is not drained, so its members go on serving: add one, or undrain one`);
-          if (drain && options.json !== true) deps.io.note(`follow it with: weft gateway status ${name}`);
+          if (options.json !== true) deps.io.note(`follow it with: weft gateway status ${name}`);
         });
       });
   }
@@ -87,7 +87,12 @@ function registerRecover(gateway: Command, deps: Deps): void {
         const value = { gatewayId: found.id, assignmentRevision: 0, step: { kind: 'recover' as const, value: {} } };
         const { revision } = await ask(session, 'controller', { kind: 'gatewayStep', value }, 'gatewayStep');
         if (options.json === true) deps.io.out(toJson({ gateway: name, revision }));
-        else deps.io.out(`gateway ${name} begins anew: its assignment is at revision ${revision}\n`);
+        else {
+          deps.io.out(`gateway ${name} begins anew: its assignment is at revision ${revision}\n`);
+          deps.io.note(
+            `follow it with: weft gateway status ${name}; if the alarm configuration-unsettled stands there, run this once more`,
+          );
+        }
       });
     });
 }

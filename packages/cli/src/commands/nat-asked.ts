@@ -1,10 +1,10 @@
 import type { NatQuery } from '@weft/model';
-import { IP_PROTOCOL, parseIp } from '@weft/packet';
+import { formatIp, IP_PROTOCOL, parseIp } from '@weft/packet';
 import type { Command } from 'commander';
 import { CliError, CliErrorCode } from '../core/errors.ts';
 import type { Session } from '../core/session.ts';
 import { type Catalog, notFound, portName, readCatalog } from '../resources/catalog.ts';
-import { parseReference } from '../resources/reference.ts';
+import { parseReference, type Reference } from '../resources/reference.ts';
 import { unknownGateway } from './gateway-status.ts';
 import type { Asked, HostAnswer } from './hosts-asked.ts';
 
@@ -58,14 +58,22 @@ export async function readNatCatalog(
   return { catalog, members: [...new Set(hosts)].map((id) => ({ id })) };
 }
 
+/** What chooses networks. */
+export interface NetworkOptions {
+  readonly tenant?: string;
+  readonly network?: string;
+}
+
+/** The network that the options name. @throws {CliError} When it can't be read. */
+export function networkReference({ tenant, network }: NetworkOptions): Reference | undefined {
+  return network === undefined ? undefined : parseReference('VirtualNetwork', network, { tenant });
+}
+
 /** Numbers of the networks that the options name; empty: any. @throws {CliError} When there is no such network. */
-export function networkIds(
-  { networks }: Pick<Catalog, 'networks'>,
-  options: { readonly tenant?: string; readonly network?: string },
-): number[] {
+export function networkIds({ networks }: Pick<Catalog, 'networks'>, options: NetworkOptions): number[] {
   const { tenant, network } = options;
   if (tenant === undefined && network === undefined) return [];
-  const reference = network === undefined ? undefined : parseReference('VirtualNetwork', network, { tenant });
+  const reference = networkReference(options);
   const found = networks.filter(({ value }) =>
     reference === undefined ? value.tenant === tenant : value.tenant === reference.tenant && value.name === reference.name,
   );
@@ -78,9 +86,10 @@ export function networkIds(
   );
 }
 
-export function queryOf(catalog: Catalog, options: NatOptions): NatQuery {
+/** What the options say; of networks only whether it can be read. @throws {CliError} When it can not: before anybody is asked. */
+export function readQuery(options: NatOptions): Omit<NatQuery, 'networkIds'> {
+  networkReference(options);
   return {
-    networkIds: networkIds(catalog, options),
     customerAddress: addressOf('--inside', options.inside),
     externalAddress: addressOf('--address', options.address),
     externalPort: portOf('--port', options.port),
@@ -100,8 +109,8 @@ export function limitOf(text: string, max: number = LIMIT_MAX): number {
 export function addressOf(option: string, text: string | undefined): string {
   if (text === undefined) return '';
   try {
-    parseIp(text);
-    return text;
+    // As records and members write it: fd00::1, however it was typed.
+    return formatIp(parseIp(text));
   } catch (error) {
     throw new CliError(CliErrorCode.Usage, `Cannot use ${option} "${text}": must be an IP address`, { cause: error });
   }

@@ -4,7 +4,17 @@ import { formatCount } from '../format/quantity.ts';
 import { compareNames } from '../resources/catalog.ts';
 import { type Deps, examples, withSession } from './deps.ts';
 import { askHosts } from './hosts-asked.ts';
-import { endpoint, type NatOptions, natNames, protocolName, queryOf, readNatCatalog, rowOptions, SCAN_TIMEOUT_MS } from './nat-asked.ts';
+import {
+  endpoint,
+  type NatOptions,
+  natNames,
+  networkIds,
+  protocolName,
+  readNatCatalog,
+  readQuery,
+  rowOptions,
+  SCAN_TIMEOUT_MS,
+} from './nat-asked.ts';
 import { lastName, rowsOf, showToldRows } from './nat-rows.ts';
 
 const KIND_NAMES: Readonly<Record<NatMappingKind, string>> = { mapping: 'mapping', static: '1:1 rule', forward: 'port forward' };
@@ -25,9 +35,10 @@ export function registerNatList(nat: Command, deps: Deps): void {
       ),
     )
     .action(async (options: NatOptions, command: Command) => {
+      const wanted = readQuery(options);
       await withSession(deps, command, async (session) => {
         const { catalog, members } = await readNatCatalog(session, options.gateway);
-        const query = queryOf(catalog, options);
+        const query = { ...wanted, networkIds: networkIds(catalog, options) };
         const names = natNames(catalog);
         const answers = await askHosts(session, members, { kind: 'natMappings', value: query }, 'natMappings', SCAN_TIMEOUT_MS);
         const named = rowsOf(answers).map((row) => ({

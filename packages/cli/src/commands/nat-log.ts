@@ -6,7 +6,7 @@ import { formatCount, formatDuration, formatEpoch, formatTime, parseMoment, pars
 import { type Cell, formatFields, formatTable, type TableOptions } from '../format/table.ts';
 import { type Catalog, readCatalog } from '../resources/catalog.ts';
 import { type Deps, examples, withSession } from './deps.ts';
-import { addressOf, endpoint, limitOf, type NatNames, natNames, networkIds, portOf } from './nat-asked.ts';
+import { addressOf, endpoint, limitOf, type NatNames, natNames, networkIds, networkReference, portOf } from './nat-asked.ts';
 import { isNoLog, type NatLogRead, RECORDS_MAX, readNatLog } from './nat-log-read.ts';
 
 interface LogOptions {
@@ -210,6 +210,8 @@ export function registerNatLog(nat: Command, deps: Deps): void {
     .action(async (options: LogOptions, command: Command) => {
       const now = deps.now();
       const place = { address: addressOf('--address', options.address), port: portOf('--port', options.port) };
+      const inside = addressOf('--inside', options.inside);
+      networkReference(options);
       const atMs = options.at === undefined ? undefined : momentOf('--at', options.at, parseMoment(options.at, now), now);
       const sinceMs = options.since === undefined ? undefined : momentOf('--since', options.since, parseSince(options.since, now), now);
       const toleranceMs = toleranceOf(options.tolerance);
@@ -221,8 +223,7 @@ export function registerNatLog(nat: Command, deps: Deps): void {
         const ids = networkIds(catalog, options);
         const read = await readLog(() => readNatLog(session.store.natLog, session.trust, place));
         const wanted = (one: NatTenure): boolean =>
-          (ids.length === 0 || ids.includes(one.networkId)) &&
-          (options.inside === undefined || one.ca === addressOf('--inside', options.inside));
+          (ids.length === 0 || ids.includes(one.networkId)) && (inside === '' || one.ca === inside);
         const tenures = nameTenures(natTenures(read.records), catalog);
         if (read.unbelieved > 0)
           deps.io.note(

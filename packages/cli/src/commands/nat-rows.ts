@@ -28,7 +28,10 @@ export function rowsOf<Row>(
 export function showToldRows<Row>(deps: Deps, { json }: NatOptions, { answers, none, columns, cells, ...told }: ToldRows<Row>): void {
   const { rows, leftOut, silent } = cutToLimit(told.rows, answers, told.limit);
   for (const { host, error } of silent) deps.io.note(`${host}: no answer: ${error}`);
-  if (silent.length > 0) deps.setExitCode(ExitCode.failed);
+  if (silent.length > 0) {
+    deps.io.note('rows of the shards that they own are missing; see "weft gateway status"');
+    deps.setExitCode(ExitCode.failed);
+  }
   if (json === true) {
     deps.io.out(toJson({ rows, leftOut, silent }));
     return;
