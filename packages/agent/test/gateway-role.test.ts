@@ -425,6 +425,28 @@ describe('GatewayRole', () => {
     await machine.role.poll();
     expect(machine.conditions.list()).toEqual([]);
     expect(machine.rows('gateway_network')).toHaveLength(1);
+    expect(machine.networksOf(machine.shard)).toEqual([machine.network.networkId]);
+  });
+
+  it('knows after a failure, too, which networks its shards serve, those among them that leave', async () => {
+    await machine.review();
+    const { networkId } = machine.network;
+    const { shard } = machine;
+    machine.holders.add(networkId);
+    expect(machine.world.remove('ExternalAddress coke/net/own', 'GatewayConnection coke/net/out').codes).toEqual([]);
+    machine.fault = new Error('No space left on device');
+    await machine.review();
+    expect(machine.conditions.list().map(({ code }) => code)).toEqual(['GATEWAY_TABLES']);
+    machine.fault = undefined;
+    machine.clock.advance(30_000);
+    await machine.role.poll();
+    expect(machine.conditions.list()).toEqual([]);
+    expect([machine.networksOf(shard), machine.shardOf(networkId)]).toEqual([[networkId], shard]);
+    expect(machine.tables.gatewayNetwork(networkId)?.mode).toBe(GatewayMode.DENY);
+    machine.holders.clear();
+    machine.clock.advance(1_000);
+    await machine.role.poll();
+    expect([machine.networksOf(shard), machine.forgotten]).toEqual([[], [networkId]]);
   });
 
   it('keeps a row for a network that is gone until nothing of it is left: its shard’s owner ends its flows, and tells its standby', async () => {

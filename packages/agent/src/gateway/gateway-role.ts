@@ -17,6 +17,7 @@ import { LeavingNetworks } from './leaving-networks.ts';
 import { NatFeed } from './nat-feed.ts';
 import type { NatLog } from './nat-log.ts';
 import { type ExternalWires, PacketWires } from './packet-wires.ts';
+import { ShardNetworks } from './shard-networks.ts';
 import type { StateKeeper, StateKeeperInit } from './state/keeper.ts';
 
 /** How often what is over is retired; docs/gateway-contract.md section 7. */
@@ -28,8 +29,6 @@ const REVIEW_MS = 30_000;
 /** A review that took longer than this is followed by a rest as long, but no longer than that, before the next. */
 const LONG_REVIEW_MS = 5;
 const REVIEW_REST_MS = 500;
-
-const NO_NETWORKS: readonly number[] = [];
 
 /** What port mapping is given, and what is asked of it. */
 export interface NatControl {
@@ -91,11 +90,10 @@ export class GatewayRole implements Role {
   #devicesAreOld = true;
   #names: ReadonlySet<string> = new Set();
   /** What networks that are gone leave behind is retired by whoever owns their shard; until then their rows say which that is. */
-  readonly #leaving = new LeavingNetworks();
-  /** Network ids by the shard that serves them. */
-  #networkIds: ReadonlyMap<number, readonly number[]> = new Map();
-  /** The other way round. */
-  #shardOf: ReadonlyMap<number, number> = new Map();
+  readonly #leaving: LeavingNetworks;
+  readonly #shardNetworks = new ShardNetworks();
+  /** Changes of the view may not have arrived there. */
+  #indexIsOld = false;
 
   constructor(parts: AgentParts, { nat, log, makeState, wires = new PacketWires() }: GatewayRoleInit) {
     this.#parts = parts;
@@ -105,8 +103,8 @@ export class GatewayRole implements Role {
     this.feed = new NatFeed(parts.datapath.gateway);
     this.state = makeState({
       feed: this.feed,
-      networksOf: (shard) => this.#networkIds.get(shard) ?? NO_NETWORKS,
-      shardOf: (networkId) => this.#shardOf.get(networkId),
+      networksOf: (shard) => this.#shardNetworks.networksOf(shard),
+      shardOf: (networkId) => this.#shardNetworks.shardOf(networkId),
     });
     parts.gateways.setStateKeeper(this.state);
     this.#reads = new GatewayReads({
@@ -120,6 +118,7 @@ export class GatewayRole implements Role {
       lags: () => this.state.lags(),
     });
     this.#external = new ExternalAddresses({ parts, wires });
+    this.#leaving = new LeavingNetworks({ nat, tables: parts.datapath.gateway, clock: parts.clock, networks: this.#shardNetworks });
   }
 
   async start(): Promise<void> {
@@ -172,7 +171,7 @@ export class GatewayRole implements Role {
       this.#nat.sweep();
       this.feed.poll();
       this.#log.poll();
-      this.#dismissLeft();
+      this.#leaving.dismiss();
     }
     if (now - this.#releasedMs >= RELEASE_MS) {
       this.#releasedMs = now;
@@ -235,6 +234,7 @@ export class GatewayRole implements Role {
       } catch (error) {
         // What the view said has changed may not have arrived.
         this.#comparedMs = Number.NEGATIVE_INFINITY;
+        this.#indexIsOld = true;
         this.#devicesAreOld = true;
         conditions.raise('GATEWAY_TABLES', `Cannot bring the gateway's tables up to date: ${messageOf(error)}; tried again`);
       }
@@ -332,60 +332,24 @@ export class GatewayRole implements Role {
     const all = isDue ? await stepsInSlices(diffingGateway(ours(datapath.gateway.rows()), wanted())) : [...ours(changes)];
     if (isDue) this.#comparedMs = clock.now();
     const mine = complete ? all : all.filter(({ op }) => op === 'put');
-    await inPieces(this.#withLeaving(mine, shards), (some) => datapath.gateway.apply(some));
-  }
-
-  /** Networks that go and hold something stay, with a row that lets nothing pass. */
-  #withLeaving(changes: readonly GatewayTableChange[], shards: ReadonlySet<number>): readonly GatewayTableChange[] {
-    const { gateway } = this.#parts.datapath;
-    const going = new Set<number>();
-    for (const { op, table, key } of changes) {
-      if (table !== 'gateway_network' || op === 'put') continue;
-      if (this.#nat.holds(key.networkId)) going.add(key.networkId);
-      else this.#nat.forget(key.networkId);
-    }
-    if (going.size === 0) return changes;
-    let sought = going.size;
-    const stay = new Map<number, GatewayTableEntry>();
-    for (const row of gateway.rows('gateway_network')) {
-      if (sought === 0) break;
-      if (row.table !== 'gateway_network' || !going.has(row.key.networkId)) continue;
-      sought--;
-      if (shards.has(row.value.shard))
-        stay.set(row.key.networkId, this.#leaving.add(row.key.networkId, row.value, this.#parts.clock.now()));
-    }
-    this.#index();
-    return changes.map((change) => {
-      const row = change.table === 'gateway_network' && change.op === 'delete' ? stay.get(change.key.networkId) : undefined;
-      return row === undefined ? change : ({ op: 'put', ...row } as GatewayTableChange);
-    });
-  }
-
-  /** Ends the flows of networks that are gone for good, and takes the rows of those away that hold nothing any more. */
-  #dismissLeft(): void {
-    const { clock, datapath } = this.#parts;
-    const over = this.#leaving.end(clock.now());
-    if (over.length > 0) datapath.gateway.apply(over.map((row) => ({ op: 'put', ...row })));
-    const left = [...this.#leaving.rows()].filter(({ key }) => !this.#nat.holds(key.networkId));
-    if (left.length === 0) return;
-    datapath.gateway.apply(left.map(({ table, key }) => ({ op: 'delete', table, key })));
-    for (const { key } of left) {
-      this.#leaving.delete(key.networkId);
-      this.#nat.forget(key.networkId);
-    }
-    this.#index();
+    await inPieces(this.#leaving.keep(mine, shards), (some) => datapath.gateway.apply(some));
   }
 
   #noteNetworks(changes: readonly GatewayTableChange[]): void {
-    const ofNetworks = changes.flatMap((change) => (change.table === 'gateway_network' ? [change] : []));
-    // One that is back has a row of its own.
-    for (const { op, key } of ofNetworks) if (op === 'put') this.#leaving.delete(key.networkId);
-    if (ofNetworks.length > 0) this.#index();
-  }
-
-  #index(): void {
-    this.#networkIds = networksByShard(chain(this.#view.entries(), this.#leaving.rows()));
-    this.#shardOf = new Map([...this.#networkIds].flatMap(([shard, networks]) => networks.map((networkId) => [networkId, shard] as const)));
+    if (this.#indexIsOld) {
+      this.#indexIsOld = false;
+      this.#shardNetworks.clear();
+      for (const { key, value } of this.#leaving.rows()) this.#shardNetworks.set(key.networkId, value.shard);
+      changes = [...this.#view.entries()].map((row) => ({ op: 'put', ...row }));
+    }
+    for (const change of changes) {
+      if (change.table !== 'gateway_network') continue;
+      const { networkId } = change.key;
+      if (change.op === 'put') {
+        this.#leaving.isBack(networkId);
+        this.#shardNetworks.set(networkId, change.value.shard);
+      } else if (!this.#leaving.has(networkId)) this.#shardNetworks.delete(networkId);
+    }
   }
 
   /** No gateway names this machine any more, and no deadline of what it served holds: nothing of it is left to serve. */
@@ -436,17 +400,6 @@ function markOf(devices: ReadonlyMap<string, ExternalDeviceState>): string {
 
 function* chain<T>(...all: Iterable<T>[]): Generator<T> {
   for (const some of all) yield* some;
-}
-
-function networksByShard(rows: Iterable<GatewayTableEntry>): Map<number, number[]> {
-  const byShard = new Map<number, number[]>();
-  for (const row of rows) {
-    if (row.table !== 'gateway_network') continue;
-    const known = byShard.get(row.value.shard);
-    if (known === undefined) byShard.set(row.value.shard, [row.key.networkId]);
-    else known.push(row.key.networkId);
-  }
-  return byShard;
 }
 
 /** Rows that follow from records; ownership writes the others. */
