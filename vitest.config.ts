@@ -9,18 +9,8 @@ const alias = [
   { find: /^@weft\/(?!proto)([a-z]+)$/, replacement: `${root}packages/$1/src/index.ts` },
   { find: /^@weft\/([a-z]+)\/testing$/, replacement: `${root}packages/$1/src/testing/index.ts` },
 ];
-/**
- * Kernel tests of which two may run at once: what they expect of the kernel is the answer to a call, and what they expect of processes is given ten seconds
- * and more. Not those in which traffic flows while time is taken, a lab stands, or somebody must be noticed to be gone.
- */
-const SIDE_BY_SIDE = [
-  'packages/bpf/test/{map,object,pins,program,ring-buffer}.kernel.ts',
-  'packages/cli/test/cli.kernel.ts',
-  'packages/controller/test/*.kernel.ts',
-  'packages/datapath/test/{back-edges,flow-cache,gateway-oracle,gateway-slots,oracle}.kernel.ts',
-  'packages/datapath/test/{nat-fairness,nat-history,nat-slice,nat-standby}.kernel.ts',
-  'packages/datapath/test/*layout.kernel.ts',
-];
+/** Kernel tests that compare costs, or race on as many processors as there are. All others wait for what they expect, and hold beside another as on a busy machine. */
+const ALONE = ['packages/datapath/test/{nat-cost,nat-races}.kernel.ts', 'packages/tuntap/test/load.kernel.ts'];
 const KERNEL = { globalSetup: ['test/sweep.ts'], testTimeout: 120_000, hookTimeout: 120_000, expect: { poll: { timeout: 10_000 } } };
 const project = (name: string, include: string[], rest: Record<string, unknown> = {}): object => ({
   resolve: { alias },
@@ -31,14 +21,15 @@ export default defineConfig({
   test: {
     projects: [
       project('unit', ['packages/*/test/**/*.test.ts', 'test/architecture/**/*.test.ts'], { testTimeout: 60_000, maxWorkers: 2 }),
-      // Needs root and the kernel: one file at a time, since two cores are few and figures of one would disturb the other.
+      // Need root and the kernel.
       project('kernel', ['packages/*/test/**/*.kernel.ts', 'test/bpf/**/*.kernel.ts'], {
         ...KERNEL,
-        exclude: [...configDefaults.exclude, ...SIDE_BY_SIDE],
-        fileParallelism: false,
+        exclude: [...configDefaults.exclude, ...ALONE],
+        maxWorkers: 2,
       }),
-      project('kernel-side-by-side', SIDE_BY_SIDE, { ...KERNEL, maxWorkers: 2, sequence: { groupOrder: 1 } }),
-      project('lab', ['test/lab/**/*.lab.ts'], { fileParallelism: false, testTimeout: 180_000, hookTimeout: 180_000 }),
+      project('kernel-alone', ALONE, { ...KERNEL, fileParallelism: false, sequence: { groupOrder: 1 } }),
+      // Two at once: a lab waits for most of its time, and holds beside another as it does on a busy machine.
+      project('lab', ['test/lab/**/*.lab.ts'], { maxWorkers: 2, testTimeout: 180_000, hookTimeout: 180_000 }),
     ],
   },
 });
