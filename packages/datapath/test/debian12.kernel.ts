@@ -107,6 +107,7 @@ describe('kernel 6.1', () => {
       tried: number;
       climbed: number;
       pingsOverRestart: string;
+      lost?: object;
       difference?: string;
     };
     const answered = '1 packets transmitted, 1 packets received';
@@ -119,7 +120,7 @@ describe('kernel 6.1', () => {
       isReplaced: true,
     });
     const [sent, answers] = /^(\d+) packets transmitted, (\d+) packets received$/.exec(report.pingsOverRestart)!.slice(1).map(Number);
-    expect(answers).toBe(sent);
+    expect(answers, JSON.stringify(report)).toBe(sent);
     // Ten before and after it, the others while it went on.
     expect(sent).toBeGreaterThan(15);
     expect(report.climbed, JSON.stringify(report)).toBeGreaterThan(0);

@@ -2,8 +2,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { queryClsact } from '@weft/bpf';
+import { dropReasonName } from '@weft/model';
 import { parseIp } from '@weft/packet';
-import { createKernelDatapath } from '../../src/index.ts';
+import { createKernelDatapath, type KernelDatapath } from '../../src/index.ts';
 import { inNetnsOf, type Lab, type LabPort, sh } from './lab.ts';
 
 // Traffic between two hosts on an old kernel, over a restart of the engine. Runs inside a guest, by old-kernel-guest.ts.
@@ -18,6 +19,8 @@ export interface TrafficReport {
   readonly isReplaced: boolean;
   readonly attached: boolean;
   readonly pingsOverRestart: string;
+  /** If pings were lost: between which they are missing, what was dropped, and which neighbours are known. */
+  readonly lost?: object;
   /** GSO frames that went by the VXLAN device. */
   readonly climbed: number;
 }
@@ -49,6 +52,7 @@ export async function traffic(lab: Lab): Promise<TrafficReport> {
   await isAnswered(5);
   stream.kill('SIGINT');
   await once(stream, 'close');
+  const lost = whatWasLost(text, { a: next, b: lab.b.datapath }, [lab.a.netns, lab.b.netns, here.vmNetns!]);
   next.close();
   const climbed = lab.b.in(() => Number(/weft-tun0: *\d+ +(\d+)/.exec(readFileSync('/proc/thread-self/net/dev', 'utf8'))?.[1]));
   const after = id();
@@ -58,8 +62,21 @@ export async function traffic(lab: Lab): Promise<TrafficReport> {
     isReplaced: before !== undefined && after !== undefined && before !== after,
     attached,
     pingsOverRestart: received(text),
+    ...(lost && { lost }),
     climbed,
   };
+}
+
+function whatWasLost(text: string, at: Readonly<Record<string, KernelDatapath>>, namespaces: readonly string[]): object | undefined {
+  const answered = [...text.matchAll(/seq=(\d+)/g)].map(([, number]) => Number(number));
+  const gaps = answered.flatMap((number, i) =>
+    i > 0 && number !== answered[i - 1]! + 1 ? [`after ${answered[i - 1]} comes ${number}`] : [],
+  );
+  if (gaps.length === 0) return undefined;
+  const drops = Object.entries(at).flatMap(([host, datapath]) =>
+    datapath.drops().map(({ reason, ifindex, packets }) => `${host} ${ifindex}: ${packets} ${dropReasonName(reason)}`),
+  );
+  return { gaps, drops, neighbours: namespaces.map((netns) => sh(`ip -s -n ${netns} neigh`)) };
 }
 
 function ping(from: LabPort, words: string): string {
