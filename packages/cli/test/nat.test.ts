@@ -177,10 +177,7 @@ describe('weft nat list', () => {
       return { kind: 'natMappings', value: { hostId: target, rows: [mapping()], leftOut: 0 } };
     });
     const { err, code, out } = await run(['nat', 'list', '--json'], half);
-    expect([code, err]).toEqual([
-      1,
-      'gw-b: no answer: no time\nrows of the shards that they own are missing; see "weft gateway status"\n',
-    ]);
+    expect([code, err]).toEqual([1, 'gw-b: no answer: no time\nrows of the shards that they own are missing; see "weft gateway status"\n']);
     expect(JSON.parse(out)).toMatchObject({
       rows: [{ network: 'coke/net', port: expect.stringMatching(/^coke\/net\//), protocol: 'tcp' }],
       leftOut: 0,
