@@ -6,6 +6,7 @@ import { dropReasonName } from '@weft/model';
 import { parseIp } from '@weft/packet';
 import { createKernelDatapath, type KernelDatapath } from '../../src/index.ts';
 import { inNetnsOf, type Lab, type LabPort, sh } from './lab.ts';
+import { RecordedPings } from './recorded-pings.ts';
 
 // Traffic between two hosts on an old kernel, over a restart of the engine. Runs inside a guest, by old-kernel-guest.ts.
 
@@ -18,8 +19,9 @@ export interface TrafficReport {
   readonly tcpBytes: readonly number[];
   readonly isReplaced: boolean;
   readonly attached: boolean;
-  readonly pingsOverRestart: string;
-  /** If pings were lost: between which they are missing, what was dropped, and which neighbours are known. */
+  /** Pings. */
+  readonly overRestart: { readonly answered: number; readonly gaps: readonly string[] };
+  /** If some are missing: what was dropped, and which neighbours are known. */
   readonly lost?: object;
   /** GSO frames that went by the VXLAN device. */
   readonly climbed: number;
@@ -35,24 +37,15 @@ export async function traffic(lab: Lab): Promise<TrafficReport> {
 
   const id = (): number | undefined => lab.a.in(() => queryClsact(here.ifindex, 'ingress', PLACE));
   const before = id();
-  const stream = spawn('nsenter', [inNetnsOf(here), 'ping', '-i', '0.05', there.ca], { stdio: ['ignore', 'pipe', 'inherit'] });
-  let text = '';
-  const isAnswered = async (count: number): Promise<void> => {
-    for (const wanted = text.split('seq=').length + count; text.split('seq=').length < wanted; ) await once(stream.stdout, 'data');
-  };
-  stream.stdout.on('data', (chunk) => {
-    text += chunk;
-  });
-  await isAnswered(5);
+  const pingsOn = new RecordedPings(here.vmNetns!, there.ca, 50);
+  await pingsOn.untilAnswered(5);
   lab.a.datapath.close();
   const next = lab.a.in(() => createKernelDatapath({ instance: lab.a.netns, pa: parseIp(lab.a.pa), underlayInterface: 'under0' }));
   const attached = lab.a.in(() => next.attachedDevices().includes(here.ifindex));
-  // What came while this process was busy is read first.
-  await isAnswered(1);
-  await isAnswered(5);
-  stream.kill('SIGINT');
-  await once(stream, 'close');
-  const lost = whatWasLost(text, { a: next, b: lab.b.datapath }, [lab.a.netns, lab.b.netns, here.vmNetns!]);
+  await pingsOn.untilAnswered(5);
+  const overRestart = await pingsOn.stop();
+  const drops = { a: next, b: lab.b.datapath };
+  const lost = overRestart.gaps.length === 0 ? undefined : whatWasLost(drops, [lab.a.netns, lab.b.netns, here.vmNetns!]);
   next.close();
   const climbed = lab.b.in(() => Number(/weft-tun0: *\d+ +(\d+)/.exec(readFileSync('/proc/thread-self/net/dev', 'utf8'))?.[1]));
   const after = id();
@@ -61,22 +54,17 @@ export async function traffic(lab: Lab): Promise<TrafficReport> {
     tcpBytes,
     isReplaced: before !== undefined && after !== undefined && before !== after,
     attached,
-    pingsOverRestart: received(text),
+    overRestart,
     ...(lost && { lost }),
     climbed,
   };
 }
 
-function whatWasLost(text: string, at: Readonly<Record<string, KernelDatapath>>, namespaces: readonly string[]): object | undefined {
-  const answered = [...text.matchAll(/seq=(\d+)/g)].map(([, number]) => Number(number));
-  const gaps = answered.flatMap((number, i) =>
-    i > 0 && number !== answered[i - 1]! + 1 ? [`after ${answered[i - 1]} comes ${number}`] : [],
-  );
-  if (gaps.length === 0) return undefined;
+function whatWasLost(at: Readonly<Record<string, KernelDatapath>>, namespaces: readonly string[]): object {
   const drops = Object.entries(at).flatMap(([host, datapath]) =>
     datapath.drops().map(({ reason, ifindex, packets }) => `${host} ${ifindex}: ${packets} ${dropReasonName(reason)}`),
   );
-  return { gaps, drops, neighbours: namespaces.map((netns) => sh(`ip -s -n ${netns} neigh`)) };
+  return { drops, neighbours: namespaces.map((netns) => sh(`ip -s -n ${netns} neigh`)) };
 }
 
 function ping(from: LabPort, words: string): string {
@@ -90,14 +78,16 @@ function received(text: string): string {
 /** Unfinished checksums and super-frames, as stacks of VMs make them. @returns Bytes that arrived. */
 async function tcp(from: LabPort, to: LabPort, address: string): Promise<number> {
   const port = address.includes(':') ? 5006 : 5004;
-  const server = spawn('sh', ['-c', `nsenter ${inNetnsOf(to)} timeout 8 nc -l -p ${port} | wc -c`], { stdio: ['pipe', 'pipe', 'inherit'] }); // an nc whose input ends makes the other one end
+  const server = spawn('sh', ['-c', `nsenter ${inNetnsOf(to)} timeout 50 nc -l -p ${port} | wc -c`], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  }); // an nc whose input ends makes the other one end
   let text = '';
   server.stdout.on('data', (chunk) => {
     text += chunk;
   });
   const ended = once(server, 'close');
-  sh(`for i in 1 2 3 4 5 6 7 8; do nsenter ${inNetnsOf(to)} netstat -ltn | grep -q :${port} && break; usleep 200000; done`);
-  sh(`head -c ${TCP_BYTES} /dev/zero | nsenter ${inNetnsOf(from)} timeout 8 nc ${address} ${port} || true`);
+  sh(`for i in $(seq 100); do nsenter ${inNetnsOf(to)} netstat -ltn | grep -q :${port} && break; usleep 200000; done`);
+  sh(`head -c ${TCP_BYTES} /dev/zero | nsenter ${inNetnsOf(from)} timeout 50 nc ${address} ${port} || true`);
   await ended;
   return Number(text);
 }
