@@ -10,7 +10,7 @@ const alias = [
   { find: /^@weft\/([a-z]+)\/testing$/, replacement: `${root}packages/$1/src/testing/index.ts` },
 ];
 /** Kernel tests that compare costs, or race on as many processors as there are. All others wait for what they expect, and hold beside another as on a busy machine. */
-const ALONE = ['packages/datapath/test/{debian12,nat-cost,nat-races}.kernel.ts', 'packages/tuntap/test/load.kernel.ts'];
+const ALONE = ['packages/datapath/test/{nat-cost,nat-races}.kernel.ts', 'packages/tuntap/test/load.kernel.ts'];
 const KERNEL = { globalSetup: ['test/sweep.ts'], testTimeout: 120_000, hookTimeout: 120_000, expect: { poll: { timeout: 10_000 } } };
 const project = (name: string, include: string[], rest: Record<string, unknown> = {}): object => ({
   resolve: { alias },

@@ -126,7 +126,7 @@ describe('kernel 6.1', () => {
     expect(report.tried).toBeGreaterThan(120);
   });
 
-  it('maps ports as the oracle does, over histories', { timeout: 120_000 }, async () => {
+  it('maps ports as the oracle does, over histories', { timeout: 260_000 }, async () => {
     const run = await guest.exec([...ENVIRONMENT, 'node', '/weft/dist/nat.mjs', '/dist-bpf/nat-harness.bpf.o', '4'], {
       timeoutMs: 240_000,
       allowFailure: true,

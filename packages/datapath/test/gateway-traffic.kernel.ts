@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createKernelDatapath } from '../src/index.ts';
 import { BLUE, EPOCH, FOREVER, GatewayLab, gatewayCa4, gatewayCa6, RED, SERVER4, SERVER6, SHARD } from './support/gateway-lab.ts';
 import { dropCount, dropsOf, type LabPort, shIn, until } from './support/lab.ts';
+import { RecordedPings } from './support/recorded-pings.ts';
 
 // Real traffic through a gateway: gateway-lab.ts draws it.
 
@@ -172,14 +173,17 @@ describe('a gateway', () => {
 
   it('loses nothing when its agent is replaced, which finds the tables as they were', async () => {
     const before = lab.b.datapath.gateway.entries();
-    const pings = lab.run(vms.blue.vmNetns!, `ping -q -c 300 -i 0.01 -W 2 ${SERVER4}`);
+    // Of a VM whose frames the kernel moves by itself: this process stands still meanwhile.
+    const pings = new RecordedPings(vms.redMapped.vmNetns!, SERVER4, 10);
+    await pings.untilAnswered(10);
     lab.b.in(() => {
       const next = createKernelDatapath({ instance: lab.b.netns, pa: parseIp(lab.b.pa), underlayInterface: 'under0' });
       expect(next.gateway.entries()).toHaveLength(before.length);
       expect(next.gateway.externalDevices()).toEqual([lab.outIfindex]);
       next.close();
     });
-    expect((await pings).output, state()).toContain(' 0% packet loss');
+    await pings.untilAnswered(10);
+    expect(await pings.stop(), state()).toMatchObject({ gaps: [] });
   });
 
   it('is silent to all sides once its deadline has passed', async () => {
