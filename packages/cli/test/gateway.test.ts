@@ -219,10 +219,11 @@ describe('weft gateway', () => {
     expect(gateway().pools[0]!.addresses).toContain('203.0.113.16-203.0.113.40');
     expect(gateway().members.map(({ drain }) => drain)).toEqual([false, true]);
     expect(sent).toContainEqual(['controller', { kind: 'drain', value: { gateway: 'edge', host: 'gw-b', drain: true } }]);
-    expect((await run(['gateway', 'drain', 'edge', 'gw-b'], answer)).out).toBe('gw-b was being drained\n');
+    expect((await run(['gateway', 'drain', 'edge', 'gw-b'], answer)).out).toBe('gw-b is being drained already\n');
     expect((await run(['gateway', 'drain', 'edge', 'gw-z'], answer)).err).toContain('its members are gw-a, gw-b');
     expect((await run(['gateway', 'drain', 'edge', 'gw-a'], answer)).err).toContain('no member of edge is left that is not drained');
     expect((await run(['gateway', 'undrain', 'edge', 'gw-b'], answer)).out).toBe('gw-b is active again\n');
+    expect((await run(['gateway', 'undrain', 'edge', 'gw-b'], answer)).out).toBe('gw-b was not drained\n');
     expect(gateway().members.map(({ drain }) => drain)).toEqual([true, false]);
   });
 
@@ -275,7 +276,8 @@ describe('weft gateway', () => {
     const gatewayId = world.gateways.get('edge')!.value.id;
     const move = { kind: 'move', value: { shards: [17, 18], to: 'gw-b' } };
     expect(sent.at(-1)).toEqual(['controller', { kind: 'gatewayStep', value: { gatewayId, assignmentRevision: 0, step: move } }]);
-    expect((await asked('edge', 'x', '--to', 'gw-b')).err).toContain('"x" is no shard');
+    expect((await asked('edge', '17', '17', '--to', 'gw-b')).out).toBe('shard 17 of edge goes to gw-b\n');
+    for (const word of ['x', '1.5', '0', '1e1']) expect((await asked('edge', word, '--to', 'gw-b')).err).toContain(`"${word}" is no shard`);
     expect((await asked('edge', '17')).err).toContain('--to');
   });
 

@@ -177,7 +177,10 @@ describe('weft nat list', () => {
       return { kind: 'natMappings', value: { hostId: target, rows: [mapping()], leftOut: 0 } };
     });
     const { err, code, out } = await run(['nat', 'list', '--json'], half);
-    expect([code, err]).toEqual([1, 'gw-b: no answer: no time\nrows of the shards that they own are missing; see "weft gateway status"\n']);
+    expect([code, err]).toEqual([
+      1,
+      'gw-b: no answer: none within 15 s; does its agent run there, and is the machine busy?\nrows of the shards that they own are missing; see "weft gateway status"\n',
+    ]);
     expect(JSON.parse(out)).toMatchObject({
       rows: [{ network: 'coke/net', port: expect.stringMatching(/^coke\/net\//), protocol: 'tcp' }],
       leftOut: 0,
@@ -445,7 +448,8 @@ describe('weft nat log', () => {
       .find(({ one }) => one.kind === 'forward')!;
     const external = rule.of!.externalAddresses.find(({ name }) => name === rule.one.externalAddress)!;
     expect((await at(external.address, rule.one.firstPort)).out).toContain('is a port forward of');
-    expect((await at('203.0.113.7', 80)).out).toContain('ports below 1024 are in no block');
+    expect((await at('203.0.113.17', 80)).out).toContain('ports below 1024 are in no block');
+    expect((await at('198.51.100.77', 40_112)).out).toContain('no gateway has 198.51.100.77 in a pool today');
   });
 
   it('believes only what the member that is named has signed', async () => {
@@ -474,7 +478,10 @@ describe('weft nat log', () => {
     expect(await count('--since', '2026-11-22T14:02:10Z')).toBe(2);
     expect(await count('--inside', '10.0.0.8')).toBe(1);
     expect((await log(stream(all), '--limit', '1')).err).toContain('2 earlier ones are left out');
-    expect((await log(stream([]))).err).toContain('nothing in the log');
+    expect((await log(stream([]))).err).toBe('nothing in the log\n');
+    // It is 21:00: yesterday's is meant, and said.
+    const past = await log(stream([]), '--at', '23:58', '--address', '203.0.113.17');
+    expect(past.err).toBe('nothing in the log of what was held at 2026-11-21 23:58:00Z\n');
   });
 
   it('reads times as people write them, and refuses what is none', async () => {
@@ -482,6 +489,7 @@ describe('weft nat log', () => {
       const ms = parseMoment(text, NOW);
       return ms === undefined ? undefined : new Date(ms).toISOString();
     };
+    expect(read('now')).toBe(new Date(NOW).toISOString());
     expect(read('14:03')).toBe('2026-11-22T14:03:00.000Z');
     expect(read('14:03:05.250')).toBe('2026-11-22T14:03:05.250Z');
     // It is 21:00: the last time that it was 23:58 was yesterday.

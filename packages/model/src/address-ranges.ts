@@ -80,10 +80,16 @@ export function isHandedOut(
   address: string,
 ): boolean {
   const at = parseRange(address);
-  if (at === undefined || !pool.addresses.some((text) => contains(parseRange(text), at))) return false;
+  if (at === undefined || !isInPool(pool, address)) return false;
   if (sharedAddresses(pool, segment).includes(address)) return false;
   const one = { addresses: [address] };
   return !poolAddresses(one, segment, at.family).next().done;
+}
+
+/** Whether a pool names the address, whatever it is for. */
+export function isInPool({ addresses }: Pick<GatewayPool, 'addresses'>, address: string): boolean {
+  const at = parseRange(address);
+  return at !== undefined && addresses.some((text) => contains(parseRange(text), at));
 }
 
 function contains(range: AddressRange | undefined, one: AddressRange): boolean {

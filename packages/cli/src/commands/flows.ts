@@ -55,7 +55,7 @@ export function registerFlows(program: Command, deps: Deps): void {
         const { catalog, members } = await readNatCatalog(session, options.gateway);
         const query = { ...wanted, networkIds: networkIds(catalog, options) };
         const names = natNames(catalog);
-        const answers = await askHosts(session, members, { kind: 'natFlows', value: query }, 'natFlows', SCAN_TIMEOUT_MS);
+        const answers = await askHosts(session, members, { kind: 'natFlows', value: query }, 'natFlows', SCAN_TIMEOUT_MS, deps.io.note);
         const named = rowsOf(answers).map(({ tcpSeen, ...row }) => ({
           ...row,
           protocol: protocolName(row.protocol),

@@ -223,6 +223,7 @@ export function registerGatewayTop(gateway: Command, deps: Deps): void {
           { kind: 'gatewayUse', value: request },
           'gatewayUse',
           timeoutMs,
+          deps.io.note,
         );
         const names = natNames(catalog);
         const all = answers.flatMap((answer) => (answer.ok ? topRows(answer.result, answer.host.id, names) : [])).sort(byActivity);

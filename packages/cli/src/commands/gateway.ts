@@ -58,7 +58,8 @@ export function registerGateway(program: Command, deps: Deps): void {
           const { changes } = await ask(session, 'controller', { kind: 'drain', value: { gateway: name, host, drain } }, 'apply');
           const changed = changes.some(({ action }) => action !== 'unchanged');
           if (options.json === true) deps.io.out(toJson({ gateway: name, host, drain, changed }));
-          else deps.io.out(`${host} ${changed ? 'is' : 'was'} ${drain ? 'being drained' : 'active again'}\n`);
+          else if (changed) deps.io.out(`${host} is ${drain ? 'being drained' : 'active again'}\n`);
+          else deps.io.out(`${host} ${drain ? 'is being drained already' : 'was not drained'}\n`);
           // By what stands now: another may have drained the last other one in the same moment. It is done: a look that fails takes nothing from that.
           const after = drain ? await readCatalog(session, ['Gateway']).catch(() => undefined) : undefined;
           if (after?.gateways.find(({ value }) => value.name === name)?.value.members.every((one) => one.drain) === true)
@@ -110,8 +111,8 @@ function registerMove(gateway: Command, deps: Deps): void {
     .option('--json', 'print JSON')
     .addHelpText('after', examples('weft gateway move edge 17 18 --to gw-b'))
     .action(async (name: string, words: string[], { to, json }: JsonOption & { to: string }, command: Command) => {
-      const shards = words.map(Number);
-      const wrong = words.find((_, i) => !Number.isInteger(shards[i]) || shards[i]! < 1);
+      const shards = [...new Set(words.map(Number))];
+      const wrong = words.find((word) => !/^[1-9]\d*$/.test(word));
       if (wrong !== undefined) throw new CliError(CliErrorCode.Usage, `"${wrong}" is no shard: shards are numbers from 1`);
       await withSession(deps, command, async (session) => {
         const catalog = await readCatalog(session, ['Gateway']);

@@ -40,7 +40,14 @@ export function registerNatList(nat: Command, deps: Deps): void {
         const { catalog, members } = await readNatCatalog(session, options.gateway);
         const query = { ...wanted, networkIds: networkIds(catalog, options) };
         const names = natNames(catalog);
-        const answers = await askHosts(session, members, { kind: 'natMappings', value: query }, 'natMappings', SCAN_TIMEOUT_MS);
+        const answers = await askHosts(
+          session,
+          members,
+          { kind: 'natMappings', value: query },
+          'natMappings',
+          SCAN_TIMEOUT_MS,
+          deps.io.note,
+        );
         const named = rowsOf(answers).map((row) => ({
           ...row,
           protocol: row.protocol === 0 ? 'all' : protocolName(row.protocol),

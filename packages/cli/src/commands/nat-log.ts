@@ -1,4 +1,4 @@
-import { type NatTenure, natTenures, whoHad } from '@weft/model';
+import { isInPool, type NatTenure, natTenures, whoHad } from '@weft/model';
 import type { Command } from 'commander';
 import { CliError, CliErrorCode, ExitCode } from '../core/errors.ts';
 import { toJson } from '../format/output.ts';
@@ -72,7 +72,7 @@ export function answerLog(
 }
 
 /** What is no block's: rules that stand now. */
-export function ruleOf({ networks }: Pick<Catalog, 'networks'>, address: string, port: number): string {
+export function ruleOf({ networks, gateways }: Pick<Catalog, 'networks' | 'gateways'>, address: string, port: number): string {
   for (const { value } of networks) {
     const external = value.gateway?.externalAddresses.find((one) => one.address === address);
     if (external === undefined) continue;
@@ -85,6 +85,8 @@ export function ruleOf({ networks }: Pick<Catalog, 'networks'>, address: string,
     if (forward !== undefined)
       return `${endpoint(address, port)} is a port forward of ${path} to ${forward.customerAddress} today; "weft audit list --resource ${path}" tells since when`;
   }
+  if (!gateways.some(({ value }) => value.pools.some((pool) => isInPool(pool, address))))
+    return `no gateway has ${address} in a pool today: is it the right address?`;
   return port < 1_024 ? `ports below 1024 are in no block: nothing but a port forward uses them` : '';
 }
 
@@ -188,7 +190,7 @@ export function registerNatLog(nat: Command, deps: Deps): void {
     .description(
       'Reads the NAT log: one record for each block of 64 external ports that was granted or given back; no destinations. With --address, --port and --at it answers who had that port then; else it lists who had blocks, the latest last. Times are UTC unless they say otherwise; a time without a date is the last time it was so. Records that are not signed by the gateway they name are left out. Exit status 1 when nobody, or not one alone, had it.',
     )
-    .option('--at <time>', 'when: 14:03, 14:03:05, "2026-11-22 14:03:05", or ISO 8601')
+    .option('--at <time>', 'when: now, 14:03, 14:03:05, "2026-11-22 14:03:05", or ISO 8601')
     .option('--address <address>', 'the external address')
     .option('--port <port>', 'the external port')
     .option('--tenant <name>', 'only networks of this tenant')
@@ -246,7 +248,8 @@ export function registerNatLog(nat: Command, deps: Deps): void {
           .sort((a, b) => (a.fromMs ?? 0) - (b.fromMs ?? 0));
         const shown = held.slice(-limit);
         if (options.json === true) deps.io.out(toJson({ tenures: shown.map(tenureJson), leftOut: held.length - shown.length }));
-        else if (shown.length === 0) deps.io.note('nothing in the log');
+        else if (shown.length === 0)
+          deps.io.note(`nothing in the log${atMs === undefined ? '' : ` of what was held at ${formatTime(atMs)}`}`);
         else deps.io.out(tenureTable(shown, deps.io));
         if (held.length > shown.length)
           deps.io.note(`${formatCount(held.length - shown.length)} earlier ones are left out; raise --limit to see them`);
@@ -277,7 +280,7 @@ function momentOf(option: string, text: string, ms: number | undefined, now: num
   if (ms === undefined)
     throw new CliError(
       CliErrorCode.Usage,
-      `Cannot read ${option} "${text}": write 14:03:05, "2026-11-22 14:03:05" or 2026-11-22T14:03:05+01:00${option === '--since' ? ', or a span (30m, 2h, 7d)' : ''}`,
+      `Cannot read ${option} "${text}": write now, 14:03:05, "2026-11-22 14:03:05" or 2026-11-22T14:03:05+01:00${option === '--since' ? ', or a span (30m, 2h, 7d)' : ''}`,
     );
   if (ms > now + 60_000) throw new CliError(CliErrorCode.Usage, `Cannot look at ${option} "${text}": ${formatTime(ms)} is yet to come`);
   return ms;

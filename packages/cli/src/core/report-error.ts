@@ -13,6 +13,13 @@ const unreachableCodes: ReadonlySet<string> = new Set([
   'WEFT_ERR_BUS_BUCKET_MISSING',
 ]);
 
+/** What to look at, where the message can't know. */
+const HINTS: Readonly<Record<string, string>> = {
+  WEFT_ERR_BUS_TIMEOUT:
+    '(does it run, and is its machine busy? "weft status" shows who answers. Of a change it is not known whether it was made: look before you repeat it)',
+  WEFT_ERR_BUS_NO_RESPONDER: '(it does not run, or has no connection to NATS: "weft status" shows who has; nothing was changed)',
+};
+
 /**
  * Tells a person on standard error what went wrong, and gives the exit status. Stack traces only with `WEFT_DEBUG=1`.
  */
@@ -38,6 +45,8 @@ export function reportError(error: unknown, io: Pick<Io, 'note' | 'env'>): ExitC
   }
   if (error instanceof WeftError) {
     io.note(`weft: ${error.message} [${error.code}]`);
+    const hint = HINTS[error.code];
+    if (hint !== undefined) io.note(hint);
     return unreachableCodes.has(error.code) ? ExitCode.unreachable : ExitCode.failed;
   }
   // Errors of the other packages have codes, too; anything else is a fault of this program.

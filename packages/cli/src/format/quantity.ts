@@ -67,6 +67,7 @@ export function formatEpoch(epoch: bigint): string {
  * @returns Unix time in ms, or undefined when the text is none of these.
  */
 export function parseMoment(text: string, nowMs: number): number | undefined {
+  if (text === 'now') return nowMs;
   const clock = /^(\d{1,2}):(\d{2})(?::(\d{2})(\.\d{1,3})?)?$/.exec(text);
   if (clock) {
     const [hours, minutes, seconds] = [Number(clock[1]), Number(clock[2]), Number(clock[3] ?? 0) + Number(clock[4] ?? 0)];
