@@ -79,8 +79,15 @@ export async function checkGatewayUses(records: Records, loader: WorldLoader, wo
     const entry = await records.get(records.config, key);
     if (entry?.record === undefined || entry.revision !== known) throw new Retry(`${key} was changed meanwhile`);
   }
-  for (const { before } of written.gateways) if (before !== undefined) await checkUsers(records, world, written, before.value.id);
+  for (const { before, after } of written.gateways)
+    if (before !== undefined && !offersTheSame(before.value, after)) await checkUsers(records, world, written, before.value.id);
   for (const { after } of written.networks) if (after !== undefined) await checkPeers(loader, after);
+}
+
+/** What networks use of a gateway is as it was: who uses it does not matter. */
+function offersTheSame(before: Gateway, after: Gateway | undefined): boolean {
+  const offer = ({ segments, pools, shards }: Gateway): string => JSON.stringify({ segments, pools, shards });
+  return after !== undefined && offer(before) === offer(after);
 }
 
 /** The networks on the gateway's shards must be those of the plan, unchanged. */

@@ -76,6 +76,11 @@ export function scopeOfRefs(refs: readonly ResourceRef[]): GatewayScope {
   return { ...NOTHING, changed: new Set(refs.flatMap((ref) => (ref.kind === 'Gateway' ? [ref.name] : []))) };
 }
 
+/** A change that leaves all that networks use of the gateway as it is: they are not looked at, and there may be ten thousand. */
+export function scopeOfMembers(gateway: string): GatewayScope {
+  return { ...NOTHING, named: new Set([gateway]) };
+}
+
 interface GatewayReads {
   readonly records: Records;
   readonly components: ControllerComponents;
@@ -145,7 +150,7 @@ export async function loadGateways(
     gateways,
     assignments,
     former,
-    hosts: hostsOf(components, [...scope.hosts, ...hostsNamed(scope, gateways)]),
+    hosts: hostsOf(components, [...scope.hosts, ...hostsNamed(gateways)]),
     shardLoads: loads,
     networks: users,
     peers,
@@ -164,12 +169,9 @@ function formerOf({ record, change }: RecordEntry): FormerAssignment {
   return record === undefined ? of(change.before, 0) : of(record, 1);
 }
 
-/** By the gateways that change, as they stand. */
-function hostsNamed({ changed }: GatewayScope, gateways: ReadonlyMap<string, Stored<Gateway>>): string[] {
-  return [...changed].flatMap((name) => {
-    const gateway = gateways.get(name)?.value;
-    return gateway === undefined ? [] : [...gateway.members.map(({ host }) => host), ...gateway.witnesses];
-  });
+/** By the gateways, as they stand. */
+function hostsNamed(gateways: ReadonlyMap<string, Stored<Gateway>>): string[] {
+  return [...gateways.values()].flatMap(({ value }) => [...value.members.map(({ host }) => host), ...value.witnesses]);
 }
 
 function hostsOf({ trust }: ControllerComponents, wanted: Iterable<string>): Map<string, Host> {

@@ -192,7 +192,7 @@ export class RequestHandler {
       case 'delete':
         return await this.#loader.forRefs(command.value.refs, author);
       case 'drain':
-        return await this.#loader.forRefs([gatewayOf(command.value)], author);
+        return await this.#loader.forMembers(command.value.gateway, author);
     }
   }
 

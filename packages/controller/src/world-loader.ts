@@ -24,7 +24,7 @@ import {
   type World,
 } from '@weft/model';
 import { type Author, type ControllerComponents, mapLimit, plannedFrom } from './components.ts';
-import { type GatewayScope, loadGateways, scopeOfRefs, scopeOfResources } from './gateway-loader.ts';
+import { type GatewayScope, loadGateways, scopeOfMembers, scopeOfRefs, scopeOfResources } from './gateway-loader.ts';
 import { ids } from './ids.ts';
 import type { Records } from './records.ts';
 
@@ -93,6 +93,13 @@ export class WorldLoader {
       }
     });
     await this.#loadGateways(draft, scopeOfRefs(refs), author);
+    return draft;
+  }
+
+  /** A gateway and its assignment, for a change of its members only. */
+  async forMembers(gateway: string, author: Author): Promise<LoadedWorld> {
+    const draft = new Draft();
+    await this.#loadGateways(draft, scopeOfMembers(gateway), author);
     return draft;
   }
 

@@ -405,6 +405,44 @@ describe('steps of an assignment', () => {
   });
 });
 
+describe('a drain', () => {
+  it('reads none of the networks that use the gateway, of which there may be ten thousand', async () => {
+    for (const one of running.splice(0)) await one.stop();
+    const read = new Set<string>();
+    const watched = (bucket: Bucket): Bucket =>
+      new Proxy(bucket, {
+        get(target, property) {
+          const value = Reflect.get(target, property, target) as unknown;
+          if (typeof value !== 'function') return value;
+          return (...args: unknown[]): unknown => {
+            if (property === 'get') read.add(parseKey(bucket.name, args[0] as string)?.kind ?? '');
+            return (value as (...rest: unknown[]) => unknown).apply(target, args);
+          };
+        },
+      });
+    const watching = await weft.addController({
+      wrapStore: (store) => {
+        const config = watched(store.config);
+        return { ...store, config, bucket: (name) => (name === 'config' ? config : store.bucket(name)) };
+      },
+    });
+    for (const drain of [true, false]) {
+      read.clear();
+      const answer = await weft.ask({ kind: 'drain', value: { gateway: 'edge', host: 'gw-b', drain } });
+      expect([answer.problems, answer.changes.map(({ action }) => action)]).toEqual([[], ['updated']]);
+      expect([read.has('gateway'), read.has('network')]).toEqual([true, false]);
+    }
+    // Another pool is another matter.
+    const three = gateway('edge', ', {host: gw-c, externalInterface: eth1}').replace('witnesses: [gw-c]', 'witnesses: []');
+    read.clear();
+    expect((await weft.apply(three.replace('203.0.113.16/28', '203.0.113.16-203.0.113.44'))).problems).toEqual([]);
+    expect(read.has('network')).toBe(true);
+    await watching.stop();
+    running.push(await weft.addController({ tendGatewaysMs: 200 }), await weft.addController({ tendGatewaysMs: 200 }));
+    await expectConsistent();
+  });
+});
+
 describe('a controller that dies', () => {
   it.each(['assignment', 'network'] as const)('before the %s is written: another one carries its request through', async (what) => {
     const tenant = `dead-${what}`;
