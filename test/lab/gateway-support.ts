@@ -196,6 +196,8 @@ export class GatewayLab {
   async afterCase(failed: boolean): Promise<void> {
     if (failed) console.error(`${this.story()}\n${await this.#dropped()}`);
     await this.watcher.untilAtRest();
+    // What a failed case has lost is not the next one's.
+    if (failed) await this.window().catch(() => undefined);
     expect(this.watcher.faults).toEqual([]);
   }
 
