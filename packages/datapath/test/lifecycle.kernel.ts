@@ -1,4 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
+import { Session } from 'node:inspector';
 import { type GatewayTableChange, type TableChange, type TableEntry, TargetKind } from '@weft/forwarding';
 import { createWorld } from '@weft/forwarding/testing';
 import { DropReason, dropReasonTexts } from '@weft/model';
@@ -232,6 +233,25 @@ describe('tables that a former process left at work', () => {
       .split('\n')
       .flatMap((line) => /prog \d+/.exec(line)?.[0] ?? [])
       .join();
+
+  it('are taken up while the process is profiled, which sends it a signal every 0.1 ms', async () => {
+    const { open } = host();
+    const session = new Session();
+    session.connect();
+    const post = async (method: string, params?: object): Promise<void> =>
+      await new Promise((resolve, reject) => {
+        session.post(method, params, (error) => (error === null ? resolve() : reject(error)));
+      });
+    await post('Profiler.enable');
+    await post('Profiler.setSamplingInterval', { interval: 100 });
+    await post('Profiler.start');
+    try {
+      for (let i = 0; i < 3; i++) open().close();
+    } finally {
+      await post('Profiler.stop');
+      session.disconnect();
+    }
+  });
 
   it('are read and written before this version’s programs replace those at work, in the same maps', () => {
     const { netns, open, resume } = host();

@@ -3,6 +3,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,22 @@ namespace {
 
 // A log that overflows fails the load (ENOSPC), so it is large; the pages are only taken when written.
 constexpr size_t kLogBytes = 16 << 20;
+
+// The verifier gives up with EAGAIN when a signal waits for the thread, as a profiler's does every millisecond. Signals that come meanwhile are taken afterwards.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 class Object : public Napi::ObjectWrap<Object> {
  public:
@@ -122,7 +139,11 @@ class Object : public Napi::ObjectWrap<Object> {
   Napi::Value Load(const Napi::CallbackInfo& info) {
     Napi::Env env = info.Env();
     LogCapture capture;
-    const int error = bpf_object__load(Opened(env));
+    struct bpf_object* opened = Opened(env);
+    const int error = [opened] {
+      const SignalsBlocked blocked;
+      return bpf_object__load(opened);
+    }();
     if (error == 0) return Napi::String::New(env, log_.get());
     Napi::Error thrown = ErrnoError(env, -error, "bpf_object__load", capture.text());
     thrown.Set("verifierLog", Napi::String::New(env, log_.get()));

@@ -112,8 +112,8 @@ export class Attachments {
 
   /** The devices a program is attached to, ascending. Pins of devices that are gone are removed on the way. */
   attached(name: ProgramName, candidates: readonly number[] = []): number[] {
-    const present = deviceIndexes();
     if (!this.#usesTcx) {
+      const present = deviceIndexes();
       return candidates
         .filter((ifindex) => present.has(ifindex) && queryClsact(ifindex, 'ingress', placeOf(name)) !== undefined)
         .sort(ascending);
