@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConnectionOptions, connect, type Msg, type MsgHdrs, type NatsConnection, RequestError } from '@nats-io/transport-node';
 import { WeftError } from '@weft/model';
@@ -13,6 +14,11 @@ export const silentLogger: BusLogger = { debug() {}, info() {}, warn() {}, error
 /** nats.js dials every server of its list once per round; each may take this long. */
 const DIAL_TIMEOUT_MS = 2_000;
 const MAX_PINGS_OUT = 2;
+/**
+ * Subscriptions that are made before others have their turn: 3 ms. A gateway's agent may have 30,000, and to make those in one go kept it from its heartbeats for most of a
+ * second, each time it found NATS.
+ */
+const ATTACH_AT_ONCE = 128;
 
 export interface Incoming {
   readonly subject: string;
@@ -225,15 +231,28 @@ export class Link {
   /** Lives as long as one NatsConnection; reconnects inside of it are nats.js's. */
   async #use(connection: NatsConnection): Promise<void> {
     this.#connection = connection;
-    for (const registration of this.#registrations) this.#attach(registration);
-    this.#connected(connection);
+    let isAttached = false;
+    let isUp = true;
+    paceReading(connection);
+    const look = (): void => {
+      if (isAttached && isUp) this.#connected(connection);
+    };
     const statuses = (async () => {
       for await (const status of connection.status()) {
-        if (status.type === 'disconnect') this.#setState('disconnected', 'connection lost');
-        else if (status.type === 'reconnect') this.#connected(connection);
-        else if (status.type === 'error') this.logger.warn({ error: status.error.message }, 'NATS reports an error');
+        if (status.type === 'disconnect') {
+          isUp = false;
+          this.#setState('disconnected', 'connection lost');
+        } else if (status.type === 'reconnect') {
+          isUp = true;
+          paceReading(connection);
+          look();
+        } else if (status.type === 'error') this.logger.warn({ error: status.error.message }, 'NATS reports an error');
       }
     })();
+    // Whoever hears of the connection reads what it may have missed: not before it would hear of what comes after that.
+    await this.#attachAll(connection);
+    isAttached = true;
+    if (!connection.isClosed() && !this.closed) look();
     const error = await connection.closed();
     await statuses.catch(() => {});
     this.#connection = undefined;
@@ -244,6 +263,21 @@ export class Link {
   #connected(connection: NatsConnection): void {
     const version = connection.info?.version ?? '';
     this.#setState('connected', '', connection.getServer(), version);
+  }
+
+  /** What is subscribed meanwhile attaches itself. */
+  async #attachAll(connection: NatsConnection): Promise<void> {
+    let made = 0;
+    for (const registration of this.#registrations) {
+      if (registration.live !== undefined) continue;
+      if (made > 0 && made % ATTACH_AT_ONCE === 0) {
+        await sleep(1);
+        if (connection.isClosed()) return;
+        if (!this.#registrations.has(registration)) continue;
+      }
+      this.#attach(registration);
+      made++;
+    }
   }
 
   #attach(registration: Registration): void {
@@ -321,6 +355,22 @@ export class Link {
     };
   }
 }
+
+/**
+ * One piece of at most 64 KB of what has come in is taken at a time, then whoever has a timer due. Of a process that stood still megabytes wait, and were taken in one go: it
+ * stood still for as long again. nats.js has no word for it, so its socket is taken from within; where there is none, nothing is paced.
+ */
+function paceReading(connection: NatsConnection): void {
+  const { protocol } = connection as unknown as { readonly protocol?: { readonly transport?: { readonly socket?: Socket } } };
+  const socket = protocol?.transport?.socket;
+  if (socket === undefined || paced.has(socket)) return;
+  paced.add(socket);
+  socket.on('data', () => {
+    socket.pause();
+    setImmediate(() => socket.resume());
+  });
+}
+const paced = new WeakSet<Socket>();
 
 export function closedError(): WeftError {
   return new WeftError('WEFT_ERR_BUS_CLOSED', 'The bus is closed');
