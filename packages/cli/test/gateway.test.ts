@@ -156,6 +156,39 @@ describe('weft gateway', () => {
     expect(yaml).toMatch(/^ {4}epoch: "1\.5"$/m);
   });
 
+  it('status counts networks by what members say of them, and lists none', async () => {
+    const world = made();
+    const answer = answering(world);
+    const kinds = new Set<string>();
+    const asked =
+      (networks: (target: string) => number | undefined): Answerer =>
+      (target, command) => {
+        if (command.kind === 'list') for (const kind of command.value.kinds) kinds.add(kind);
+        const result = answer(target, command) as Result;
+        if (result.kind !== 'gatewayStatus') return result;
+        const count = networks(target);
+        if (count === undefined) return [{ code: 'WEFT_ERR_BUS_TIMEOUT', resource: '', path: '', value: '', rule: 'no time', hint: '' }];
+        const groups = result.value.groups.map((group) => ({ ...group, shards: group.shards.map((one) => ({ ...one, networks: count })) }));
+        return { ...result, value: { ...result.value, groups } };
+      };
+    const counted = async (networks: (target: string) => number | undefined) => {
+      const [edge] = JSON.parse((await run(['gateway', 'status', '--json'], asked(networks))).out);
+      return [
+        ...new Set(edge.shards.map((one: { networks: number | null }) => one.networks)),
+        ...edge.members.map((one: { networks: number | null }) => one.networks),
+      ];
+    };
+    // Each owner's word on its own; witnesses read no claims.
+    const told = (target: string) => ({ 'gw-a': 10, 'gw-b': 12 })[target] ?? 0;
+    const sums = (await counted(told)).sort();
+    expect(sums).toContain(10);
+    expect(sums).toContain(12);
+    // Of an owner that does not answer, the other member's.
+    expect(await counted((target) => (target === 'gw-a' ? undefined : told(target)))).toEqual([12, 48, 48]);
+    expect(await counted((target) => (target.startsWith('gw-') ? undefined : 0))).toEqual([null, null, null]);
+    expect(kinds).toEqual(new Set(['Gateway', 'Assignment']));
+  });
+
   it('status shows who is silent, who disagrees, who forwards beside the owner, and alarms; and fails', async () => {
     const world = made();
     const answer = answering(world);

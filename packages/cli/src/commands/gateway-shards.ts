@@ -25,8 +25,8 @@ export interface MemberRow {
   /** Shards it is first, and second, in line for. */
   readonly preferred: number;
   readonly standby: number;
-  /** Of the shards it is preferred owner of. */
-  readonly networks: number;
+  /** Of the shards it is preferred owner of. Undefined: no member has said. */
+  readonly networks: number | undefined;
   /** Blocks it grants from, is to give up, and is to get. */
   readonly blocks: number;
   readonly leaving: number;
@@ -44,7 +44,8 @@ export interface ShardSummary {
   readonly sinceMs: number;
   /** Undefined: the owner did not answer. */
   readonly forwards: boolean | undefined;
-  readonly networks: number;
+  /** As its owner says, or else the member that knows most. Undefined: no member has answered. */
+  readonly networks: number | undefined;
   readonly members: readonly { readonly host: string; readonly state: string }[];
   readonly lag: GatewayStateLag | undefined;
   /** How it came to its owner, as that says. */
@@ -69,8 +70,8 @@ interface Report extends GatewayShardStatus {
   readonly part: GatewayPart;
 }
 
-/** @param loads Networks by shard, as configured. */
-export function summarize(assignment: Assignment, loads: ReadonlyMap<number, number>, answers: readonly GatewayAnswer[]): GatewaySummary {
+/** From what members and voters say of themselves. */
+export function summarize(assignment: Assignment, answers: readonly GatewayAnswer[]): GatewaySummary {
   const { gatewayId } = assignment;
   const groups = new Map(
     answers.flatMap((answer) => {
@@ -83,9 +84,9 @@ export function summarize(assignment: Assignment, loads: ReadonlyMap<number, num
     shardSummary(
       id,
       reports.filter(({ shard }) => shard === id),
-      loads.get(id) ?? 0,
     ),
   );
+  const loads = new Map(shards.map(({ shard, networks }) => [shard, networks]));
   const silent = answers.flatMap((answer) => (answer.ok ? [] : [{ host: answer.host.id, error: answer.error }]));
   const alarms = answers.flatMap((answer) =>
     answer.ok
@@ -114,21 +115,21 @@ export function summarize(assignment: Assignment, loads: ReadonlyMap<number, num
 }
 
 /** What the assignment gives a member. */
-function memberShare(assignment: Assignment, member: number, loads: ReadonlyMap<number, number>) {
+function memberShare(assignment: Assignment, member: number, loads: ReadonlyMap<number, number | undefined>) {
   const count = (choose: (slice: { readonly member: number; readonly movingTo: number }) => boolean): number =>
     assignment.addresses.flatMap(({ slices }) => slices.filter(choose)).reduce((sum, slice) => sum + slice.count, 0);
   const preferred = assignment.shards.filter(({ order }) => order[0] === member);
   return {
     preferred: preferred.length,
     standby: assignment.shards.filter(({ order }) => order[1] === member).length,
-    networks: preferred.reduce((sum, { id }) => sum + (loads.get(id) ?? 0), 0),
+    networks: sumOf(preferred.map(({ id }) => loads.get(id))),
     blocks: count((slice) => slice.member === member && slice.movingTo === 0),
     leaving: count((slice) => slice.member === member && slice.movingTo !== 0),
     coming: count((slice) => slice.movingTo === member),
   };
 }
 
-function shardSummary(shard: number, reports: readonly Report[], networks: number): ShardSummary {
+function shardSummary(shard: number, reports: readonly Report[]): ShardSummary {
   const known = reports.filter(({ owner }) => owner !== '');
   const top = known.reduce<Report | undefined>((best, one) => (best === undefined || one.epoch > best.epoch ? one : best), undefined);
   const [owner, epoch] = [top?.owner ?? '', top?.epoch ?? 0n];
@@ -141,7 +142,8 @@ function shardSummary(shard: number, reports: readonly Report[], networks: numbe
     epoch,
     sinceMs: agreeing.reduce((most, { sinceMs }) => Math.max(most, sinceMs), 0),
     forwards: owner === '' ? false : own?.forwards,
-    networks,
+    // Those that forward for networks know which: the owner by all means, others as soon as they have read it.
+    networks: own?.part === 'member' ? own.networks : mostOf(members.map(({ networks }) => networks)),
     members: members.map(({ host, state, forwards }) => ({ host, state: state !== '' ? state : forwards ? 'owner' : 'none' })),
     // Who has booted, or has no network of the shard, may know nobody: that is no other opinion.
     disagree: known.filter((one) => !agreeing.includes(one)).map(({ host, owner: whom, epoch: of }) => ({ host, owner: whom, epoch: of })),
@@ -149,4 +151,13 @@ function shardSummary(shard: number, reports: readonly Report[], networks: numbe
     lag: own?.lag,
     takeover: own?.takeover,
   };
+}
+
+function mostOf(counts: readonly number[]): number | undefined {
+  return counts.length === 0 ? undefined : Math.max(...counts);
+}
+
+/** Undefined if one of them is. */
+function sumOf(counts: readonly (number | undefined)[]): number | undefined {
+  return counts.reduce((sum, one) => (sum === undefined || one === undefined ? undefined : sum + one), 0);
 }

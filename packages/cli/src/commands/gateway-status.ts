@@ -10,14 +10,6 @@ import { type Deps, examples, withSession } from './deps.ts';
 import { type GatewayAnswer, type GatewaySummary, type MemberRow, type ShardSummary, summarize } from './gateway-shards.ts';
 import { askHosts } from './hosts-asked.ts';
 
-/** Networks by shard. */
-function loadsOf({ networks }: Pick<Catalog, 'networks'>): Map<number, number> {
-  const loads = new Map<number, number>();
-  for (const { value } of networks)
-    if (value.gateway !== undefined) loads.set(value.gateway.shard, (loads.get(value.gateway.shard) ?? 0) + 1);
-  return loads;
-}
-
 /** Members and voters of assignments, and whoever else is named, each once. */
 export function machinesOf(assignments: readonly Assignment[], others: readonly string[] = []): { readonly id: string }[] {
   const ids = assignments.flatMap(({ members, voters, previousVoters }) => [
@@ -57,7 +49,7 @@ function memberTable(members: readonly MemberRow[], options: TableOptions): stri
         row.answered ? String(row.owns) : '',
         String(row.preferred),
         String(row.standby),
-        String(row.networks),
+        row.networks === undefined ? '' : String(row.networks),
         formatCount(row.blocks),
         counted(use?.blocksFree),
         counted(use?.blocksHeld),
@@ -99,7 +91,7 @@ function shardTable(shards: readonly ShardSummary[], options: TableOptions): str
       ownerCell(shard),
       shard.owner === '' ? '' : formatEpoch(shard.epoch),
       shard.owner === '' ? '' : formatDuration(shard.sinceMs),
-      String(shard.networks),
+      shard.networks === undefined ? '' : String(shard.networks),
       shard.members.map(({ host, state }) => `${host} ${state}`).join(', '),
       shard.lag?.standby ?? '',
       shard.lag === undefined ? '' : `${formatCount(shard.lag.lagMsP99)}ms`,
@@ -179,11 +171,12 @@ function documentOf(gateway: Gateway, assignment: Catalog['assignments'][number]
     ok: summary?.ok ?? false,
     revision: assignment?.revision ?? null,
     incarnation: assignment?.value.incarnation ?? null,
-    members: summary?.members ?? [],
+    members: (summary?.members ?? []).map((member) => ({ ...member, networks: member.networks ?? null })),
     shards: (summary?.shards ?? []).map((shard) => ({
       ...shard,
       epoch: formatEpoch(shard.epoch),
       forwards: shard.forwards ?? null,
+      networks: shard.networks ?? null,
       lag: shard.lag ?? null,
       takeover: shard.takeover === undefined ? null : { ...shard.takeover, epoch: formatEpoch(shard.takeover.epoch) },
       disagree: shard.disagree.map((one) => ({ ...one, epoch: formatEpoch(one.epoch) })),
@@ -211,13 +204,13 @@ export function registerGatewayStatus(gateway: Command, deps: Deps): void {
     )
     .action(async (name: string | undefined, options: StatusOptions, command: Command) => {
       await withSession(deps, command, async (session) => {
-        const kinds = ['Gateway', 'Assignment', 'VirtualNetwork', ...(options.hosts === true ? ['Host'] : [])];
+        // Not the networks, of which there may be ten thousand: members know how many they serve.
+        const kinds = ['Gateway', 'Assignment', ...(options.hosts === true ? ['Host'] : [])];
         const catalog = await readCatalog(session, kinds);
         const found = catalog.gateways.filter(({ value }) => name === undefined || value.name === name).map(({ value }) => value);
         if (name !== undefined && found.length === 0) throw unknownGateway(catalog, name);
         const format = options.json === true ? 'json' : options.output;
         if (found.length === 0 && format !== 'json' && format !== 'yaml') return deps.io.note('no gateways yet');
-        const loads = loadsOf(catalog);
         const assigned = found.map((one) => catalog.assignments.find(({ value }) => value.gatewayId === one.id));
         const machines = machinesOf(
           assigned.flatMap((one) => one?.value ?? []),
@@ -226,7 +219,7 @@ export function registerGatewayStatus(gateway: Command, deps: Deps): void {
         const gatewayId = found.length === 1 ? found[0]!.id : '';
         const answers = await askHosts(session, machines, { kind: 'gatewayStatus', value: { gatewayId } }, 'gatewayStatus');
         const summaries = assigned.map((one) =>
-          one === undefined ? undefined : summarize(one.value, loads, answersFor(one.value, answers, options.hosts === true)),
+          one === undefined ? undefined : summarize(one.value, answersFor(one.value, answers, options.hosts === true)),
         );
         const documents = found.map((one, i) => documentOf(one, assigned[i], summaries[i]));
         show(deps.io, format, documents, (wide) =>
