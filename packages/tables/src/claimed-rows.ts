@@ -56,10 +56,14 @@ export class ClaimedRows<R> {
 
   /** What has become other since the last call. */
   take(): RowChange<R>[] {
-    const changes: RowChange<R>[] = [];
-    for (const [key, before] of this.#changed) changes.push({ before, after: this.#rows.get(key) });
+    return [...this.taking()];
+  }
+
+  /** As `take`, one by one, between which others may work; nothing may be set meanwhile. */
+  *taking(): Generator<RowChange<R>> {
+    const changed = this.#changed;
     this.#changed = new Map();
-    return changes;
+    for (const [key, before] of changed) yield { before, after: this.#rows.get(key) };
   }
 
   #resettle(key: string): void {

@@ -20,6 +20,9 @@ import { interfaceHolders } from './interface-holders.ts';
 //
 // `gateway_shard` is not among them: who owns a shard is decided by votes.
 
+/** Pools come after what they are made of; quotas last, for without one nothing new begins. */
+const NAT_SETUP_ORDER: readonly NatSetup['table'][] = ['nat_slice', 'nat_pool', 'gateway_quota'];
+
 /** Whose the rows are that follow from groups and not from networks. */
 const MEMBER = '';
 
@@ -75,11 +78,10 @@ export class GatewayView {
       this.#nat.set(owner, []);
       yield;
     }
-    const tables = this.#tables.take();
-    const nat = this.#nat.take();
+    // Of ten thousand networks that come together there are as many changes.
     return {
-      tables: diffGateway(present(tables, 'before'), present(tables, 'after')),
-      nat: diffNatSetup(present(nat, 'before'), present(nat, 'after')),
+      tables: yield* changing(this.#tables.taking(), GATEWAY_TABLES),
+      nat: yield* changing(this.#nat.taking(), NAT_SETUP_ORDER),
     };
   }
 
@@ -164,8 +166,46 @@ function* compile(facts: GatewayFacts, placementOf: (assignment: Assignment) => 
   }
 }
 
-function present<R>(changes: readonly RowChange<R>[], when: 'before' | 'after'): R[] {
-  return changes.flatMap((change) => change[when] ?? []);
+/** Changes of single rows in a safe order, with a step for each. Nothing equal is touched. */
+function* changing<R extends { readonly table: string; readonly key: unknown; readonly value: unknown }>(
+  changes: Iterable<RowChange<R>>,
+  order: readonly R['table'][],
+): Generator<void, Changed<R>[]> {
+  const sorted = new ChangesByTable<R>(order);
+  for (const { before, after } of changes) {
+    if (after !== undefined) {
+      if (before === undefined || !equal(before.value, after.value)) sorted.put(after);
+    } else if (before !== undefined) sorted.delete(before);
+    yield;
+  }
+  return sorted.all();
+}
+
+type Changed<R extends { readonly table: string; readonly key: unknown }> = R extends unknown
+  ? ({ readonly op: 'put' } & R) | { readonly op: 'delete'; readonly table: R['table']; readonly key: R['key'] }
+  : never;
+
+/** Deletions in one order of tables, then additions in the other: what is pointed at stands before what points at it. */
+class ChangesByTable<R extends { readonly table: string; readonly key: unknown }> {
+  readonly #puts: Map<string, Changed<R>[]>;
+  readonly #deletes: Map<string, Changed<R>[]>;
+
+  constructor(order: readonly string[]) {
+    this.#puts = new Map(order.map((table) => [table, []]));
+    this.#deletes = new Map([...order].reverse().map((table) => [table, []]));
+  }
+
+  put(row: R): void {
+    this.#puts.get(row.table)!.push({ op: 'put', ...row } as unknown as Changed<R>);
+  }
+
+  delete({ table, key }: Pick<R, 'table' | 'key'>): void {
+    this.#deletes.get(table)!.push({ op: 'delete', table, key } as unknown as Changed<R>);
+  }
+
+  all(): Changed<R>[] {
+    return [...this.#deletes.values(), ...this.#puts.values()].flat();
+  }
 }
 
 /** Of two networks with one external address or prefix neither has it, until the store says whose it is. What a network says of an address of its own counts before the group's word. */
@@ -201,33 +241,19 @@ export function* diffingGateway(
     present.set(gatewayRowKey(row), row);
     yield;
   }
-  const puts: GatewayTableChange[] = [];
+  const changes = new ChangesByTable<GatewayTableEntry>(GATEWAY_TABLES);
   for (const row of wanted) {
     const key = gatewayRowKey(row);
     const known = present.get(key);
     present.delete(key);
-    if (known === undefined || !equal(known.value, row.value)) puts.push({ op: 'put', ...row });
+    if (known === undefined || !equal(known.value, row.value)) changes.put(row);
     yield;
   }
-  const deletes = [...present.values()].map(({ table, key }) => ({ op: 'delete', table, key }) as GatewayTableChange);
-  const rank = ({ table }: GatewayTableChange): number => GATEWAY_TABLES.indexOf(table);
-  return [...deletes.sort((a, b) => rank(b) - rank(a)), ...puts.sort((a, b) => rank(a) - rank(b))];
-}
-
-/** As `diffGateway`. Pools come after what they are made of; quotas last, for without one nothing new begins. */
-export function diffNatSetup(current: Iterable<NatSetup>, wanted: Iterable<NatSetup>): NatSetupChange[] {
-  const order = ['nat_slice', 'nat_pool', 'gateway_quota'];
-  const present = new Map([...current].map((row) => [natSetupKey(row), row]));
-  const puts: NatSetupChange[] = [];
-  for (const row of wanted) {
-    const key = natSetupKey(row);
-    const known = present.get(key);
-    present.delete(key);
-    if (known === undefined || !equal(known.value, row.value)) puts.push({ op: 'put', ...row });
+  for (const row of present.values()) {
+    changes.delete(row);
+    yield;
   }
-  const deletes = [...present.values()].map(({ table, key }): NatSetupChange => ({ op: 'delete', table, key }));
-  const rank = ({ table }: NatSetupChange): number => order.indexOf(table);
-  return [...deletes.sort((a, b) => rank(b) - rank(a)), ...puts.sort((a, b) => rank(a) - rank(b))];
+  return changes.all();
 }
 
 /** Unique among all rows of `NatSetup`. */

@@ -21,7 +21,6 @@ export {
   compileGateway,
   diffGateway,
   diffingGateway,
-  diffNatSetup,
   type GatewayRowChanges,
   GatewayView,
   natSetupKey,

@@ -28,7 +28,7 @@ export { type FrameLog, type FrameLogOptions, type FrameRecord, startFrameLog } 
 export type { FrameSource, StartOptions } from './frame-source.ts';
 export { type Generator, type GeneratorOptions, type GeneratorResult, startGenerator } from './generator.ts';
 export { type InterfaceHolder, interfaceHolders } from './holders.ts';
-export { interfaceIndex, type LinkSettings, setLink } from './link-settings.ts';
+export { interfaceIndex, type LinkSettings, type LinkState, linkState, setLink } from './link-settings.ts';
 export { inNetns } from './netns.ts';
 export { openPacketSocket, type PacketFilterInstruction, type PacketSocketOptions } from './packet-socket.ts';
 export { type CreateTapOptions, createTap, inspectTap, removeTap, type TapInfo } from './persistent-tap.ts';

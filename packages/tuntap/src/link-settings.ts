@@ -22,6 +22,32 @@ export function interfaceIndex(name: string): number | undefined {
   return guard(`look up "${name}"`, name, () => native().linkInfo(name))?.ifindex;
 }
 
+/** An interface as it is now. */
+export interface LinkState {
+  readonly ifindex: number;
+  readonly isUp: boolean;
+  /** It is up, and so is what it is connected to. */
+  readonly hasCarrier: boolean;
+  /** In bytes. */
+  readonly mtu: number;
+  /** Empty where it has none. */
+  readonly mac: Uint8Array;
+}
+
+/**
+ * Looks at an interface of the calling thread's network namespace; `undefined` if there is none of that name. A tenth of a millisecond, where `ip link show` takes the fork of the
+ * whole process.
+ *
+ * @throws {TunTapError} `WEFT_ERR_TUNTAP_BAD_NAME`.
+ */
+export function linkState(name: string): LinkState | undefined {
+  checkInterfaceName(name);
+  const found = guard(`look up "${name}"`, name, () => native().linkInfo(name));
+  if (found === null) return undefined;
+  const { ifindex, up, carrier, mtu, mac } = found;
+  return { ifindex, isUp: up, hasCarrier: up && carrier, mtu, mac };
+}
+
 /**
  * Changes settings of an interface of the calling thread's network namespace, all in one request. It is what `ip link set` does, in a tenth of a millisecond
  * instead of the several that starting a process takes.

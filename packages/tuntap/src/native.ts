@@ -66,6 +66,9 @@ export interface NativeHandle {
 export interface NativeLinkInfo {
   readonly ifindex: number;
   readonly up: boolean;
+  readonly carrier: boolean;
+  readonly mtu: number;
+  readonly mac: Uint8Array;
   readonly kind: string;
   readonly mode?: 'tap' | 'tun';
   readonly owner?: number;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createTap, inspectTap, interfaceIndex, setLink } from '../src/index.ts';
+import { createTap, inspectTap, interfaceIndex, linkState, setLink } from '../src/index.ts';
 import { Sandbox } from './sandbox.ts';
 
 interface Link {
@@ -39,6 +39,26 @@ test('interfaceIndex() knows every kind of interface, in the thread’s namespac
     expect(interfaceIndex('tap0')).toBe(inspectTap('tap0')?.ifindex);
   });
   expect(() => interfaceIndex('a b')).toThrow(expect.objectContaining({ code: 'WEFT_ERR_TUNTAP_BAD_NAME' }));
+  sandbox.remove();
+});
+
+test('linkState() says what `ip link` says', () => {
+  const sandbox = new Sandbox();
+  const state = () => sandbox.run(() => linkState('v0'));
+  expect(state()).toBeUndefined();
+  sandbox.ip('link', 'add', 'v0', 'mtu', '1402', 'address', '02:00:00:00:00:07', 'type', 'veth', 'peer', 'name', 'v1');
+  const ifindex = sandbox.run(() => interfaceIndex('v0'));
+  const always = { ifindex, mtu: 1402, mac: Uint8Array.of(2, 0, 0, 0, 0, 7) };
+  expect(state()).toEqual({ ...always, isUp: false, hasCarrier: false });
+  sandbox.ip('link', 'set', 'v0', 'up');
+  expect(state()).toEqual({ ...always, isUp: true, hasCarrier: false });
+  sandbox.ip('link', 'set', 'v1', 'up');
+  expect(state()).toEqual({ ...always, isUp: true, hasCarrier: true });
+  sandbox.ip('link', 'set', 'v0', 'address', '02:00:00:00:00:08', 'mtu', '1300');
+  expect(state()).toEqual({ ifindex, mtu: 1300, mac: Uint8Array.of(2, 0, 0, 0, 0, 8), isUp: true, hasCarrier: true });
+  sandbox.ip('link', 'set', 'v1', 'down');
+  expect(state()?.hasCarrier).toBe(false);
+  expect(() => linkState('a b')).toThrow(expect.objectContaining({ code: 'WEFT_ERR_TUNTAP_BAD_NAME' }));
   sandbox.remove();
 });
 

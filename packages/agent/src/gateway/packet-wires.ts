@@ -1,8 +1,10 @@
-import { type FrameSource, openPacketSocket, TunTapError } from '@weft/tuntap';
+import { type FrameSource, linkState, openPacketSocket, TunTapError } from '@weft/tuntap';
 import { type ExternalDeviceState, readExternalDevices } from './external-devices.ts';
 
 /** The physical segments, as this machine has them. */
 export interface ExternalWires {
+  /** Says in a text what of these devices changes often: whether they are there, their carrier, MAC address and MTU. Takes next to no time. */
+  mark(names: ReadonlySet<string>): string;
   /** Devices of these names that are there. */
   read(names: ReadonlySet<string>): Promise<Map<string, ExternalDeviceState>>;
   /** Puts a frame on a device's wire. @throws {Error} When the device is gone or down. */
@@ -27,6 +29,15 @@ export class PacketWires implements ExternalWires {
 
   read(names: ReadonlySet<string>): Promise<Map<string, ExternalDeviceState>> {
     return readExternalDevices(names);
+  }
+
+  mark(names: ReadonlySet<string>): string {
+    return [...names]
+      .map((name) => {
+        const state = linkState(name);
+        return state === undefined ? name : [name, state.ifindex, state.hasCarrier, state.mtu, ...state.mac].join(' ');
+      })
+      .join('\n');
   }
 
   send(device: string, frame: Uint8Array): void {

@@ -55,7 +55,7 @@ void SetLinkInfo(Napi::Object result, const void* info, int length) {
   if (data != nullptr && strcmp(kind, "tun") == 0) SetTunData(result, data, data_length);
 }
 
-// linkInfo(name): { ifindex, up, mtu, kind, ...tun data } | null when no such interface.
+// linkInfo(name): { ifindex, up, carrier, mtu, mac, kind, ...tun data } | null when no such interface. mac: empty where there is none.
 Napi::Value LinkInfo(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const std::string name = info[0].As<Napi::String>();
@@ -93,9 +93,18 @@ Napi::Value LinkInfo(const Napi::CallbackInfo& info) {
   Napi::Object result = Napi::Object::New(env);
   result.Set("ifindex", Napi::Number::New(env, message->ifi_index));
   result.Set("up", Napi::Boolean::New(env, (message->ifi_flags & 1 /* IFF_UP */) != 0));
+  result.Set("carrier", Napi::Boolean::New(env, (message->ifi_flags & (1 << 16) /* IFF_LOWER_UP */) != 0));
+  result.Set("mtu", Napi::Number::New(env, 0));
+  result.Set("mac", Napi::Uint8Array::New(env, 0));
   result.Set("kind", Napi::String::New(env, ""));
   ForEachAttribute(IFLA_RTA(message), static_cast<int>(IFLA_PAYLOAD(header)), [&](int type, const void* value, int size) {
     if (type == IFLA_LINKINFO) SetLinkInfo(result, value, size);
+    if (type == IFLA_MTU) result.Set("mtu", Napi::Number::New(env, *static_cast<const uint32_t*>(value)));
+    if (type == IFLA_ADDRESS) {
+      Napi::Uint8Array mac = Napi::Uint8Array::New(env, size);
+      memcpy(mac.Data(), value, size);
+      result.Set("mac", mac);
+    }
   });
   return result;
 }
