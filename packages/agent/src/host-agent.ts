@@ -8,7 +8,7 @@ import { AgentError, messageOf } from './errors.ts';
 import { gatewayStorage } from './gateway/gateway-storage.ts';
 import { GatewayUsers } from './gateway/gateway-users.ts';
 import { Gateways } from './gateway/gateways.ts';
-import { inSlices } from './gateway/in-slices.ts';
+import { inSlices, whenSliceOver } from './gateway/in-slices.ts';
 import { makeGatewayRole } from './gateway/make-gateway-role.ts';
 import { DatapathOwnership } from './gateway/ownership-tables.ts';
 import { HostRole } from './host-role.ts';
@@ -43,6 +43,7 @@ export class HostAgent {
   readonly #roles: readonly Role[];
   readonly #commands: Commands;
   readonly #startedMs: number;
+  readonly #reader = new NetworkReader({ store: () => this.#store });
   #store: Store | undefined;
   #serving: Subscription | undefined;
   #pollTimer: unknown;
@@ -84,7 +85,7 @@ export class HostAgent {
         random,
         logger,
         conditions,
-        reader: new NetworkReader({ store: () => this.#store }),
+        reader: this.#reader,
         followed: () => this.#networks.size,
         onDue: (session) => this.#readDue(session),
         store: () => this.#store,
@@ -193,10 +194,10 @@ export class HostAgent {
     for (const role of this.#roles) await role.stop({ purge });
     if (purge) {
       datapath.destroy();
-      this.#memory.purge();
+      await this.#memory.purge();
     } else {
       // A start that failed has nothing to save, and would save that.
-      if (this.#isRestored) this.#memory.flush();
+      if (this.#isRestored) await this.#memory.flush();
       datapath.close();
     }
     logger.info({ purge }, 'agent stopped');
@@ -245,15 +246,19 @@ export class HostAgent {
       return;
     }
     this.#unread.clear();
-    await resyncAll(this.#networks.all(), 'start');
+    await this.#resyncAll(this.#networks.all(), 'start');
     this.#isRead = true;
-    for (const session of this.#networks.all()) for (const role of this.#roles) await role.onRecords(session, undefined);
+    const pause = whenSliceOver();
+    for (const session of this.#networks.all()) {
+      for (const role of this.#roles) await role.onRecords(session, undefined);
+      await pause();
+    }
     await this.#completeTables();
   }
 
   #readAgain(): void {
     const sessions = this.#networks.all();
-    if (sessions.length >= MANY_NETWORKS) resyncAll(sessions, 'reconnect').catch(() => undefined);
+    if (sessions.length >= MANY_NETWORKS) this.#resyncAll(sessions, 'reconnect').catch(() => undefined);
     else for (const session of sessions) session.resyncSoon(Math.min(2_000, 20 * sessions.length));
   }
 
@@ -263,7 +268,7 @@ export class HostAgent {
       session.resync('periodic').catch(() => undefined);
       return;
     }
-    this.#readingDue ??= resyncAll(this.#networks.all(), 'periodic')
+    this.#readingDue ??= this.#resyncAll(this.#networks.all(), 'periodic')
       .catch(() => undefined)
       .finally(() => {
         this.#readingDue = undefined;
@@ -276,7 +281,7 @@ export class HostAgent {
     const sessions = [...this.#unread].filter(({ rdid, complete }) => !complete && this.#networks.get(rdid) !== undefined);
     this.#unread.clear();
     // What fails tries again by itself.
-    if (sessions.length > 0) resyncAll(sessions, 'join').catch(() => undefined);
+    if (sessions.length > 0) this.#resyncAll(sessions, 'join').catch(() => undefined);
     if (!this.#tables.complete && this.#networks.all().every((session) => session.complete)) void this.#completeTables();
   }
 
@@ -353,6 +358,21 @@ export class HostAgent {
     this.#memory.saveState();
   }
 
+  /** Reads each of the networks, whatever comes of the others. @throws What the first that failed says; each tries again by itself. */
+  async #resyncAll(sessions: readonly NetworkSession[], reason: string): Promise<void> {
+    let failure: { readonly error: unknown } | undefined;
+    const resyncs: Promise<void>[] = [];
+    const resync = (session: NetworkSession): void => {
+      const failed = (error: unknown): void => {
+        failure ??= { error };
+      };
+      resyncs.push(session.resync(reason).catch(failed));
+    };
+    await this.#reader.together(async () => await inSlices(sessions, resync));
+    await Promise.all(resyncs);
+    if (failure !== undefined) throw failure.error;
+  }
+
   // ——— once a second
 
   #poll(): void {
@@ -386,13 +406,6 @@ export class HostAgent {
     this.#tables.poll();
     await this.#memory.poll();
   }
-}
-
-/** Reads each of the networks, whatever comes of the others. @throws What the first that failed says; each tries again by itself. */
-async function resyncAll(sessions: readonly NetworkSession[], reason: string): Promise<void> {
-  const results = await Promise.allSettled(sessions.map((session) => session.resync(reason)));
-  const failed = results.find((result) => result.status === 'rejected');
-  if (failed !== undefined) throw failed.reason;
 }
 
 /**

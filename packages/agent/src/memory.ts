@@ -1,7 +1,12 @@
+import { join } from 'node:path';
+import type { MoveWindow } from '@weft/tables';
 import type { AgentClock, AgentLogger, HostAgentInit } from './components.ts';
 import type { Conditions } from './conditions.ts';
 import { messageOf } from './errors.ts';
+import { type FollowedNetwork, FollowedNetworks } from './followed-networks.ts';
 import { inSlices } from './gateway/in-slices.ts';
+import { SyncedFile } from './gateway/synced-file.ts';
+import { MANY_NETWORKS } from './network-reader.ts';
 import type { NetworkSession } from './network-session.ts';
 import type { Networks } from './networks.ts';
 import { type SavedState, StateStore } from './state-store.ts';
@@ -24,54 +29,115 @@ export interface MemoryComponents {
 export class Memory {
   readonly #on: MemoryComponents;
   readonly #state: StateStore;
+  readonly #followedFile: SyncedFile;
+  readonly #followed: FollowedNetworks;
   #stateDirty = false;
 
   /** @throws {AgentError} `WEFT_ERR_AGENT_STATE`. */
   constructor(components: MemoryComponents) {
     this.#on = components;
-    this.#state = new StateStore(components.init.stateDirectory);
+    const { init, clock } = components;
+    this.#state = new StateStore(init.stateDirectory);
+    this.#followedFile = new SyncedFile(join(init.stateDirectory, 'networks.bin'));
+    this.#followed = new FollowedNetworks({
+      file: this.#followedFile,
+      bootId: init.bootId,
+      now: () => clock.now(),
+      list: () => this.#others(),
+      onSaved: (error) => this.#noteSaved(error),
+    });
   }
 
   /** Restores the networks of the last run, bit by bit: heartbeats go on meanwhile. @returns What was saved; undefined: nothing, or nothing that can be read. */
   async restore(): Promise<SavedState | undefined> {
-    const { clock, logger, init, conditions } = this.#on;
-    const damaged = (reason: string): void => conditions.raise('STATE_NOT_SAVED', reason);
-    const saved = this.#state.load(damaged);
+    const { init } = this.#on;
+    const saved = this.#state.load((reason) => this.#damaged(reason));
     if (saved === undefined) return undefined;
     const sameBoot = saved.bootId === init.bootId;
-    const now = clock.now();
-    await inSlices(Object.entries(saved.networks), ([rdid, emptySinceMs]) => {
-      const session = this.#on.networks().restore(rdid);
-      if (emptySinceMs > 0) session.emptySinceMs = sameBoot ? emptySinceMs : now;
-      session.restoreClaims(saved.claims[rdid] ?? []);
-      let records = 0;
-      for (const { bucket, key, revision, bucketCreatedUnixMs, envelope } of this.#state.loadRecords(rdid, damaged)) {
-        const record = recallQuietly(bucket, bucketCreatedUnixMs, { key, revision, value: envelope }, rdid);
-        if (record === undefined) continue;
-        records++;
-        session.restore(record, envelope);
-      }
-      session.restoreMoves(sameBoot ? saved.moves : {});
-      if (init.acceptNewStore) session.acceptStore();
-      logger.debug({ rdid, records }, 'network restored');
-    });
+    await inSlices(Object.entries(saved.networks), ([rdid, emptySinceMs]) =>
+      this.#restore(rdid, { emptySinceMs, vsids: saved.claims[rdid] ?? [], sameBoot, moves: sameBoot ? saved.moves : {} }),
+    );
+    if (saved.othersApart) await this.#restoreOthers();
     return saved;
   }
 
-  /** What must not be lost: own ports, networks, claims, open moves. Small; at once. */
+  async #restoreOthers(): Promise<void> {
+    const { init } = this.#on;
+    try {
+      const saved = await this.#followed.read();
+      if (saved === undefined) return;
+      const sameBoot = saved.bootId === init.bootId;
+      await inSlices(saved.networks, ({ rdid, emptySinceMs, vsids }) => {
+        // It has a port since.
+        if (this.#on.networks().get(rdid) === undefined) this.#restore(rdid, { emptySinceMs, vsids, sameBoot, moves: {} });
+      });
+    } catch (error) {
+      this.#damaged(`Cannot read networks.bin: ${messageOf(error)}; the store is asked instead`);
+    }
+  }
+
+  #restore(
+    rdid: string,
+    {
+      emptySinceMs,
+      vsids,
+      sameBoot,
+      moves,
+    }: { emptySinceMs: number; vsids: readonly number[]; sameBoot: boolean; moves: SavedState['moves'] },
+  ): void {
+    const { clock, logger, init } = this.#on;
+    const session = this.#on.networks().restore(rdid);
+    if (emptySinceMs > 0) session.emptySinceMs = sameBoot ? emptySinceMs : clock.now();
+    session.restoreClaims(vsids);
+    let records = 0;
+    for (const { bucket, key, revision, bucketCreatedUnixMs, envelope } of this.#state.loadRecords(rdid, (reason) =>
+      this.#damaged(reason),
+    )) {
+      const record = recallQuietly(bucket, bucketCreatedUnixMs, { key, revision, value: envelope }, rdid);
+      if (record === undefined) continue;
+      records++;
+      session.restore(record, envelope);
+    }
+    session.restoreMoves(moves);
+    if (init.acceptNewStore) session.acceptStore();
+    logger.debug({ rdid, records }, 'network restored');
+  }
+
+  #damaged(reason: string): void {
+    this.#on.conditions.raise('STATE_NOT_SAVED', reason);
+  }
+
+  /** What must not be lost: own ports, their networks, claims, open moves. Small; at once. Where there are many networks, the others follow some seconds later. */
   saveState(): void {
     const sessions = this.#on.networks().all();
+    const othersApart = sessions.length >= MANY_NETWORKS;
+    this.#followed.touch();
     this.#saving(() => {
+      const ofRoles = this.#on.ofRoles();
+      const own = new Set(ofRoles.ports?.map(({ routingDomainId }) => routingDomainId));
+      const kept = othersApart ? sessions.filter(({ rdid }) => own.has(rdid)) : sessions;
+      const moves: Record<string, MoveWindow> = {};
+      for (const session of kept) Object.assign(moves, session.moves());
       this.#state.save({
         ports: [],
-        ...this.#on.ofRoles(),
-        networks: Object.fromEntries(sessions.map((session) => [session.rdid, session.emptySinceMs ?? 0])),
-        claims: Object.fromEntries(sessions.map((session) => [session.rdid, [...session.claimedVsids]])),
-        moves: Object.assign({}, ...sessions.map((session) => session.moves())),
+        ...ofRoles,
+        networks: Object.fromEntries(kept.map((session) => [session.rdid, session.emptySinceMs ?? 0])),
+        claims: Object.fromEntries(kept.map((session) => [session.rdid, [...session.claimedVsids]])),
+        moves,
+        othersApart,
         bootId: this.#on.init.bootId,
       });
       this.#stateDirty = false;
     });
+  }
+
+  /** Networks without a port of this host, where there are many. */
+  *#others(): Generator<FollowedNetwork> {
+    const own = new Set(this.#on.ofRoles().ports?.map(({ routingDomainId }) => routingDomainId));
+    const sessions = this.#on.networks().all();
+    if (sessions.length < MANY_NETWORKS) return;
+    for (const { rdid, emptySinceMs = 0, claimedVsids } of sessions)
+      if (!own.has(rdid)) yield { rdid, emptySinceMs, vsids: [...claimedVsids] };
   }
 
   /** Once a second: what has changed since. */
@@ -79,12 +145,14 @@ export class Memory {
     const now = this.#on.clock.now();
     await inSlices(this.#on.networks().all(), (session) => this.#saveRecords(session, now, false));
     if (this.#stateDirty) this.saveState();
+    this.#followed.poll();
   }
 
   /** All that has changed, before the process ends. */
-  flush(): void {
+  async flush(): Promise<void> {
     for (const session of this.#on.networks().all()) this.#saveRecords(session, this.#on.clock.now(), true);
     this.saveState();
+    await this.#followed.flush();
   }
 
   /** A network is followed no more. */
@@ -94,7 +162,9 @@ export class Memory {
   }
 
   /** Removes everything saved. */
-  purge(): void {
+  async purge(): Promise<void> {
+    await this.#followed.flush();
+    await this.#followedFile.remove();
     this.#state.purge();
   }
 
@@ -111,16 +181,22 @@ export class Memory {
   }
 
   #saving(save: () => void): void {
-    const { init, conditions } = this.#on;
     try {
       save();
-      conditions.clear('STATE_NOT_SAVED');
+      this.#noteSaved(undefined);
     } catch (error) {
       this.#stateDirty = true;
+      this.#noteSaved(error);
+    }
+  }
+
+  #noteSaved(error: unknown): void {
+    const { init, conditions } = this.#on;
+    if (error === undefined) conditions.clear('STATE_NOT_SAVED');
+    else
       conditions.raise(
         'STATE_NOT_SAVED',
         `Cannot save to ${init.stateDirectory}: ${messageOf(error)}; a restart without NATS would know less`,
       );
-    }
   }
 }

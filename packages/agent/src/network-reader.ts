@@ -46,6 +46,8 @@ export class NetworkReader {
   #running = 0;
   #copying = false;
   #gathering = false;
+  /** Those that are asking for many networks, bit by bit. */
+  #asking = 0;
 
   constructor(init: NetworkReaderInit) {
     this.#init = init;
@@ -55,7 +57,8 @@ export class NetworkReader {
   run(reading: NetworkReading): Promise<void> {
     return new Promise((done, failed) => {
       const one = { reading, done, failed };
-      if (this.#waiting.length === 0 && this.#running < AT_ONCE) this.#start(one);
+      if (this.#asking > 0) this.#waiting.push(one);
+      else if (this.#waiting.length === 0 && this.#running < AT_ONCE) this.#start(one);
       else {
         this.#waiting.push(one);
         void this.#gather();
@@ -63,7 +66,18 @@ export class NetworkReader {
     });
   }
 
-  /** Who asks for ten thousand does so one by one. */
+  /** What is asked for until `ask` resolves is read in one go, however long that takes: to ask for ten thousand networks takes many turns. */
+  async together(ask: () => Promise<void>): Promise<void> {
+    this.#asking++;
+    try {
+      await ask();
+    } finally {
+      this.#asking--;
+      this.#next();
+    }
+  }
+
+  /** Who asks for some does so one by one. */
   async #gather(): Promise<void> {
     if (this.#gathering) return;
     this.#gathering = true;
@@ -73,6 +87,7 @@ export class NetworkReader {
   }
 
   #next(): void {
+    if (this.#asking > 0) return;
     const areMany = this.#waiting.length >= MANY_NETWORKS;
     if (areMany && !this.#copying) void this.#readCopied(this.#waiting.splice(0));
     // Of many that come meanwhile there is another copy.

@@ -1,5 +1,6 @@
 import { deleteOf } from '@weft/tables';
 import type { AgentClock, AgentLogger, HostAgentInit } from './components.ts';
+import { inSlices } from './gateway/in-slices.ts';
 import { NetworkSession, type SessionComponents } from './network-session.ts';
 
 export interface NetworksComponents {
@@ -45,25 +46,34 @@ export class Networks {
 
   /** Follows a network. Idempotent. */
   join(rdid: string): NetworkSession {
-    this.joinAll([rdid]);
+    const joined = this.#begin(rdid);
+    // On disk before anything is claimed in it: a crash in between must not make its rows look stale.
+    if (joined !== undefined) {
+      this.#on.onJoin([joined]);
+      this.#on.logger.info({ rdid }, 'network joined');
+    }
     return this.#sessions.get(rdid)!;
   }
 
-  /** Follows networks, and writes once that it does: a gateway may come to serve ten thousand at a time. */
-  joinAll(rdids: Iterable<string>): void {
+  /** Follows networks, bit by bit, and says once that it does: a gateway may come to serve ten thousand at a time. Nothing is claimed in them before it resolves. */
+  async joinAll(rdids: Iterable<string>): Promise<void> {
     const joined: NetworkSession[] = [];
-    for (const rdid of rdids) {
-      if (this.#sessions.has(rdid)) continue;
-      const session = this.restore(rdid);
-      session.emptySinceMs = this.#on.clock.now();
-      session.start();
-      joined.push(session);
-    }
+    await inSlices(rdids, (rdid) => {
+      const session = this.#begin(rdid);
+      if (session !== undefined) joined.push(session);
+    });
     if (joined.length === 0) return;
-    // On disk before anything is claimed in it: a crash in between must not make its rows look stale.
     this.#on.onJoin(joined);
     if (joined.length === 1) this.#on.logger.info({ rdid: joined[0]!.rdid }, 'network joined');
     else this.#on.logger.info({ networks: joined.length }, 'networks joined');
+  }
+
+  #begin(rdid: string): NetworkSession | undefined {
+    if (this.#sessions.has(rdid)) return undefined;
+    const session = this.restore(rdid);
+    session.emptySinceMs = this.#on.clock.now();
+    session.start();
+    return session;
   }
 
   /** Notes since when networks are in use by nobody. */

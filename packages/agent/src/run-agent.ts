@@ -9,6 +9,7 @@ import { type AgentConfig, DEFAULT_TUNNEL_DEVICE } from './config.ts';
 import { resumeEngine, startEngine } from './engine.ts';
 import { createHostAgent } from './host-agent.ts';
 import { claimRunDirectory } from './run-files.ts';
+import { keepScavengesShort } from './short-scavenges.ts';
 import { systemDevices } from './system-devices.ts';
 import { inspectUnderlay } from './underlay.ts';
 
@@ -32,6 +33,7 @@ export interface RunAgentOptions {
  */
 export async function runAgent(config: AgentConfig, signal: AbortSignal, options: RunAgentOptions = {}): Promise<void> {
   const logger = options.logger ?? pino({ level: config.logLevel, base: { host: config.hostId } }, pino.destination({ fd: 2, sync: true }));
+  keepScavengesShort();
   const underlay = inspectUnderlay(config.underlay, config.providerAddress);
   const identity = loadOrCreateIdentity(config.identity, 'host');
   const runFiles = claimRunDirectory(config.runDirectory, config.hostId);

@@ -6,11 +6,12 @@ import { AgentError, messageOf } from './errors.ts';
 
 // What survives the agent's process, so that a restart without NATS can still describe and re-assert its ports:
 //
-//   <directory>/state.json            own ports and devices; small, written at once
+//   <directory>/state.json            own ports and devices, and the networks they are in; small, written at once
+//   <directory>/networks.bin          where many networks are followed: those without a port of this host; written some seconds after a change
 //   <directory>/network-<rdid>.bin    last records of a network, as signed; written some seconds after a change
 //
-// Both whole or not at all: written aside, then renamed. The first is synced to disk. The second is not: after a power cut the kernel's tables
-// are gone as well and NATS is asked, and twenty agents on a machine that sync at each event would hold each other up.
+// All whole or not at all: written aside, then renamed. The first two are synced to disk, the second off the main thread (FollowedNetworks). The third is not: after a
+// power cut the kernel's tables are gone as well and NATS is asked, and twenty agents on a machine that sync at each event would hold each other up.
 
 /** A port of this host. */
 export interface OwnPort {
@@ -38,6 +39,8 @@ export interface SavedState {
   readonly moves: Readonly<Record<string, MoveWindow>>;
   /** Networks followed. With no port here: since when, boot clock ms; else 0. */
   readonly networks: Readonly<Record<string, number>>;
+  /** Those without a port of this host are not among them, but in a file of their own. */
+  readonly othersApart: boolean;
   readonly bootId: string;
 }
 
@@ -69,8 +72,8 @@ export class StateStore {
     try {
       const state = JSON.parse(readFileSync(join(this.#directory, 'state.json'), 'utf8')) as Partial<StateFile>;
       if (state.format !== 1 || !Array.isArray(state.ports)) throw new Error('not of a format this version knows');
-      const { ports, claims = {}, moves = {}, networks = {}, bootId = '' } = state;
-      return { ports, claims, moves, networks, bootId };
+      const { ports, claims = {}, moves = {}, networks = {}, othersApart = false, bootId = '' } = state;
+      return { ports, claims, moves, networks, othersApart, bootId };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
         onDamage(`Cannot read state.json: ${messageOf(error)}; the store is asked instead`);

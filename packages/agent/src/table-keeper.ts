@@ -137,7 +137,11 @@ export class TableKeeper {
       });
       if (this.#stopped) return;
       const isComplete = this.#complete;
-      if (!isComplete) for (const row of current) if (!touched.has(rowIdentity(row))) this.#present.set(rowIdentity(row), row);
+      const notePresent = (row: TableEntry): void => {
+        const key = rowIdentity(row);
+        if (!touched.has(key)) this.#present.set(key, row);
+      };
+      if (!isComplete) await inSlices(current, notePresent);
       const untaken = isComplete && now - this.#startedMs < UNTAKEN_MS ? this.#on.devices().untaken : new Set<number>();
       const kept = untaken.size === 0 ? current : current.filter((entry) => !isOfDevice(entry, untaken));
       const changes = await stepsInSlices(diffing(kept, this.#wanted(), !isComplete));

@@ -160,6 +160,25 @@ describe('inSlices()', () => {
     expect(pauses).toBeGreaterThan(15);
     expect(pauses).toBeLessThan(26);
   });
+
+  it('waits for no sixteen rows when each takes as long as a slice should, wherever they begin', async () => {
+    let [now, since, most] = [0, 0, 0];
+    const rows = Array.from({ length: 1_000 }, (_, i) => i);
+    const visit = (row: number): void => {
+      now += row < 500 ? 0.01 : 2;
+      most = Math.max(most, now - since);
+    };
+    const pause = async (): Promise<void> => {
+      since = now;
+    };
+    await inSlices(rows, visit, { now: () => now, pause });
+    // Sixteen that were begun before the first of the long ones was seen.
+    expect(most).toBeLessThan(4 + 16 * 2);
+    since = now;
+    most = 0;
+    await inSlices(rows.slice(500), visit, { now: () => now, pause });
+    expect(most).toBeLessThanOrEqual(4 + 2);
+  });
 });
 
 describe('networks that a member tells of', async () => {

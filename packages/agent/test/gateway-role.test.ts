@@ -140,7 +140,7 @@ class Machine {
     this.role = new GatewayRole(parts as unknown as AgentParts, {
       nat: {
         apply: (changes) => void this.nat.push(...changes),
-        sweep: () => {},
+        sweep: async () => {},
         free: () => [],
         holds: (networkId) => this.holders.has(networkId),
         forget: (networkId) => void this.forgotten.push(networkId),
@@ -155,6 +155,12 @@ class Machine {
           this.reads++;
           return new Map([...this.devices].filter(([name]) => names.has(name)));
         },
+        mark: (names) =>
+          JSON.stringify(
+            [...this.devices].flatMap(([name, { ifindex, carrier, mtuBytes, mac }]) =>
+              names.has(name) ? [[name, ifindex, carrier, mtuBytes, ...mac]] : [],
+            ),
+          ),
         send: (device, frame) => void this.sent.push({ device, frame }),
         close: () => {},
       },
@@ -211,6 +217,29 @@ beforeEach(() => {
 });
 
 describe('GatewayRole', () => {
+  it('starts no command to see that its devices are as before; for their addresses it does every 10 s', async () => {
+    await machine.review();
+    await machine.role.poll();
+    const polls = async (count: number): Promise<number> => {
+      const before = machine.reads;
+      for (let i = 0; i < count; i++) {
+        machine.clock.advance(1_000);
+        await machine.role.poll();
+      }
+      return machine.reads - before;
+    };
+    expect(await polls(9)).toBe(0);
+    machine.plug('eth1', 11, { carrier: false });
+    // Once to see what is other, once in the review that takes it.
+    expect(await polls(1)).toBe(2);
+    expect(machine.carriers.at(-1)).toBe(false);
+    machine.plug('eth1', 11, { address4: parseIp('198.51.100.9') });
+    expect(await polls(1)).toBe(2);
+    expect(await polls(9)).toBe(0);
+    machine.plug('eth1', 11, { address4: parseIp('198.51.100.10') });
+    expect(await polls(5)).toBe(2);
+  });
+
   it('follows the networks of its shards, writes their rows and takes up the devices that the gateway names', async () => {
     await machine.review();
     expect([...machine.joined]).toEqual([machine.network.id]);

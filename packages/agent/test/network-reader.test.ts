@@ -77,6 +77,35 @@ describe('NetworkReader', () => {
     expect(await copy!.config.get(`network.${rdid(8)}`)).toBeUndefined();
   });
 
+  it('reads what is asked for over many turns out of one copy, if it is said to belong together', async () => {
+    const machine = await new Machine().open();
+    const { config } = machine.memory.buckets;
+    const results: Promise<void>[] = [];
+    await machine.reader.together(async () => {
+      for (let n = 0; n < 300; n++) {
+        results.push(machine.run(n));
+        if (n % 10 === 9) await new Promise((resolve) => setImmediate(resolve));
+      }
+      expect(machine.seen).toEqual([]);
+    });
+    await Promise.all(results);
+    expect(new Set(machine.seen.map(({ copied }) => copied?.copy)).size).toBe(1);
+    expect([machine.seen.length, config.snapshots]).toEqual([300, 2]);
+  });
+
+  it('reads few that belong together one by one, also if asking for them fails', async () => {
+    const machine = await new Machine().open();
+    const results: Promise<void>[] = [];
+    const asking = machine.reader.together(async () => {
+      for (let n = 0; n < 5; n++) results.push(machine.run(n));
+      throw new Error('no more');
+    });
+    await expect(asking).rejects.toThrow('no more');
+    await Promise.all(results);
+    expect(machine.seen.every(({ copied }) => copied === undefined)).toBe(true);
+    expect([machine.seen.length, machine.most]).toEqual([5, 4]);
+  });
+
   it('tells each why the store could not be read, and reads on', async () => {
     const machine = new Machine();
     const results = await machine.runAll(100);

@@ -1,5 +1,5 @@
 import { isOpen, TIMING } from '@weft/election';
-import type { GatewayTableEntry } from '@weft/forwarding';
+import { type GatewayTableChange, type GatewayTableEntry, gatewayRowKey } from '@weft/forwarding';
 import { buildAnnouncement, formatIp, formatMac } from '@weft/packet';
 import { messageOf } from '../errors.ts';
 import type { AgentParts } from '../role.ts';
@@ -32,6 +32,9 @@ export class ExternalAddresses {
   readonly #ownedSince = new Map<number, number>();
   /** By segment, the device that reaches it. */
   #devices: ReadonlyMap<number, ExternalDeviceState> = new Map();
+  /** Device indexes by segment, as rows say. */
+  readonly #segments = new Map<number, number>();
+  readonly #addressRows = new Map<string, ExternalAddressRow>();
   #addresses: readonly ExternalAddressRow[] = [];
   #stopped = false;
 
@@ -55,22 +58,31 @@ export class ExternalAddresses {
   }
 
   /**
-   * Takes what there is to tell of. Found once a review, not at each takeover: around it stand tens of thousands of rows of networks.
+   * Takes what has changed of what there is to tell of: around it stand tens of thousands of rows of networks.
    *
-   * @param rows The gateway's rows, as records have them: of these, segments and external addresses.
+   * @param changes Of the gateway's rows, as records have them: of these, segments and external addresses count.
    * @param known The external devices that are there.
    */
-  setRows(rows: Iterable<GatewayTableEntry>, known: Iterable<ExternalDeviceState>): void {
-    const byIndex = new Map([...known].map((device) => [device.ifindex, device]));
-    const devices = new Map<number, ExternalDeviceState>();
-    const addresses: ExternalAddressRow[] = [];
-    for (const row of rows) {
-      if (row.table === 'external_address') addresses.push(row);
-      const device = row.table === 'segment' ? byIndex.get(row.value.ifindex) : undefined;
-      if (row.table === 'segment' && device !== undefined) devices.set(row.key.segment, device);
+  takeRows(changes: Iterable<GatewayTableChange>, known: Iterable<ExternalDeviceState>): void {
+    let areOthers = false;
+    for (const change of changes) {
+      if (change.table === 'segment') {
+        if (change.op === 'put') this.#segments.set(change.key.segment, change.value.ifindex);
+        else this.#segments.delete(change.key.segment);
+      } else if (change.table === 'external_address') {
+        areOthers = true;
+        if (change.op === 'put') this.#addressRows.set(gatewayRowKey(change), change);
+        else this.#addressRows.delete(gatewayRowKey(change));
+      }
     }
-    this.#devices = devices;
-    this.#addresses = addresses;
+    if (areOthers) this.#addresses = [...this.#addressRows.values()];
+    const byIndex = new Map([...known].map((device) => [device.ifindex, device]));
+    this.#devices = new Map(
+      [...this.#segments].flatMap(([segment, ifindex]) => {
+        const device = byIndex.get(ifindex);
+        return device === undefined ? [] : [[segment, device] as const];
+      }),
+    );
   }
 
   /** Announces the addresses of shards that are owned, and keeps quiet about the others. */

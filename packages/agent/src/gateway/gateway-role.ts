@@ -1,7 +1,7 @@
 import type { HandlerResult, IncomingRequest, Store } from '@weft/bus';
 import { isOpen } from '@weft/election';
 import type { GatewayTableChange, GatewayTableEntry, GatewayTableName } from '@weft/forwarding';
-import { type Assignment, type Gateway, type ReleasedBlocks, withholdSlices } from '@weft/model';
+import { type Assignment, type Gateway, type ReleasedBlocks, type VirtualNetwork, withholdSlices } from '@weft/model';
 import { formatMac } from '@weft/packet';
 import { diffingGateway, type GatewayFacts, GatewayView, interfaceHolders, type NatSetupChange } from '@weft/tables';
 import { messageOf } from '../errors.ts';
@@ -12,7 +12,7 @@ import { ExternalAddresses } from './external-addresses.ts';
 import type { ExternalDeviceState } from './external-devices.ts';
 import { GatewayReads } from './gateway-reads.ts';
 import { FlowMeter } from './gateway-use.ts';
-import { inPieces, stepsInSlices } from './in-slices.ts';
+import { inPieces, inSlices, stepsInSlices } from './in-slices.ts';
 import { LeavingNetworks } from './leaving-networks.ts';
 import { NatFeed } from './nat-feed.ts';
 import type { NatLog } from './nat-log.ts';
@@ -24,6 +24,8 @@ import type { StateKeeper, StateKeeperInit } from './state/keeper.ts';
 const NAT_SWEEP_MS = 1_000;
 /** How often blocks that go to other members are looked at. */
 const RELEASE_MS = 2_000;
+/** Devices' addresses are looked at this often; their carrier, MAC address and MTU once a second. */
+const ADDRESSES_MS = 10_000;
 /** All rows are compared with what the packet path has this often, though nothing was heard. */
 const REVIEW_MS = 30_000;
 /** A review that took longer than this is followed by a rest as long, but no longer than that, before the next. */
@@ -33,8 +35,8 @@ const REVIEW_REST_MS = 500;
 /** What port mapping is given, and what is asked of it. */
 export interface NatControl {
   apply(changes: readonly NatSetupChange[]): void;
-  /** Retires what is over. */
-  sweep(): void;
+  /** Retires what is over, bit by bit. */
+  sweep(): Promise<void>;
   /** Of these blocks, those that are granted here no more and that nobody holds. */
   free(pieces: readonly ReleasedBlocks[]): readonly ReleasedBlocks[];
   /** Whether a network has sessions or blocks here. */
@@ -76,6 +78,8 @@ export class GatewayRole implements Role {
   readonly #external: ExternalAddresses;
   #devices = new Map<string, ExternalDeviceState>();
   #served: ReadonlySet<string> = new Set();
+  /** What `#served` comes from. */
+  #followed: readonly (readonly string[])[] | undefined;
   #reviewing: Promise<void> | undefined;
   #again = false;
   #stopped = false;
@@ -89,6 +93,9 @@ export class GatewayRole implements Role {
   /** The devices, and what is attached to them, are to be looked at in the next review. */
   #devicesAreOld = true;
   #names: ReadonlySet<string> = new Set();
+  /** What of the devices changes often, as it was when they were last read whole, and when that was. */
+  #seenMark = '';
+  #seenMs = Number.NEGATIVE_INFINITY;
   /** What networks that are gone leave behind is retired by whoever owns their shard; until then their rows say which that is. */
   readonly #leaving: LeavingNetworks;
   readonly #shardNetworks = new ShardNetworks();
@@ -168,7 +175,8 @@ export class GatewayRole implements Role {
     const now = this.#parts.clock.now();
     if (now - this.#sweptMs >= NAT_SWEEP_MS) {
       this.#sweptMs = now;
-      this.#nat.sweep();
+      await this.#nat.sweep();
+      if (this.#stopped) return;
       this.feed.poll();
       this.#log.poll();
       this.#leaving.dismiss();
@@ -179,8 +187,13 @@ export class GatewayRole implements Role {
         if (assignment !== undefined) void this.#releases.get(id)?.look(assignment, assignmentRevision);
     }
     this.#external.watchClaims();
+    // To read them whole starts a command, for which a process of a gigabyte is copied.
+    const mark = this.#wires.mark(this.#names);
+    const isDue = now - this.#comparedMs >= REVIEW_MS;
+    if (!isDue && mark === this.#seenMark && now - this.#seenMs < ADDRESSES_MS) return;
+    [this.#seenMark, this.#seenMs] = [mark, now];
     const seen = await this.#wires.read(this.#names).catch(() => this.#devices);
-    if (now - this.#comparedMs < REVIEW_MS && markOf(seen) === markOf(this.#devices)) return;
+    if (!isDue && markOf(seen) === markOf(this.#devices)) return;
     this.#devicesAreOld = true;
     await this.#review();
   }
@@ -253,7 +266,7 @@ export class GatewayRole implements Role {
       const member = assignment.members.find(({ hostId }) => hostId === init.hostId)?.member ?? 0;
       groups.push({ gateway, assignment: releases.outdated(assignmentRevision) ? withholdSlices(assignment, member) : assignment });
     }
-    this.#follow(new Set(groups.flatMap(({ assignment }) => assignment.shards.flatMap(({ id }) => gateways.directory.networksOf(id)))));
+    await this.#follow(groups.flatMap(({ assignment }) => assignment.shards.map(({ id }) => gateways.directory.networksOf(id))));
     const names = new Set(groups.flatMap(({ gateway }) => interfacesOf(gateway, init.hostId)));
     this.#names = names;
     // Not for records alone: reading devices, and what is attached to them, starts commands, and records come one by one by the thousand.
@@ -281,18 +294,26 @@ export class GatewayRole implements Role {
           name,
         );
     }
-    const sessions = [...this.#served].flatMap((rdid) => networks.get(rdid) ?? []);
+    const sessions: NetworkSession[] = [];
+    const documents = new Map<string, VirtualNetwork>();
+    await inSlices(this.#served, (rdid) => {
+      const session = networks.get(rdid);
+      if (session === undefined) return;
+      sessions.push(session);
+      const { network } = session.view;
+      if (network !== undefined) documents.set(rdid, network);
+    });
     const facts: GatewayFacts = {
       hostId: init.hostId,
       mtuBytes: init.underlayMtu - 50,
       groups,
-      networks: new Map(sessions.flatMap(({ rdid, view }) => (view.network === undefined ? [] : [[rdid, view.network] as const]))),
+      networks: documents,
       vsidAllowed: (rdid, vsid) => networks.get(rdid)?.claimedVsids.has(vsid) === true,
       devices: this.#devices,
       providerAddresses: new Map(trust.hosts().map(({ id, providerAddress }) => [id, providerAddress])),
     };
     const changes = await stepsInSlices(this.#view.updating(facts));
-    this.#external.setRows(this.#view.entries(), this.#devices.values());
+    this.#external.takeRows(changes.tables, this.#devices.values());
     await inPieces(changes.nat, (some) => this.#nat.apply(some));
     this.#noteNetworks(changes.tables);
     // Until all that this machine serves has been read once, what the last run left stays.
@@ -378,10 +399,15 @@ export class GatewayRole implements Role {
     return releases;
   }
 
-  #follow(wanted: ReadonlySet<string>): void {
+  /** @param ofShards The networks of each shard: the same array as long as they are the same. */
+  async #follow(ofShards: readonly (readonly string[])[]): Promise<void> {
+    const known = this.#followed;
+    if (known !== undefined && known.length === ofShards.length && known.every((networks, i) => networks === ofShards[i])) return;
+    this.#followed = ofShards;
     const before = this.#served;
+    const wanted = new Set(ofShards.flat());
     this.#served = wanted;
-    this.#parts.networks.joinAll([...wanted].filter((rdid) => !before.has(rdid)));
+    await this.#parts.networks.joinAll([...wanted].filter((rdid) => !before.has(rdid)));
     if ([...before].some((rdid) => !wanted.has(rdid)) || wanted.size !== before.size) this.#parts.onChange();
   }
 }

@@ -1,7 +1,9 @@
 /** Work that may be done before others get their turn: heartbeats are due every 30 ms. */
 const SLICE_MS = 4;
-/** Rows between looks at the clock. */
+/** Rows between looks at the clock, at most; fewer where rows take long, so that nobody waits for sixteen that take a millisecond each. */
 const STRIDE = 16;
+/** Between two looks at the clock there should be less than this, ms. */
+const LOOK_MS = 0.5;
 
 export interface SliceClock {
   /** Any clock, ms. */
@@ -16,15 +18,43 @@ export const PROCESS_SLICES: SliceClock = {
   pause: () => new Promise((resolve) => setTimeout(resolve, 1)),
 };
 
+/** Says after each row whether the slice is over. */
+class Stride {
+  readonly #clock: SliceClock;
+  #startedMs: number;
+  #lookedMs: number;
+  #stride = 1;
+  #seen = 0;
+
+  constructor(clock: SliceClock) {
+    this.#clock = clock;
+    this.#startedMs = clock.now();
+    this.#lookedMs = this.#startedMs;
+  }
+
+  isOver(): boolean {
+    if (++this.#seen < this.#stride) return false;
+    this.#seen = 0;
+    const now = this.#clock.now();
+    const tookMs = now - this.#lookedMs;
+    this.#lookedMs = now;
+    this.#stride = tookMs > LOOK_MS ? 1 : Math.min(STRIDE, this.#stride * 2);
+    return now - this.#startedMs >= SLICE_MS;
+  }
+
+  async pause(): Promise<void> {
+    await this.#clock.pause();
+    this.#startedMs = this.#clock.now();
+    this.#lookedMs = this.#startedMs;
+  }
+}
+
 /** Visits all rows, of which there may be a million, without holding the process up. */
 export async function inSlices<T>(rows: Iterable<T>, visit: (row: T) => void, clock: SliceClock = PROCESS_SLICES): Promise<void> {
-  let started = clock.now();
-  let seen = 0;
+  const stride = new Stride(clock);
   for (const row of rows) {
     visit(row);
-    if (++seen % STRIDE !== 0 || clock.now() - started < SLICE_MS) continue;
-    await clock.pause();
-    started = clock.now();
+    if (stride.isOver()) await stride.pause();
   }
 }
 
@@ -40,13 +70,11 @@ export function whenSliceOver(clock: SliceClock = PROCESS_SLICES): () => Promise
 
 /** Goes through the steps of some work likewise. @returns What it comes to. */
 export async function stepsInSlices<R>(work: Generator<void, R>, clock: SliceClock = PROCESS_SLICES): Promise<R> {
-  let started = clock.now();
-  for (let seen = 0; ; ) {
+  const stride = new Stride(clock);
+  for (;;) {
     const step = work.next();
     if (step.done === true) return step.value;
-    if (++seen % STRIDE !== 0 || clock.now() - started < SLICE_MS) continue;
-    await clock.pause();
-    started = clock.now();
+    if (stride.isOver()) await stride.pause();
   }
 }
 

@@ -6,9 +6,6 @@ import { makeNatLog } from './make-nat-log.ts';
 import { NatSetupControl } from './nat-control.ts';
 import { StateKeeper } from './state/keeper.ts';
 
-/** Sessions and holders that one sweep looks at: some 20 ms. What is left waits for the next second. */
-const SWEEP_STEPS = 65_536;
-
 /** @throws {AgentError} `WEFT_ERR_AGENT_CONFIG` with the user-space engine, which forwards for nobody once its process is gone. */
 export function makeGatewayRole(parts: AgentParts): GatewayRole {
   const { datapath, clock } = parts;
@@ -38,7 +35,7 @@ export function makeGatewayRole(parts: AgentParts): GatewayRole {
   return new GatewayRole(parts, {
     nat: new NatSetupControl({
       store: datapath.gateway.nat,
-      runSweep: () => void datapath.gateway.sweepNat(SWEEP_STEPS),
+      runSweep: (steps) => datapath.gateway.sweepNat(steps).steps,
       sessionsMax: () => datapath.gateway.natSessionsMax(),
       shareSessions: (share) => datapath.gateway.shareNatSessions(share),
       isServed,

@@ -3,11 +3,17 @@ import type { ReleasedBlocks } from '@weft/model';
 import { parseIp } from '@weft/packet';
 import type { NatPoolSetup, NatSetupChange, NatSliceSetup, QuotaSetup } from '@weft/tables';
 import type { NatControl } from './gateway-role.ts';
+import { inSlices, PROCESS_SLICES, type SliceClock } from './in-slices.ts';
+
+/** Sessions and holders that are looked at in a second, at most: some 20 ms in all. What is left waits for the next. */
+const SWEEP_STEPS = 65_536;
+/** The same, in one go; and what may have come since they were counted. */
+const SWEEP_PIECE = 4_096;
 
 export interface NatControlInit {
   /** The NAT's state in the packet path. */
   readonly store: NatStore;
-  readonly runSweep: () => void;
+  readonly runSweep: (steps: number) => number;
   /** Sessions that there is room for, of all networks. */
   readonly sessionsMax: () => number;
   /** Networks that have so many sessions begin no more; 0: all may. */
@@ -16,6 +22,7 @@ export interface NatControlInit {
   readonly resize: (key: NatKey<'free'>, own: Uint8Array) => void;
   /** Whether this member may be granting blocks of an address now. */
   readonly isServed: (key: NatKey<'free'>) => boolean;
+  readonly slices?: SliceClock;
 }
 
 /** Gives port mapping its pools, slices and quotas. What it makes of them is the packet path's own. */
@@ -28,6 +35,8 @@ export class NatSetupControl implements NatControl {
   readonly #pools = new Map<number, readonly NatKey<'free'>[]>();
   readonly #quotas = new Map<number, QuotaSetup['value']>();
   #share: number | undefined;
+  /** Sessions and holders there were at the last sweep, at most. */
+  #queued = SWEEP_STEPS;
 
   constructor(init: NatControlInit) {
     this.#init = init;
@@ -80,11 +89,24 @@ export class NatSetupControl implements NatControl {
     this.#init.store.delete('rate', { networkId });
   }
 
-  sweep(): void {
+  async sweep(): Promise<void> {
+    const { store, runSweep, slices = PROCESS_SLICES } = this.#init;
     for (const slice of [...this.#ending.values()]) this.#setSlice(slice);
-    this.#init.runSweep();
+    // What is looked at goes back to the end of the queue: more steps than it is long would go round it again.
+    const steps = Math.min(SWEEP_STEPS, this.#queued + SWEEP_PIECE);
+    for (let swept = 0; swept < steps; swept += SWEEP_PIECE) {
+      if (swept > 0) await slices.pause();
+      if (runSweep(SWEEP_PIECE) < SWEEP_PIECE) break;
+    }
     const usage = new Map<number, NatUsage>();
-    for (const { key, value } of this.#init.store.rows('usage')) usage.set(key.networkId, value);
+    let queued = 0;
+    const count = ({ key, value }: { readonly key: NatKey<'usage'>; readonly value: NatUsage }): void => {
+      usage.set(key.networkId, value);
+      // A holder has a block at least.
+      queued += value.sessions + value.blocks;
+    };
+    await inSlices(store.rows('usage'), count, slices);
+    this.#queued = queued;
     this.#shareSessions(usage);
     this.#shareBlocks(usage);
   }

@@ -66,11 +66,12 @@ export class ShardClaims {
     this.#sequence = sequence!;
     // What is gone is looked for a while after the start, when there is less to do.
     this.#sweptMs = this.#init.now();
-    for (const line of lines) {
+    const take = (line: string): void => {
       const [key = '', revision] = line.split(' ');
       const place = placeOf(key);
       if (place !== undefined) this.#known.set(key, { ...place, revision: Number(revision) });
-    }
+    };
+    await inSlices(lines, take, this.#init.slices);
     this.#group();
   }
 

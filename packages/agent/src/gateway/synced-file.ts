@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { open, readFile, rename } from 'node:fs/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 const MAGIC = 'WEFTSYN1';
@@ -43,6 +43,12 @@ export class SyncedFile {
     );
     this.#last = next.catch(() => {});
     return next;
+  }
+
+  /** Takes the file away, if there is one. @throws What the file system says. */
+  async remove(): Promise<void> {
+    await this.#last;
+    await rm(this.path, { force: true });
   }
 
   async #write(content: Uint8Array): Promise<void> {

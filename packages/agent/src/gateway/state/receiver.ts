@@ -21,6 +21,8 @@ import { STATE_VERSION, toNs } from './stream.ts';
 
 /** Rows that are looked at in one go when a snapshot takes the place of what was known. */
 const LOOKED_AT_ROWS = 2_000;
+/** The same of networks that a snapshot names: each is asked about. */
+const LOOKED_AT_NETWORKS = 256;
 const HELLO_MS = 3_000;
 /** More than an owner sends without an answer. */
 const QUEUE_MAX = 64;
@@ -190,7 +192,7 @@ export class StateReceiver {
   async #carryOut(connection: Connection, body: NatStateBody, offsetNs: bigint, refused: Set<number>): Promise<void> {
     switch (body.kind) {
       case 'begin':
-        this.#begin(connection, body.value.networks, refused);
+        await this.#begin(connection, body.value.networks, refused);
         return;
       case 'rows':
         await this.#takeRows(connection, body.value, offsetNs, refused);
@@ -229,10 +231,15 @@ export class StateReceiver {
   }
 
   /** What is known of the networks stays until the snapshot says better: its teller may be gone before its end. */
-  #begin(connection: Connection, networks: readonly NatStateScope[], refused: Set<number>): void {
-    const own = this.#init.own();
+  async #begin(connection: Connection, networks: readonly NatStateScope[], refused: Set<number>): Promise<void> {
     const theirs = new Set<number>();
+    let own = this.#init.own();
+    let looked = 0;
     for (const { networkId, shard, epoch } of networks) {
+      if (++looked % LOOKED_AT_NETWORKS === 0) {
+        await this.#pause();
+        own = this.#init.own();
+      }
       connection.networks.set(networkId, shard);
       if (this.#mayTell(connection, networkId, own) !== undefined && epoch >= this.#init.ownerOf(shard)!.epoch) theirs.add(networkId);
       else {
