@@ -108,20 +108,21 @@ export class NatSetupControl implements NatControl {
     await inSlices(store.rows('usage'), count, slices);
     this.#queued = queued;
     this.#shareSessions(usage);
-    this.#shareBlocks(usage);
+    await this.#shareBlocks(usage);
   }
 
-  #shareBlocks(usage: ReadonlyMap<number, NatUsage>): void {
-    const { store } = this.#init;
+  async #shareBlocks(usage: ReadonlyMap<number, NatUsage>): Promise<void> {
+    const { store, slices = PROCESS_SLICES } = this.#init;
     const networks = new Map<number, { blocks: number; quota: number }[]>();
-    for (const [networkId, { blocks: quota, pools }] of this.#quotas) {
+    const add = ([networkId, { blocks: quota, pools }]: readonly [number, QuotaSetup['value']]): void => {
       const blocks = usage.get(networkId)?.blocks ?? 0;
       for (const pool of pools) {
         const known = networks.get(pool);
         if (known === undefined) networks.set(pool, [{ blocks, quota }]);
         else known.push({ blocks, quota });
       }
-    }
+    };
+    await inSlices(this.#quotas, add, slices);
     for (const [pool, addresses] of this.#pools) {
       const rings = addresses.map((key) => ({
         own: this.#slices.get(nameOf(key)) ?? 0,
