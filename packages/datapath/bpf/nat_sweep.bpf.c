@@ -21,7 +21,8 @@ int nat_sweep(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	}
 	w->now = weft_now();
-	bpf_loop(budget < NAT_SWEEP_MAX ? budget : NAT_SWEEP_MAX, nat_sweep_step, &sweep, 0);
+	sweep.budget = budget < NAT_SWEEP_MAX ? budget : NAT_SWEEP_MAX;
+	bpf_loop(sweep.budget, nat_sweep_step, &sweep, 0);
 	skb->cb[1] = sweep.steps;
 	skb->cb[2] = sweep.sessions;
 	skb->cb[3] = sweep.blocks;

@@ -106,8 +106,8 @@ describe('a network that floods', () => {
               });
               if (reason !== DropReason.NONE) expect(QUOTA_REASONS).toContain(reason);
             }
-          } else if (port < 1_024 + BLOCKS * 64 && !world.isReleasing(OTHER, VM)) {
-            // Within its quota, whatever the other has done; but who gives blocks back is given none meanwhile.
+          } else if (port < 1_024 + BLOCKS * 64) {
+            // Within its quota, whatever the other has done.
             const { reason } = world.out({
               networkId: OTHER,
               near: VM,
@@ -186,8 +186,6 @@ describe('a pool whose quotas add up to more than it has', () => {
       look();
       const networkId = NETWORKS[network]!;
       const near = parseIp(`10.0.${network}.${ca}`);
-      // Who gives blocks back is given none meanwhile.
-      if (world.isReleasing(networkId, near)) continue;
       for (let i = 0; i < ports; i++) {
         const { blocks } = world.state.usage(networkId);
         const { reason } = world.out({ networkId, near, nearPort: next[network]!++ & 0xffff, remotePort: 53 });

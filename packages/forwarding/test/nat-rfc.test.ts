@@ -2,6 +2,7 @@ import {
   applyNatEvent,
   type ExternalAddressEntry,
   ExternalAddressKind,
+  NatEventKind,
   type NatFlow,
   type NatResult,
   NatState,
@@ -381,6 +382,74 @@ describe('RFC 6888 (carrier-grade)', () => {
     expectReason(world.out(udp(2000)), DropReason.NAT_BLOCK_QUOTA);
     world.advance(1);
     expect(place(world.out(udp(2000)))).toBe(first[0]);
+  });
+
+  it('a source that begins anew while its blocks are about to be given back keeps them, each port once; else they all go in one run', () => {
+    const world = new World(64);
+    const ports = (from: number, count: number): number[] =>
+      Array.from({ length: count }, (_, i) => {
+        const { reason, port } = world.out({ nearPort: from + i, protocol: UDP });
+        expect(reason).toBe(DropReason.NONE);
+        return port;
+      });
+    const first = ports(1000, 20 * 64);
+    const sweepAfter = (...seconds: number[]): void => {
+      for (const one of seconds) {
+        world.advance(one);
+        world.sweep();
+      }
+    };
+    // All flows are over, all holds, and the blocks are marked.
+    sweepAfter(302, 121);
+    expect(world.isReleasing(NETWORK, VM)).toBe(true);
+    world.state.takeEvents();
+    const again = ports(5000, 20 * 64);
+    expect(new Set(again)).toEqual(new Set(first));
+    expect(
+      world.state.takeEvents().filter(({ kind }) => kind === NatEventKind.BLOCK_GRANTED || kind === NatEventKind.BLOCK_RELEASED),
+    ).toEqual([]);
+    sweepAfter(1, 1);
+    expect(world.state.usage(NETWORK).blocks).toBe(20);
+    // Nobody comes: marked, and then all twenty blocks at once, though a step gives eight.
+    sweepAfter(302, 121);
+    expect(world.isReleasing(NETWORK, VM)).toBe(true);
+    expect(world.state.usage(NETWORK).blocks).toBe(20);
+    sweepAfter(1);
+    expect(world.state.usage(NETWORK).blocks).toBe(0);
+    expect(ports(1000, 1)).toHaveLength(1);
+  });
+
+  it('gives no blocks back within a quarter of a second of the mark, however often it sweeps', () => {
+    const world = new World();
+    world.out({ protocol: UDP });
+    for (const seconds of [302, 121]) {
+      world.advance(seconds);
+      world.sweep();
+    }
+    const blocks = [0n, 1n, 249_999_999n, 250_000_000n].map((ns, i, all) => {
+      world.now += ns - (all[i - 1] ?? 0n);
+      world.sweep();
+      return world.state.usage(NETWORK).blocks;
+    });
+    expect(blocks).toEqual([1, 1, 1, 0]);
+  });
+
+  it('gives no blocks back that it has marked before it lost the shard', () => {
+    const world = new World();
+    world.out({ protocol: UDP });
+    for (const seconds of [302, 121]) {
+      world.advance(seconds);
+      world.sweep();
+    }
+    expect(world.isReleasing(NETWORK, VM)).toBe(true);
+    world.isOwner = false;
+    world.advance(1);
+    world.sweep();
+    expect(world.state.usage(NETWORK).blocks).toBe(1);
+    world.isOwner = true;
+    world.advance(1);
+    world.sweep();
+    expect(world.state.usage(NETWORK).blocks).toBe(0);
   });
 
   it('RFC 7422: who had a port is told by few records: one for each 64 ports', () => {

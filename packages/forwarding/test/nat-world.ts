@@ -31,12 +31,13 @@ export class World {
   /** Rows of external addresses, by text; none: nothing is said of it. */
   readonly addresses: Map<string, ExternalAddressEntry> = new Map();
   network = { shard: 1, segment: SEGMENT };
+  isOwner = true;
   now: bigint = 1000n * SECOND;
   readonly #nat: PortMapping;
   readonly #blocks: number;
   readonly #tables: NatTables = {
     gatewayNetwork: () => this.network as never,
-    gatewayShard: () => ({ epoch: 5n, deadlineBootNs: 1n << 62n }) as never,
+    gatewayShard: () => ({ epoch: 5n, deadlineBootNs: this.isOwner ? 1n << 62n : 0n }) as never,
     externalAddress: (_segment, address) => this.addresses.get(formatIp(address)),
     portForward: (_segment, address, port, protocol) => this.forwards.get(`${formatIp(address)}/${port}/${protocol}`),
   };

@@ -9,8 +9,9 @@
  * Races.  A holder's lists and counts change only under its spin lock, together with the records of the ports concerned.  Under a spin lock
  * nothing can be looked up, so the rows are looked up before, and the holder's version, which counts changes, says under the lock whether they
  * are still the right ones; if not, the whole step is tried again.  A ring of blocks has a lock of its own.  A holder and its blocks are
- * deleted only when the clock has moved on since it was marked as releasing, which everyone looks at before locking: so nobody holds
- * the lock of a deleted holder.  `self` and the version guard against memory that was given to another holder. */
+ * deleted only a while (NAT_GRACE_NS) after it was marked as releasing, which everyone looks at before locking: so nobody holds
+ * the lock of a deleted holder.  Until then who wants a port takes the mark away, and the sweep that comes to delete it adds another: both by
+ * exchanging the flags, without the lock, so that one of them is first.  `self` and the version guard against memory that was given to another holder. */
 #ifndef WEFT_NAT_HOLDER_H
 #define WEFT_NAT_HOLDER_H
 
@@ -52,12 +53,25 @@ static __always_inline void nat_event_mapping(struct nat_event_mapping *event, _
 	event->link = w->link;
 }
 
+/* Takes the sweep's mark away, as long as no block has been given back; false: it is too late. */
+static __always_inline bool nat_source_reopen(struct nat_source *source, __u32 flags)
+{
+	__u32 found;
+
+	if (flags & NAT_SOURCE_DELETING ||
+	    READ_ONCE(source->state.free_count) + READ_ONCE(source->state.fresh_left) != READ_ONCE(source->state.blocks) * NAT_BLOCK_PORTS)
+		return false;
+	NAT_RACE_POINT();
+	found = __sync_val_compare_and_swap(&source->state.flags, flags, flags & ~NAT_SOURCE_RELEASING);
+	return found == flags || !(found & NAT_SOURCE_RELEASING);
+}
+
 /* Takes a port for the holder w->source_key and the mapping w->mapping_key, with one session: w->reference, and w->address with its address.
  * 0, NAT_GRANT (then again; not called from here, since each call takes of the 512 bytes of stack), or a reason. */
 __attribute__((noinline)) int nat_port_take(__u32 slot)
 {
 	struct nat_work *w = nat_work(slot);
-	__u32 try, version, reference, index;
+	__u32 try, flags, version, reference, index;
 	struct nat_source *source;
 	struct nat_port *port;
 	bool fresh, taken;
@@ -69,7 +83,8 @@ __attribute__((noinline)) int nat_port_take(__u32 slot)
 		source = bpf_map_lookup_elem(&map_nat_source, &w->source_key);
 		if (!source)
 			return NAT_GRANT;
-		if (READ_ONCE(source->state.flags) & NAT_SOURCE_RELEASING)
+		flags = READ_ONCE(source->state.flags);
+		if (flags & NAT_SOURCE_RELEASING && !nat_source_reopen(source, flags))
 			return WEFT_DROP_NAT_PORTS_EXHAUSTED;
 		version = READ_ONCE(source->state.version);
 		reference = READ_ONCE(source->state.free_head);

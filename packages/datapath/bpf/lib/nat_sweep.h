@@ -15,6 +15,8 @@ struct nat_sweep {
 	__u32 steps;
 	__u32 sessions;
 	__u32 blocks;
+	__u32 budget;
+	__u32 is_unfinished; /* the holder of w->entry has more blocks to give back */
 };
 
 static __always_inline bool nat_owned(const struct nat_work *w, __u32 network_id)
@@ -161,9 +163,9 @@ __attribute__((noinline)) int nat_block_release(__u32 slot)
 __attribute__((noinline)) int nat_sweep_source(__u32 slot)
 {
 	struct nat_work *w = nat_work(slot);
+	__u32 i, flags, released = 0;
 	struct nat_source *source;
-	__u32 i, released = 0;
-	bool busy = false;
+	bool owned, busy = false;
 
 	if (!w)
 		return -1;
@@ -171,29 +173,36 @@ __attribute__((noinline)) int nat_sweep_source(__u32 slot)
 	source = bpf_map_lookup_elem(&map_nat_source, &w->source_key);
 	if (!source)
 		return -1;
-	if (!(source->state.flags & NAT_SOURCE_RELEASING)) {
-		bool owned = nat_owned(w, w->source_key.network_id);
-
+	owned = nat_owned(w, w->source_key.network_id);
+	flags = READ_ONCE(source->state.flags);
+	if (!(flags & NAT_SOURCE_RELEASING)) {
 		bpf_spin_lock(&source->lock);
 		if (source->state.mappings) {
 			source->state.flags &= ~NAT_SOURCE_QUEUED;
 			busy = true;
 		} else if (owned && w->now >= source->state.idle_boot_ns + NAT_HOLD_NS) {
-			source->state.flags |= NAT_SOURCE_RELEASING;
+			/* Its ports stay as they are: until blocks go, who takes one has them all again. */
 			source->state.version++;
-			source->state.free_head = 0;
-			source->state.free_tail = 0;
-			source->state.free_count = 0;
-			source->state.fresh = 0;
-			source->state.fresh_left = 0;
 			source->state.idle_boot_ns = w->now;
+			source->state.flags |= NAT_SOURCE_RELEASING;
 		}
 		bpf_spin_unlock(&source->lock);
 		return busy ? -1 : 0;
 	}
 	/* Who looked at it before it was marked has long finished when time has passed. */
-	if (w->now <= source->state.idle_boot_ns)
+	if (w->now < source->state.idle_boot_ns + NAT_GRACE_NS || !owned)
 		return 0;
+	NAT_RACE_POINT();
+	if (!(flags & NAT_SOURCE_DELETING) &&
+	    __sync_val_compare_and_swap(&source->state.flags, flags, flags | NAT_SOURCE_DELETING) != flags)
+		return 0; /* somebody has taken the mark away */
+	NAT_RACE_POINT();
+	/* Nobody else writes to it any more. */
+	source->state.free_head = 0;
+	source->state.free_tail = 0;
+	source->state.free_count = 0;
+	source->state.fresh = 0;
+	source->state.fresh_left = 0;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < NAT_RELEASES; i++) {
 		if (!READ_ONCE(source->state.blocks))
@@ -212,9 +221,11 @@ static long nat_sweep_step(__u32 index, struct nat_sweep *sweep)
 	__u32 try;
 	int result;
 
-	(void)index;
-	if (!w || bpf_map_pop_elem(&map_nat_queue, &w->entry))
+	if (!w)
 		return 1;
+	if (!sweep->is_unfinished && bpf_map_pop_elem(&map_nat_queue, &w->entry))
+		return 1;
+	sweep->is_unfinished = 0;
 	sweep->steps++;
 	if (w->entry.kind == NAT_QUEUE_SOURCE) {
 		result = nat_sweep_source(NAT_SLOT_SWEEP);
@@ -224,6 +235,11 @@ static long nat_sweep_step(__u32 index, struct nat_sweep *sweep)
 			__builtin_memset(&w->entry, 0, sizeof(w->entry));
 			w->entry.kind = NAT_QUEUE_SOURCE;
 			w->entry.source = w->source_key;
+			/* As long as it gives blocks back it is refused others: so it comes to an end at once. */
+			if (result == NAT_RELEASES && index + 1 < sweep->budget) {
+				sweep->is_unfinished = 1;
+				return 0;
+			}
 		}
 	} else if (w->entry.kind == NAT_QUEUE_PORT) {
 		keep = nat_sweep_port(NAT_SLOT_SWEEP);

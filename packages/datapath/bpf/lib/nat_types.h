@@ -24,6 +24,7 @@
 #define NAT_TCP_ESTABLISHED_NS (7440 * NAT_SECOND)
 #define NAT_ICMP_NS (60 * NAT_SECOND)
 #define NAT_HOLD_NS (120 * NAT_SECOND)
+#define NAT_GRACE_NS (NAT_SECOND / 4) /* by then every packet has passed that was on its way; a sweep may run several times a second */
 #define NAT_FRAGMENT_NS (30 * NAT_SECOND)
 #define NAT_FRAGMENT_SLOTS 256
 #define NAT_TELL_NS_MAX (300 * NAT_SECOND)
@@ -35,7 +36,8 @@ enum nat_session_kind { NAT_SESSION_MAPPING = 0, NAT_SESSION_FORWARD = 1 };
 
 /* nat_source_state.flags */
 #define NAT_SOURCE_QUEUED 1
-#define NAT_SOURCE_RELEASING 2
+#define NAT_SOURCE_RELEASING 2 /* is about to give its blocks back: nat_source_reopen */
+#define NAT_SOURCE_DELETING 4  /* gives them back */
 
 /* nat_session.flags: what was seen of a TCP connection. */
 #define NAT_OUT_SYN 1

@@ -10,6 +10,7 @@ import {
   type NatTable,
   natSweep,
   PortMapping,
+  SourceFlag,
   SourceRuleKind,
 } from '@weft/forwarding';
 import { dropReasonName } from '@weft/model';
@@ -223,7 +224,7 @@ export function checkHolders(store: NatStore): void {
       ({ value: block }) => text([block.networkId, block.pool, block.ca]) === text([key.networkId, key.pool, key.ca]),
     );
     if (own.length !== value.blocks) throw new Error(`${where}: ${own.length} blocks, counts ${value.blocks}`);
-    if (value.flags & 2) continue;
+    if (value.flags & SourceFlag.DELETING) continue;
     if (value.mappings + value.freeCount + value.freshLeft !== 64 * value.blocks) throw new Error(`${where}: ports lost: ${text(value)}`);
     const states = own.flatMap(({ value: block }) => block.ports.map(({ state }) => state));
     const count = (state: number): number => states.filter((one) => one === state).length;

@@ -31,6 +31,8 @@ export type Op =
   | { readonly op: 'own'; readonly isOwned: boolean }
   /** The network is on another segment than its flows, or back. */
   | { readonly op: 'place'; readonly network: number; readonly isElsewhere: boolean }
+  /** Until every session is over and every holder about to give its blocks back. */
+  | { readonly op: 'mark' }
   /** Until every session is over and every block given back. */
   | { readonly op: 'drain' };
 
@@ -106,6 +108,7 @@ const op: fc.Arbitrary<Op> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ op: fc.constant('place' as const), network: fc.nat(1), isElsewhere: fc.constantFrom(true, false, false) }),
   },
+  { weight: 1, arbitrary: fc.record({ op: fc.constant('mark' as const) }) },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('drain' as const) }) },
 );
 
@@ -168,8 +171,9 @@ export class History {
       case 'place':
         bench.place(NETWORKS[step.network]!, step.isElsewhere ? SEGMENT + 1 : SEGMENT);
         return;
+      case 'mark':
       case 'drain':
-        for (const seconds of [7441, 121, 1, 1]) {
+        for (const seconds of step.op === 'mark' ? [7441, 121] : [7441, 121, 1, 1]) {
           bench.advance(seconds);
           bench.sweep(3000);
         }

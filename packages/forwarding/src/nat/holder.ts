@@ -51,8 +51,8 @@ export function takePort(
   context: TakeContext,
 ): HeldPort | DropReason {
   const source = state.get('source', key);
+  if (source !== undefined && !reopen(source)) return DropReason.NAT_PORTS_EXHAUSTED;
   let reference = source === undefined ? 0 : takeReference(state, source, context.nowBootNs);
-  if (source !== undefined && source.flags & SourceFlag.RELEASING) return DropReason.NAT_PORTS_EXHAUSTED;
   if (reference === 0) {
     const reason = grantBlock(state, key, context);
     if (reason !== DropReason.NONE) return reason;
@@ -73,9 +73,17 @@ export function takePort(
   return held;
 }
 
+/** Takes the sweep's mark away, as long as no block has been given back; false: it is too late. `nat_source_reopen` in nat_holder.h. */
+function reopen(source: NatSource): boolean {
+  if ((source.flags & SourceFlag.RELEASING) === 0) return true;
+  const isWhole = source.freeCount + source.freshLeft === source.blocks * BLOCK_PORTS;
+  if ((source.flags & SourceFlag.DELETING) !== 0 || !isWhole) return false;
+  source.flags &= ~SourceFlag.RELEASING;
+  return true;
+}
+
 /** Unlinks the port to use next; 0 if a new block is needed. */
 function takeReference(state: NatState, source: NatSource, nowBootNs: bigint): number {
-  if (source.flags & SourceFlag.RELEASING) return 0;
   const head = source.freeHead;
   if (head !== 0) {
     const { port } = heldPort(state, source, head);

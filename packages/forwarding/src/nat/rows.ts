@@ -37,8 +37,10 @@ export const TcpSeen = { OUT_SYN: 1, IN_SYN: 2, OUT_ACK: 4, IN_ACK: 8, OUT_FIN: 
 export const SourceFlag = {
   /** Stands in the queue of things to look at, since it has no mapping. */
   QUEUED: 1,
-  /** Gives its blocks back: no port may be taken from it. */
+  /** Is about to give its blocks back: who takes a port takes the mark away. */
   RELEASING: 2,
+  /** Gives its blocks back: no port may be taken from it. */
+  DELETING: 4,
 } as const;
 
 /** An address on an external network. */

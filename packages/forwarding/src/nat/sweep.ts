@@ -5,7 +5,7 @@ import { isForwarded, isOwned, type NatTables } from './port-mapping.ts';
 import { BLOCK_PORTS, type NatKey, type NatSource, referenceIndex, referencePort, SourceFlag } from './rows.ts';
 import { isLive, retireSession } from './session.ts';
 import type { NatState } from './state.ts';
-import { HOLD_NS, secondsUp } from './timing.ts';
+import { GRACE_NS, HOLD_NS, secondsUp } from './timing.ts';
 
 // The sweep: what is over goes. Each session stands in the queue once, and each holder without mappings; a step takes the head of the queue,
 // and what is not over goes to its tail. So one run does bounded work, the next goes on where it ended, and nothing is scanned.
@@ -35,7 +35,13 @@ export function natSweep(state: NatState, tables: NatTables, input: SweepInput):
     if (entry === undefined) break;
     result.steps++;
     if (entry.kind === 'source') {
-      if (sweepSource(state, entry.key, nowBootNs, owns, result)) state.queue.push(entry);
+      let next = sweepSource(state, entry.key, nowBootNs, owns, result);
+      // As long as it gives blocks back it is refused others: so it comes to an end at once.
+      while (next === 'unfinished' && result.steps < input.budget) {
+        result.steps++;
+        next = sweepSource(state, entry.key, nowBootNs, owns, result);
+      }
+      if (next !== 'done') state.queue.push(entry);
       continue;
     }
     const session = state.get('session', entry.key);
@@ -60,36 +66,39 @@ function isInPlace(tables: NatTables, { segment, address }: NatKey<'session'>, n
   return segment === network.segment && mayMap(tables.externalAddress(segment, address), networkId, network.shard);
 }
 
-/** @returns Whether to look at it again. */
+/** @returns `unfinished`: it has begun to give its blocks back, and has more. */
 function sweepSource(
   state: NatState,
   key: NatKey<'source'>,
   nowBootNs: bigint,
   owns: (networkId: number) => boolean,
   result: { blocks: number },
-): boolean {
+): 'done' | 'later' | 'unfinished' {
   const source = state.get('source', key);
-  if (source === undefined) return false;
+  if (source === undefined) return 'done';
   if ((source.flags & SourceFlag.RELEASING) === 0) {
     if (source.mappings > 0) {
       source.flags &= ~SourceFlag.QUEUED;
-      return false;
+      return 'done';
     }
-    if (nowBootNs < source.idleBootNs + HOLD_NS || !owns(key.networkId)) return true;
+    if (nowBootNs < source.idleBootNs + HOLD_NS || !owns(key.networkId)) return 'later';
+    // Its ports stay as they are: until blocks go, who takes one has them all again.
     source.flags |= SourceFlag.RELEASING;
     source.version = (source.version + 1) >>> 0;
-    Object.assign(source, { freeHead: 0, freeTail: 0, freeCount: 0, fresh: 0, freshLeft: 0, idleBootNs: nowBootNs });
-    return true;
+    source.idleBootNs = nowBootNs;
+    return 'later';
   }
   // Who looked at it before it was marked has long finished when time has passed.
-  if (nowBootNs <= source.idleBootNs) return true;
+  if (nowBootNs < source.idleBootNs + GRACE_NS || !owns(key.networkId)) return 'later';
+  source.flags |= SourceFlag.DELETING;
+  Object.assign(source, { freeHead: 0, freeTail: 0, freeCount: 0, fresh: 0, freshLeft: 0 });
   for (let i = 0; i < RELEASES_PER_STEP && source.blocks > 0; i++) {
     releaseNewest(state, key, source, nowBootNs);
     result.blocks++;
   }
-  if (source.blocks > 0) return true;
+  if (source.blocks > 0) return 'unfinished';
   state.delete('source', key);
-  return false;
+  return 'done';
 }
 
 function releaseNewest(state: NatState, key: NatKey<'source'>, source: NatSource, nowBootNs: bigint): void {

@@ -12,6 +12,8 @@ export const TCP_ESTABLISHED_NS: bigint = 7_440n * SECOND_NS;
 export const ICMP_NS: bigint = 60n * SECOND_NS;
 /** Before a port is used again (RFC 6888 REQ-8). */
 export const HOLD_NS: bigint = 120n * SECOND_NS;
+/** From the mark on a holder until its blocks go: by then every packet has passed that was on its way. A sweep may run several times a second. */
+export const GRACE_NS: bigint = SECOND_NS / 4n;
 /**
  * Sessions' ends are reckoned from the end of a granule of time: all packets of one granule move a session's end to the same place, so that only the first
  * of them has to. A session lives its time and up to one granule more, never less. A power of two.
