@@ -373,7 +373,7 @@ export async function macOf(netns: string, device: string): Promise<string> {
 }
 
 /** How the group's work is divided now. */
-async function assignmentOf(lab: Lab): Promise<Assignment> {
+export async function assignmentOf(lab: Lab): Promise<Assignment> {
   const { records } = await lab.ask(
     'controller',
     { kind: 'list', value: { kinds: ['Assignment'], tenant: '', network: '', name: '' } },

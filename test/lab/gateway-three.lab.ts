@@ -1,7 +1,10 @@
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { cutPower, restorePower } from '@weft/lab';
+import type { Assignment } from '@weft/model';
 import { waitFor } from '@weft/testkit';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { Connections, GatewayLab, TAKEOVER_MS } from './gateway-support.ts';
+import { assignmentOf, Connections, GatewayLab, TAKEOVER_MS, TENANTS } from './gateway-support.ts';
 import { endLab } from './support.ts';
 
 // Three gateways that vote themselves: what two and a witness can't show. gateway-failures.lab.ts has the rest.
@@ -97,6 +100,64 @@ describe('three gateways', () => {
     await group.answered(100);
     await group.window();
     await group.answered(200);
+    await group.expectNothingLost();
+  });
+
+  it('begin anew by `weft gateway recover` when a majority has lost its memory; the former owner, who has his, comes back and obeys', async () => {
+    const { lab, watcher } = group;
+    const kept = group.ownerOf('coke');
+    const lost = others(kept);
+    const open = (): readonly string[] =>
+      group.gateways.filter((host) => TENANTS.some((tenant) => watcher.isOpen(host, group.shardOf(tenant))));
+    const before = await assignmentOf(lab);
+    const epochs = TENANTS.map((tenant) => watcher.epoch(group.shardOf(tenant)));
+    await Promise.all(group.gateways.map((host) => cutPower(lab, host)));
+    for (const host of lost) {
+      const state = join(lab.net.host(host).dir, 'state');
+      const files = readdirSync(state).filter((name) => /^ownership-.*\.bin$/.test(name));
+      expect(files).toHaveLength(1);
+      for (const file of files) rmSync(join(state, file));
+    }
+    await waitFor(() => open().length === 0, { what: 'every shard to close by its deadline' });
+    await Promise.all(lost.map((host) => restorePower(lab, host)));
+    // Controllers name the new memories; but what the former list has promised two of three can't say, so theirs is no majority.
+    const memoryOf = ({ voters }: Assignment, host: string): number => voters.voters.find(({ hostId }) => hostId === host)!.instance;
+    await waitFor(
+      async () => {
+        const now = await assignmentOf(lab);
+        return lost.every((host) => ![0, memoryOf(before, host)].includes(memoryOf(now, host)));
+      },
+      { what: 'the new memories to be named', deadlineMs: 30_000, intervalMs: 100, show: () => group.story() },
+    );
+    expect((await assignmentOf(lab)).previousVoters).toBeDefined();
+    expect((await lab.weft(['gateway', 'status', 'edge'], { allowFailure: true })).code).toBe(1);
+    expect(open()).toEqual([]);
+
+    expect((await lab.weft(['gateway', 'recover', 'edge'])).stdout).toContain('gateway edge begins anew');
+    await group.answered(50, { deadlineMs: 60_000 });
+    expect(lost).toContain(group.ownerOf('coke'));
+    const incarnation = BigInt(before.incarnation + 1);
+    for (const [index, tenant] of TENANTS.entries()) {
+      const epoch = watcher.epoch(group.shardOf(tenant));
+      expect(epoch).toBeGreaterThan(epochs[index]!);
+      expect(epoch >> 32n).toBe(incarnation);
+    }
+
+    // The third has voted, and owned, in the incarnation before: it goes by the new one, and no packet is lost by its coming back.
+    await group.answered(100);
+    await group.window();
+    await restorePower(lab, kept);
+    await waitFor(
+      async () => {
+        const { groups } = await lab.ask(kept, { kind: 'gatewayStatus', value: { gatewayId: '' } }, 'gatewayStatus');
+        const shards = groups.flatMap(({ incarnation: of, shards: all }) => (BigInt(of) === incarnation ? all : []));
+        return TENANTS.every((tenant) =>
+          shards.some(({ shard, epoch }) => shard === group.shardOf(tenant) && epoch >> 32n === incarnation),
+        );
+      },
+      { what: 'the third to know the owners of the new incarnation', deadlineMs: 30_000, intervalMs: 100, show: () => group.story() },
+    );
+    await group.answered(100);
     await group.expectNothingLost();
   });
 });
