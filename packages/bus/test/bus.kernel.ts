@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { configKey, hasCode, type Port, portCodec, subjects } from '@weft/model';
 import { NatsServer, tempDir, waitFor } from '@weft/testkit';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -46,6 +47,12 @@ afterAll(async () => {
   await server?.close();
   dir.remove();
 });
+
+/** One letter each, as `ps` shows it. @see proc(5), /proc/pid/stat */
+function threadStates(pid: number): string[] {
+  const tasks = `/proc/${pid}/task`;
+  return readdirSync(tasks).map((task) => /\) (\S)/.exec(readFileSync(`${tasks}/${task}/stat`, 'utf8'))?.[1] ?? '');
+}
 
 let next = 0;
 const tenantKey = (): string => configKey.tenant(`0b8f5e0a-0000-4000-8000-${String(++next).padStart(12, '0')}`);
@@ -414,10 +421,16 @@ describe('without NATS', () => {
     const quick = newBus('quick', { requestTimeoutMs: 200 });
     const quickStore = await quick.open({ replicas: 1 });
     const key = tenantKey();
-    server.process!.kill('SIGSTOP');
-    const outcome = await quickStore.config.create(key, bytes('mine'), { timeoutMs: 600 });
-    expect(outcome.status).toBe('unknown');
-    server.process!.kill('SIGCONT');
+    const { pid } = server.process!;
+    try {
+      server.process!.kill('SIGSTOP');
+      // Each of its threads stops when it sees the signal; one that has not yet may write.
+      await waitFor(() => threadStates(pid).every((state) => state === 'T'), { what: 'the server to stand still' });
+      const outcome = await quickStore.config.create(key, bytes('mine'), { timeoutMs: 600 });
+      expect(outcome.status).toBe('unknown');
+    } finally {
+      server.process!.kill('SIGCONT');
+    }
     // Whichever of the attempts was written, it is ours; repeating says so only by reading, CAS keeps it from being written twice.
     const entry = await waitFor(() => quickStore.config.get(key), { what: 'the write to be seen' });
     expect(textOf(entry.value)).toBe('mine');
