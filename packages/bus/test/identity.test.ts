@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createPair, fromPublic, fromSeed, Prefix } from '@nats-io/nkeys';
-import { envelopeCodec, hasCode } from '@weft/model';
+import { type EnvelopeKind, envelopeCodec, envelopeKindNumbers, hasCode } from '@weft/model';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import {
@@ -142,6 +142,25 @@ describe('envelope', () => {
     // The same bytes and signature under another kind: the signature covers the kind.
     const relabelled = envelopeCodec.encode({ ...envelopeCodec.decode(envelope), kind: 'change' });
     expect(refused(() => openEnvelope(relabelled, 'change'))).toBe('WEFT_ERR_TRUST_SIGNATURE');
+  });
+
+  it('is written as the codec writes it, whatever the length', () => {
+    const kinds = Object.keys(envelopeKindNumbers) as EnvelopeKind[];
+    const around = [0x7f, 0x80, 0x3fff, 0x4000, 70_000];
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...kinds),
+        fc.oneof(fc.nat({ max: 300 }), fc.constantFrom(...around)),
+        fc.nat(255),
+        (kind, length, fill) => {
+          const signed = new Uint8Array(length).fill(fill);
+          const envelope = signEnvelope(identity, kind, signed);
+          const { signature } = envelopeCodec.decode(envelope);
+          expect(Buffer.compare(envelope, envelopeCodec.encode({ kind, signed, keyId: identity.publicKey, signature }))).toBe(0);
+          expect(openEnvelope(envelope, kind).payload).toHaveLength(length);
+        },
+      ),
+    );
   });
 
   it('does not open with another key, payload or signature', () => {
