@@ -16,6 +16,7 @@
         "src/native/probe.cc",
         "src/native/program.cc",
         "src/native/ring_buffer.cc",
+        "src/native/sched.cc",
         "../../scripts/native/uv_poll.cc"
       ],
       "include_dirs": ["../../scripts/native", "<!(node -p \"require('node-addon-api').include_dir\")"],

@@ -24,6 +24,7 @@
 export { isBpffs, mountBpffs, unmountBpffs } from './bpffs.ts';
 export { type CreateMapOptions, createMap } from './create-map.ts';
 export { BpfError, type BpfErrorCode } from './errors.ts';
+export { giveWay } from './give-way.ts';
 export { BpfLink, type BpfLinkInfo } from './link.ts';
 export { BpfMap, updateFlags } from './map.ts';
 export type { MapType } from './map-types.ts';

@@ -58,6 +58,8 @@ export interface Native {
   probeTcx(): number;
   kernelEnumerators(names: readonly string[]): Readonly<Record<string, number>> | null;
   libbpfVersion(): string;
+
+  lengthenTurns(factor: number): number;
 }
 
 export interface NativeObject {

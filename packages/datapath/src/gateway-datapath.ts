@@ -87,7 +87,10 @@ export interface GatewayDatapath {
    * @returns False: the address has no ring yet.
    */
   sliceNat(key: NatKey<'free'>, own: Uint8Array): boolean;
-  /** Told of what port mapping grants, makes and retires, some milliseconds later and all of that together, until the returned function is called. One reader at a time. */
+  /**
+   * Told of what port mapping grants, makes and retires, some milliseconds later and all of that together, until the returned function is called. One reader at a time.
+   * Under load that is much work on processors that forward, so the process gives way to others from then on (`giveWay` of @weft/bpf).
+   */
   watchNat(onEvents: (batch: NatEventBatch) => void): () => void;
   /** Sessions that port mapping has room for, of all networks. */
   natSessionsMax(): number;

@@ -15,6 +15,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   weft::RegisterRingBuffer(env, exports);
   weft::RegisterBpffs(env, exports);
   weft::RegisterProbe(env, exports);
+  weft::RegisterSched(env, exports);
   return exports;
 }
 

@@ -14,5 +14,6 @@ void RegisterLinkAsync(Napi::Env env, Napi::Object exports);
 void RegisterRingBuffer(Napi::Env env, Napi::Object exports);
 void RegisterBpffs(Napi::Env env, Napi::Object exports);
 void RegisterProbe(Napi::Env env, Napi::Object exports);
+void RegisterSched(Napi::Env env, Napi::Object exports);
 
 }  // namespace weft
