@@ -1,7 +1,8 @@
-import { type NatEvent, NatEventKind } from '@weft/forwarding';
+import { EventChange, type NatChange, type NatEvent, NatEventKind, NatEventList, writeChanges } from '@weft/forwarding';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { KernelNatBatch } from '../src/kernel/nat/event-batch.ts';
-import { NAT_EVENT_SESSION, NAT_SESSION } from '../src/kernel/nat/layout.ts';
+import { NAT_EVENT_BLOCK, NAT_EVENT_SESSION, NAT_SESSION } from '../src/kernel/nat/layout.ts';
 import { ringBatch } from './support/nat-harness.ts';
 
 // What kernels tell of by themselves is compared in nat-standby.kernel.ts; here, what they do not.
@@ -23,7 +24,7 @@ function changes(batch: KernelNatBatch): NatEvent[] {
   const all: NatEvent[] = [];
   batch.forEachChange(
     () => true,
-    (event) => all.push(event),
+    (change) => all.push(change.event()),
   );
   return all;
 }
@@ -90,4 +91,106 @@ describe('KernelNatBatch', () => {
     records.bytes.fill(255);
     expect(kept).toMatchObject({ session: { ca: new Uint8Array(16), ticket: 1n }, key: { remote: new Uint8Array(16) } });
   });
+
+  it('writes its records as the events made of them are written', () => {
+    fc.assert(
+      fc.property(fc.array(record, { maxLength: 12 }), (records) => {
+        const batch = new KernelNatBatch();
+        batch.read(ringBatch(records));
+        const events = records.map((_, i) => batch.eventAt(i));
+        const [own, expected] = [batch, new NatEventList(events)].map(changesOf) as [NatChange[], NatChange[]];
+        expect(own.map(facts)).toEqual(expected.map(facts));
+        expect(message(own)).toEqual(message(expected));
+        expect(message(own.map((change) => new EventChange(change.event())))).toEqual(message(own));
+      }),
+    );
+  });
+
+  it('makes one change of two that other batches told, as of their events', () => {
+    const merges = { same: 0, other: 0 };
+    fc.assert(
+      fc.property(sessionRecord, sessionRecord, fc.boolean(), (first, next, isSame) => {
+        if (isSame) next.set(first.subarray(NAT_EVENT_SESSION.key, NAT_EVENT_SESSION.session), NAT_EVENT_SESSION.key);
+        const own = (one: Uint8Array): NatChange => changesOf(batchOf(one))[0]!;
+        const made = (one: Uint8Array): NatChange => new EventChange(batchOf(one).eventAt(0));
+        const wanted = made(first).mergedWith(made(next));
+        const merged = own(first).mergedWith(own(next));
+        merges[wanted === undefined ? 'other' : 'same']++;
+        expect(merged === undefined).toBe(wanted === undefined);
+        if (merged !== undefined && wanted !== undefined) {
+          expect(facts(merged)).toEqual(facts(wanted));
+          expect(message([merged])).toEqual(message([wanted]));
+        }
+      }),
+    );
+    expect(merges.same).toBeGreaterThan(10);
+    expect(merges.other).toBeGreaterThan(10);
+  });
+
+  it('has a change of one session and one of another thing apart', () => {
+    const batch = new KernelNatBatch();
+    batch.read(ringBatch([session(NatEventKind.SESSION_ADDED, 1n), mapping()]));
+    const [one, other] = changesOf(batch) as [NatChange, NatChange];
+    expect(one.mergedWith(other)).toBeUndefined();
+    expect(other.mergedWith(one)).toBeUndefined();
+    expect([one.ticket, other.ticket]).toEqual([1, undefined]);
+  });
 });
+
+function batchOf(one: Uint8Array): KernelNatBatch {
+  const batch = new KernelNatBatch();
+  batch.read(ringBatch([one]));
+  return batch;
+}
+
+function changesOf(batch: { forEachChange: KernelNatBatch['forEachChange'] }): NatChange[] {
+  const all: NatChange[] = [];
+  batch.forEachChange(
+    () => true,
+    (change) => all.push(change),
+  );
+  return all;
+}
+
+function message(changes: readonly NatChange[]): string {
+  return Buffer.from(writeChanges({ from: 'g1', to: 'g2', stream: 1, sequence: 2, sentBootNs: 3n }, changes)).toString('hex');
+}
+
+function facts({ networkId, timeMs, ticket }: NatChange): unknown {
+  return { networkId, timeMs, ticket };
+}
+
+const MAPPING_BYTES = 200;
+const BLOCK_BYTES = 152;
+
+function mapping(): Uint8Array {
+  const bytes = new Uint8Array(MAPPING_BYTES);
+  bytes[NAT_EVENT_BLOCK.kind] = NatEventKind.MAPPING_ADDED;
+  return bytes;
+}
+
+function recordOf(kinds: readonly number[], length: number): fc.Arbitrary<Uint8Array> {
+  // Zeros are left out of messages, and small and large numbers are written in another way.
+  const byte = fc.oneof(fc.constant(0), fc.nat({ max: 255 }));
+  return fc
+    .tuple(fc.constantFrom(...kinds), fc.uint8Array({ minLength: length, maxLength: length }), fc.array(byte))
+    .map(([kind, random, thin]) => {
+      const bytes = random.map((one, i) => (thin.length === 0 ? one : thin[i % thin.length]! && one));
+      new DataView(bytes.buffer).setUint32(NAT_EVENT_BLOCK.kind, kind, true);
+      return bytes;
+    });
+}
+
+const { SESSION_ADDED, SESSION_CHANGED, SESSION_RETIRED, MAPPING_ADDED, MAPPING_RETIRED, PORT_RETURNED, BLOCK_GRANTED, BLOCK_RELEASED } =
+  NatEventKind;
+const fewTickets = (bytes: Uint8Array): Uint8Array => {
+  const view = new DataView(bytes.buffer);
+  view.setBigUint64(NAT_EVENT_SESSION.session + NAT_SESSION.ticket, BigInt(bytes[20]! % 2), true);
+  return bytes;
+};
+const sessionRecord = recordOf([SESSION_ADDED, SESSION_CHANGED, SESSION_RETIRED], SESSION_BYTES).map(fewTickets);
+const record = fc.oneof(
+  sessionRecord,
+  recordOf([MAPPING_ADDED, MAPPING_RETIRED, PORT_RETURNED], MAPPING_BYTES),
+  recordOf([BLOCK_GRANTED, BLOCK_RELEASED], BLOCK_BYTES),
+);

@@ -1,5 +1,6 @@
 import {
   applyNatEvent,
+  type NatChange,
   type NatEvent,
   NatEventKind,
   NatEventList,
@@ -10,6 +11,7 @@ import {
   networkOfEvent,
   restoreNat,
   snapshotNat,
+  writeChanges,
 } from '@weft/forwarding';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -133,15 +135,20 @@ describe('a standby', () => {
             text(list.eventAt(i)),
           ]);
         }
+        const told: NatChange[][] = [[], []];
+        batch.forEachChange(all, (change) => told[0]!.push(change));
+        list.forEachChange(all, (change) => told[1]!.push(change));
+        const [written, wanted] = told.map((of) => writeChanges({ from: 'g1', to: 'g2', stream: 1, sequence: 2, sentBootNs: 3n }, of));
+        expect(Buffer.compare(written!, wanted!)).toBe(0);
         const [changes, expected]: NatEvent[][] = [[], []];
-        batch.forEachChange(all, (event) => changes!.push(event));
-        list.forEachChange(all, (event) => expected!.push(event));
+        batch.forEachChange(all, (change) => changes!.push(change.event()));
+        list.forEachChange(all, (change) => expected!.push(change.event()));
         expect(changes!.map(text)).toEqual(expected!.map(text));
         for (const network of NETWORKS) {
           const own: NatEvent[] = [];
           batch.forEachChange(
             (id) => id === network,
-            (event) => own.push(event),
+            (change) => own.push(change.event()),
           );
           expect(own.map(text)).toEqual(expected!.filter((event) => networkOfEvent(event) === network).map(text));
         }

@@ -1,7 +1,7 @@
 import { FlowMeter, NatFeed } from '@weft/agent';
 import { createIdentity, signEnvelope } from '@weft/bus';
 import type { GatewayDatapath } from '@weft/datapath';
-import { isLogged, type NatEvent, type NatEventBatch, natStateCodec } from '@weft/forwarding';
+import { isLogged, type NatChange, type NatEventBatch, writeChanges } from '@weft/forwarding';
 
 /** What an agent has heard of port mapping. */
 export interface NatEventsRead {
@@ -20,8 +20,7 @@ export interface NatEventsReader {
   readonly stop: () => void;
 }
 
-/** As the agent's state stream has them. */
-const TELL_MS = 10;
+/** As the agent's state stream has it. */
 const CHANGES_MAX = 500;
 /** Longer than the reader rests. */
 const QUIET_MS = 50;
@@ -42,7 +41,7 @@ export function readNatEvents(tables: Pick<GatewayDatapath, 'watchNat' | 'natEve
   const tell = (batch: NatEventBatch): void =>
     batch.forEachChange(
       () => true,
-      (event) => messages.add(event),
+      (change) => messages.add(change),
     );
   const ends = [meter, { onEvents: log, onLost: () => {} }, { onEvents: tell, onLost: () => {} }].map((one) => feed.listen(one));
   const stop = (): void => {
@@ -65,28 +64,27 @@ export function readNatEvents(tables: Pick<GatewayDatapath, 'watchNat' | 'natEve
 class Messages {
   changes = 0;
   readonly #identity = createIdentity('host');
-  readonly #timer: NodeJS.Timeout;
-  #pending: NatEvent[] = [];
+  #telling: NodeJS.Immediate | undefined;
+  #pending: NatChange[] = [];
   #sequence = 0;
 
-  constructor() {
-    this.#timer = setInterval(() => this.#tell(), TELL_MS);
-  }
-
-  add(event: NatEvent): void {
-    this.#pending.push(event);
+  /** Those of one batch leave together, afterwards. */
+  add(change: NatChange): void {
+    this.#pending.push(change);
+    this.#telling ??= setImmediate(() => this.#tell());
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    clearImmediate(this.#telling);
     this.#tell();
   }
 
   #tell(): void {
+    this.#telling = undefined;
     while (this.#pending.length > 0) {
       const value = this.#pending.splice(0, CHANGES_MAX);
       const head = { from: 'g1', to: 'g2', stream: 1, sequence: ++this.#sequence, sentBootNs: 1n };
-      signEnvelope(this.#identity, 'state', natStateCodec.encode({ ...head, body: { kind: 'changes', value } }));
+      signEnvelope(this.#identity, 'state', writeChanges(head, value));
       this.changes += value.length;
     }
   }

@@ -2,6 +2,8 @@ const FIRST_BYTES = 64 * 1024;
 /** Kept for the next message at most. */
 const KEPT_BYTES = 1024 * 1024;
 const UINT32 = 0x1_0000_0000;
+/** So few bytes are copied faster by a loop than by a call. Their number is one byte. */
+const SHORT = 64;
 const WireType = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
 
 /**
@@ -10,7 +12,6 @@ const WireType = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
  */
 export class BackwardWriter {
   #bytes = new Uint8Array(FIRST_BYTES);
-  #view = new DataView(this.#bytes.buffer);
   /** Where what is written begins. */
   #at = FIRST_BYTES;
 
@@ -32,34 +33,48 @@ export class BackwardWriter {
   /** uint32, uint64. @param value A whole number up to 2^53. */
   uint(field: number, value: number): void {
     if (value === 0) return;
-    this.#varint(value);
-    this.#tag(field, WireType.varint);
+    this.#tagged(field, WireType.varint, value);
   }
 
   fixed32(field: number, value: number): void {
     if (value === 0) return;
-    this.#reserve(4);
-    this.#view.setUint32(this.#at, value, true);
-    this.#tag(field, WireType.fixed32);
+    const at = this.#reserve(5);
+    this.#bytes[at] = (field << 3) | WireType.fixed32;
+    this.#word(at + 1, value);
   }
 
   fixed64(field: number, value: bigint): void {
-    if (value === 0n) return;
-    this.#reserve(8);
-    this.#view.setBigUint64(this.#at, value, true);
-    this.#tag(field, WireType.fixed64);
+    this.fixed64Halves(field, Number(value & 0xffff_ffffn), Number(value >> 32n));
+  }
+
+  /** As `fixed64`, of a number in two halves. */
+  fixed64Halves(field: number, low: number, high: number): void {
+    if (low === 0 && high === 0) return;
+    const at = this.#reserve(9);
+    this.#bytes[at] = (field << 3) | WireType.fixed64;
+    this.#word(at + 1, low);
+    this.#word(at + 5, high);
   }
 
   bytes(field: number, value: Uint8Array): void {
     const { length } = value;
     if (length === 0) return;
-    this.#reserve(length);
-    const [bytes, at] = [this.#bytes, this.#at];
-    // Addresses mostly: a loop is faster than a call for so few.
-    if (length > 64) bytes.set(value, at);
-    else for (let i = 0; i < length; i++) bytes[at + i] = value[i]!;
-    this.#varint(length);
-    this.#tag(field, WireType.bytes);
+    if (length <= SHORT) {
+      this.bytesOf(field, value, 0, length);
+      return;
+    }
+    const at = this.#reserve(length);
+    this.#bytes.set(value, at);
+    this.#tagged(field, WireType.bytes, length);
+  }
+
+  /** `count` bytes, 1 to 127, of others from byte `from` on. */
+  bytesOf(field: number, others: Uint8Array, from: number, count: number): void {
+    const at = this.#reserve(count + 2);
+    const bytes = this.#bytes;
+    bytes[at] = (field << 3) | WireType.bytes;
+    bytes[at + 1] = count;
+    for (let i = 0; i < count; i++) bytes[at + 2 + i] = others[from + i]!;
   }
 
   text(field: number, value: string): void {
@@ -68,43 +83,56 @@ export class BackwardWriter {
 
   /** What was written since the length was `end` is a nested message. */
   group(field: number, end: number): void {
-    this.#varint(this.length - end);
-    this.#tag(field, WireType.bytes);
+    this.#tagged(field, WireType.bytes, this.length - end);
   }
 
-  /** @param field Below 16. */
-  #tag(field: number, type: number): void {
-    this.#reserve(1);
-    this.#bytes[this.#at] = (field << 3) | type;
-  }
-
-  #varint(value: number): void {
+  /** A tag, and the varint behind it. @param field Below 16. */
+  #tagged(field: number, type: number, value: number): void {
+    const tag = (field << 3) | type;
     if (value < 0x80) {
-      this.#reserve(1);
-      this.#bytes[this.#at] = value;
-      return;
-    }
+      const at = this.#reserve(2);
+      this.#bytes[at] = tag;
+      this.#bytes[at + 1] = value;
+    } else if (value < 0x4000) {
+      const at = this.#reserve(3);
+      this.#bytes[at] = tag;
+      this.#bytes[at + 1] = (value & 0x7f) | 0x80;
+      this.#bytes[at + 2] = value >>> 7;
+    } else this.#longTagged(tag, value);
+  }
+
+  #longTagged(tag: number, value: number): void {
     let size = 1;
     for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) size++;
-    this.#reserve(size);
+    const at = this.#reserve(size + 1);
+    this.#bytes[at] = tag;
     let [low, high] = [(value % UINT32) >>> 0, Math.floor(value / UINT32)];
     for (let i = 0; i < size; i++) {
-      this.#bytes[this.#at + i] = (low & 0x7f) | (i < size - 1 ? 0x80 : 0);
+      this.#bytes[at + 1 + i] = (low & 0x7f) | (i < size - 1 ? 0x80 : 0);
       low = ((low >>> 7) | ((high & 0x7f) << 25)) >>> 0;
       high >>>= 7;
     }
   }
 
-  #reserve(count: number): void {
+  #word(at: number, value: number): void {
+    const bytes = this.#bytes;
+    bytes[at] = value;
+    bytes[at + 1] = value >>> 8;
+    bytes[at + 2] = value >>> 16;
+    bytes[at + 3] = value >>> 24;
+  }
+
+  /** @returns Where to write them. */
+  #reserve(count: number): number {
     if (this.#at < count) this.#resize(Math.max(2 * this.#bytes.length, this.length + count));
     this.#at -= count;
+    return this.#at;
   }
 
   /** Keeps what is written, at the end. */
   #resize(size: number): void {
     const written = this.#bytes.subarray(this.#at);
     this.#bytes = new Uint8Array(size);
-    this.#view = new DataView(this.#bytes.buffer);
     this.#at = size - written.length;
     this.#bytes.set(written, this.#at);
   }

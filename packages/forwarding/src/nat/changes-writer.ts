@@ -1,9 +1,11 @@
 import { BackwardWriter } from './backward-writer.ts';
+import type { NatChange } from './change.ts';
 import type { NatEvent, PortChange } from './events.ts';
 import { BLOCK_PORTS, type NatBlock, type NatKey, type NatMapping, type NatSession, type NatSourceState } from './rows.ts';
 
 // `weft.v1.NatStateMessage` with changes in it, written by hand: an owner of many new connections writes tens of thousands of them a second, on the processors that forward. The same bytes, to
 // the last, as those of the codec, which a test compares. Back to front, so that the length of a part is known when it is to be written.
+// How the kernel's own records are written, without an event made of them: packages/datapath/src/kernel/nat/change.ts.
 
 /** What is around the changes. */
 export interface ChangesEnvelope {
@@ -14,14 +16,18 @@ export interface ChangesEnvelope {
   readonly sentBootNs: bigint;
 }
 
-const writer = new BackwardWriter();
+const shared = new BackwardWriter();
 
 /** The whole message, with its changes in the order given. */
-export function writeChanges({ from, to, stream, sequence, sentBootNs }: ChangesEnvelope, events: readonly NatEvent[]): Uint8Array {
+export function writeChanges(
+  { from, to, stream, sequence, sentBootNs }: ChangesEnvelope,
+  changes: readonly Pick<NatChange, 'write'>[],
+): Uint8Array {
+  const writer = shared;
   writer.reset();
-  for (let i = events.length - 1; i >= 0; i--) {
+  for (let i = changes.length - 1; i >= 0; i--) {
     const end = writer.length;
-    event(events[i]!);
+    changes[i]!.write(writer);
     writer.group(1, end);
   }
   writer.group(13, 0);
@@ -33,30 +39,31 @@ export function writeChanges({ from, to, stream, sequence, sentBootNs }: Changes
   return writer.take();
 }
 
-function event(value: NatEvent): void {
+/** A `weft.v1.NatChange`. */
+export function writeEvent(writer: BackwardWriter, value: NatEvent): void {
   const end = writer.length;
   if ('session' in value) {
-    session(value.session);
-    sessionKey(value.key);
+    session(writer, value.session);
+    sessionKey(writer, value.key);
     writer.group(5, end);
   } else if ('block' in value) {
-    source(3, value.source);
-    blockHead(value.block);
-    blockKey(value.key);
+    source(writer, 3, value.source);
+    blockHead(writer, value.block);
+    blockKey(writer, value.key);
     writer.group(3, end);
   } else {
-    if (value.link !== undefined) portChange(5, value.link);
-    portChange(4, value.port);
-    source(3, value.source);
-    mapping(value.mapping);
-    mappingKey(value.key);
+    if (value.link !== undefined) portChange(writer, 5, value.link);
+    portChange(writer, 4, value.port);
+    source(writer, 3, value.source);
+    mapping(writer, value.mapping);
+    mappingKey(writer, value.key);
     writer.group(4, end);
   }
   writer.fixed64(2, value.timeBootNs);
   writer.uint(1, value.kind);
 }
 
-function sessionKey(key: NatKey<'session'>): void {
+function sessionKey(writer: BackwardWriter, key: NatKey<'session'>): void {
   const end = writer.length;
   writer.uint(6, key.protocol);
   writer.uint(5, key.remotePort);
@@ -67,7 +74,7 @@ function sessionKey(key: NatKey<'session'>): void {
   writer.group(1, end);
 }
 
-function session(value: Readonly<NatSession>): void {
+function session(writer: BackwardWriter, value: Readonly<NatSession>): void {
   const end = writer.length;
   writer.fixed64(9, value.ticket);
   writer.fixed64(8, value.toldBootNs);
@@ -81,7 +88,7 @@ function session(value: Readonly<NatSession>): void {
   writer.group(2, end);
 }
 
-function mappingKey(key: NatKey<'mapping'>): void {
+function mappingKey(writer: BackwardWriter, key: NatKey<'mapping'>): void {
   const end = writer.length;
   writer.uint(4, key.protocol);
   writer.uint(3, key.port);
@@ -90,7 +97,7 @@ function mappingKey(key: NatKey<'mapping'>): void {
   writer.group(1, end);
 }
 
-function mapping(value: Readonly<NatMapping>): void {
+function mapping(writer: BackwardWriter, value: Readonly<NatMapping>): void {
   const end = writer.length;
   writer.fixed64(5, value.ticket);
   writer.uint(4, value.externalPort);
@@ -100,7 +107,7 @@ function mapping(value: Readonly<NatMapping>): void {
   writer.group(2, end);
 }
 
-function source(field: number, value: NatSourceState): void {
+function source(writer: BackwardWriter, field: number, value: NatSourceState): void {
   const end = writer.length;
   writer.fixed64(12, value.idleBootNs);
   writer.uint(11, value.addressCount);
@@ -117,7 +124,7 @@ function source(field: number, value: NatSourceState): void {
   writer.group(field, end);
 }
 
-function portChange(field: number, { reference, port }: PortChange): void {
+function portChange(writer: BackwardWriter, field: number, { reference, port }: PortChange): void {
   const end = writer.length;
   writer.fixed64(7, port.freeAtBootNs);
   writer.fixed32(6, port.version);
@@ -131,7 +138,7 @@ function portChange(field: number, { reference, port }: PortChange): void {
   writer.group(field, end);
 }
 
-function blockKey(key: NatKey<'block'>): void {
+function blockKey(writer: BackwardWriter, key: NatKey<'block'>): void {
   const end = writer.length;
   writer.uint(3, key.block);
   writer.bytes(2, key.address);
@@ -139,7 +146,7 @@ function blockKey(key: NatKey<'block'>): void {
   writer.group(1, end);
 }
 
-function blockHead(value: Omit<NatBlock, 'ports'>): void {
+function blockHead(writer: BackwardWriter, value: Omit<NatBlock, 'ports'>): void {
   const end = writer.length;
   writer.fixed32(8, value.version);
   writer.uint(7, value.addressIndex);

@@ -1,13 +1,17 @@
 export { applyNatEvent, type NatSnapshotRow, restoreNatRow, SNAPSHOT_TABLES, snapshotNat } from './apply.ts';
+export { BackwardWriter } from './backward-writer.ts';
 export { type PoolUse, poolShare } from './block-share.ts';
 export { BufferedNatStore } from './buffered-store.ts';
-export { isNewerRevision, isSameSession, mergeSessionEvents, type NatEventBatch, NatEventList } from './event-batch.ts';
+export { EventChange, type NatChange } from './change.ts';
+export { type ChangesEnvelope, writeChanges } from './changes-writer.ts';
+export { type NatEventBatch, NatEventList } from './event-batch.ts';
 export * from './events.ts';
 export { isOwnBlock, natFreeRow } from './free-row.ts';
 export { poolStart } from './holder.ts';
 export { isLogged, type NatLogContext, natLogInterim, natLogRecord } from './log-record.ts';
 export { type NatTables, PortMapping } from './port-mapping.ts';
 export * from './rows.ts';
+export { isNewerRevision, isSameSession, mergeSessionEvents } from './session-events.ts';
 export { sessionsInUse, sessionsShare } from './session-share.ts';
 export { type NatNetworks, NatSnapshotIntake, restoreNat } from './snapshot.ts';
 export { type FragmentRow, NAT_TABLES, NatState, type NatStore, type QueueEntry } from './state.ts';

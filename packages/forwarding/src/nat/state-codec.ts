@@ -15,7 +15,7 @@ import {
 } from '@weft/model';
 import { weft } from '@weft/proto';
 import type { NatSnapshotRow } from './apply.ts';
-import { writeChanges } from './changes-writer.ts';
+import { writeChanges, writeEvent } from './changes-writer.ts';
 import { type NatEvent, NatEventKind, type PortChange } from './events.ts';
 import {
   BLOCK_PORTS,
@@ -214,7 +214,13 @@ export const natStateFields: Message<NatStateMessage> = message('NatStateMessage
 /** `weft.v1.NatStateMessage`. Decoding refuses what no owner would say: addresses, ports, blocks and references out of range, events of an unknown kind. */
 export const natStateCodec: Message<NatStateMessage> = {
   ...natStateFields,
-  encode: (value) => (value.body.kind === 'changes' ? writeChanges(value, value.body.value) : natStateFields.encode(value)),
+  encode: (value) =>
+    value.body.kind === 'changes'
+      ? writeChanges(
+          value,
+          value.body.value.map((event) => ({ write: (writer) => writeEvent(writer, event) })),
+        )
+      : natStateFields.encode(value),
 };
 
 function toRow(value: NatSnapshotRow): Row {

@@ -1,7 +1,6 @@
 import { connect, createServer, type Server } from 'node:net';
 import type { Identity } from '@weft/bus';
-import type { NatEvent, NatStateScope, NatStore } from '@weft/forwarding';
-import { networkOfEvent } from '@weft/forwarding';
+import type { NatChange, NatStateScope, NatStore } from '@weft/forwarding';
 import type { AgentClock, AgentLogger } from '../../components.ts';
 import type { Conditions } from '../../conditions.ts';
 import { messageOf } from '../../errors.ts';
@@ -12,9 +11,10 @@ import { type StateSocket, type StateSocketEvents, stateSocket } from './frames.
 import { StateReceiver } from './receiver.ts';
 import { StateStream, type StateStreamInit } from './stream.ts';
 
-/** Who is told what is looked at this often; changes leave this often, so that those of a moment travel together. */
+/** Who is told what is looked at this often. */
 const REVIEW_MS = 100;
-const TELL_MS = 10;
+/** While a planned move waits for what is brought. Changes themselves leave as the ring is read. */
+const MOVE_MS = 10;
 /** Another standby that answers is preferred only after this: a change of standbys leaves flows unprotected for a snapshot. */
 const SETTLE_MS = 3_000;
 /** After a stream has ended, another is begun. */
@@ -111,7 +111,7 @@ export class StateKeeper {
   start(): void {
     this.#listen();
     this.#stopListening = this.#init.feed.listen({
-      onEvents: (batch) => batch.forEachChange(this.#isTold, (event) => this.#onEvent(event)),
+      onEvents: (batch) => batch.forEachChange(this.#isTold, (change) => this.#onChange(change)),
       onLost: () => {
         for (const stream of this.#streams.values()) stream.restart();
       },
@@ -146,6 +146,8 @@ export class StateKeeper {
     return new Promise((resolve) => {
       this.#moves = [...this.#moves, { shards, to, resolve, untilMs: this.#init.clock.now() + limitMs, asked: undefined }];
       this.#review();
+      this.#init.clock.clearTimeout(this.#timer);
+      this.#tick();
     });
   }
 
@@ -154,15 +156,15 @@ export class StateKeeper {
     return to !== undefined && this.#streams.get(to)?.tellsOf(networkId) === true;
   };
 
-  #onEvent(event: NatEvent): void {
-    const to = this.#networks.get(networkOfEvent(event));
+  #onChange(change: NatChange): void {
+    const to = this.#networks.get(change.networkId);
     if (to === undefined) return;
-    this.#streams.get(to)?.offer(event);
+    this.#streams.get(to)?.offer(change);
   }
 
   #tick(): void {
     if (this.#stopped) return;
-    this.#timer = this.#init.clock.setTimeout(() => this.#tick(), this.#streams.size > 0 ? TELL_MS : REVIEW_MS);
+    this.#timer = this.#init.clock.setTimeout(() => this.#tick(), this.#moves.length > 0 ? MOVE_MS : REVIEW_MS);
     if (this.#init.clock.now() - this.#reviewedMs >= REVIEW_MS) this.#review();
     for (const stream of [...this.#streams.values()]) stream.tick();
   }

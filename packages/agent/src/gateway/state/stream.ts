@@ -1,16 +1,15 @@
 import { type Identity, openEnvelope, signEnvelope } from '@weft/bus';
 import {
-  isSameSession,
-  mergeSessionEvents,
-  type NatEvent,
+  type ChangesEnvelope,
+  type NatChange,
   type NatSnapshotRow,
   type NatStateBody,
   type NatStateScope,
   type NatStore,
   natStateCodec,
-  networkOfEvent,
   networkOfRow,
   snapshotNat,
+  writeChanges,
 } from '@weft/forwarding';
 import type { AgentClock } from '../../components.ts';
 import { messageOf } from '../../errors.ts';
@@ -33,7 +32,7 @@ const HEARTBEAT_MS = 500;
 const SILENT_MS = 3_000;
 /** A network that the standby refused is offered again after this: mostly it owned the shard just before, and its deadline has not passed yet. */
 const REFUSED_MS = 500;
-/** What the packet path told by now has been read by then: its ring is read 8 ms after it was at the latest. */
+/** What the packet path told by now has been read by then: its ring is read 12 ms after it was at the latest. */
 const READ_MS = 20;
 
 export interface StateStreamInit {
@@ -95,9 +94,9 @@ export class StateStream {
   readonly #ended = new Map<number, number>();
   /** Networks that the standby refused, and until when they are not offered. */
   readonly #refused = new Map<number, number>();
-  #pending: NatEvent[] = [];
+  #pending: NatChange[] = [];
   /** Where in `#pending` the change of a session is, by its ticket. */
-  readonly #sessions = new Map<bigint, number>();
+  readonly #sessions = new Map<number, number>();
   #sent: Sent[] = [];
   #acknowledged = 0;
   #snapshot: Snapshot | undefined;
@@ -139,29 +138,31 @@ export class StateStream {
     return this.#flowing.has(networkId);
   }
 
-  /** A change, in the order in which they happen. */
-  offer(event: NatEvent): void {
-    if (!this.#flowing.has(networkOfEvent(event)) || this.#isMerged(event)) return;
-    this.#pending.push(event);
+  /** A change, in the order in which they happen. It leaves with those that are offered in the same moment: they come in batches, as the ring is read. */
+  offer(change: NatChange): void {
+    if (!this.#flowing.has(change.networkId)) return;
+    this.#pumpSoon();
+    if (this.#isMerged(change)) return;
+    this.#pending.push(change);
     if (this.#pending.length > PENDING_MAX) this.restart();
   }
 
   /** Of several changes of one session that wait, one says all: a short connection is told of once. */
-  #isMerged(event: NatEvent): boolean {
-    if (!('session' in event)) return false;
-    const { ticket } = event.session;
+  #isMerged(change: NatChange): boolean {
+    const { ticket } = change;
+    if (ticket === undefined) return false;
     const at = this.#sessions.get(ticket);
-    const known = at === undefined ? undefined : this.#pending[at];
     // Sessions of two former owners may have the same ticket.
-    if (at === undefined || known === undefined || !('session' in known) || !isSameSession(known, event)) {
+    const merged = at === undefined ? undefined : this.#pending[at]?.mergedWith(change);
+    if (at === undefined || merged === undefined) {
       this.#sessions.set(ticket, this.#pending.length);
       return false;
     }
-    this.#pending[at] = mergeSessionEvents(known, event);
+    this.#pending[at] = merged;
     return true;
   }
 
-  #takePending(): readonly NatEvent[] {
+  #takePending(): readonly NatChange[] {
     const taken = this.#pending.splice(0, CHANGES_MAX);
     this.#sessions.clear();
     return taken;
@@ -197,7 +198,7 @@ export class StateStream {
     return { p99Ms: this.#lags.percentile(0.99), lastMs: this.#lags.last, backlog: this.#pending.length + onWay };
   }
 
-  /** To be called every few ms while there is something to say, and every 100 ms at least. */
+  /** To be called every few ms while somebody waits for what is brought, and every 100 ms at least. */
   tick(): void {
     const now = this.#init.clock.now();
     const oldest = this.#sent[0];
@@ -275,22 +276,25 @@ export class StateStream {
     if (rows.length > 0) this.#send({ kind: 'rows', value: rows });
   }
 
-  #tell(changes: readonly NatEvent[]): void {
-    this.#send({ kind: 'changes', value: changes });
+  #tell(changes: readonly NatChange[]): void {
+    this.#sendAs((head) => writeChanges(head, changes), changes);
   }
 
   #send(body: NatStateBody): void {
+    this.#sendAs((head) => natStateCodec.encode({ ...head, body }), body.kind === 'hello' ? undefined : []);
+  }
+
+  /** @param changes What it tells of; undefined: it is not acknowledged. */
+  #sendAs(write: (head: ChangesEnvelope) => Uint8Array, changes: readonly NatChange[] | undefined): void {
     const { self, peer, identity, clock } = this.#init;
-    if (body.kind !== 'hello') this.#sequence++;
+    if (changes !== undefined) this.#sequence++;
     const now = clock.now();
     this.#saidMs = now;
-    const message = { from: self, to: peer, stream: this.#stream, sequence: this.#sequence, sentBootNs: toNs(now), body };
-    if (body.kind !== 'hello') {
-      const changes = body.kind === 'changes' ? body.value : [];
-      const oldestMs = changes[0] === undefined ? undefined : Number(changes[0].timeBootNs) / 1e6;
-      this.#sent.push({ sequence: this.#sequence, oldestMs, changes: changes.length, sentMs: now });
+    const head = { from: self, to: peer, stream: this.#stream, sequence: this.#sequence, sentBootNs: toNs(now) };
+    if (changes !== undefined) {
+      this.#sent.push({ sequence: this.#sequence, oldestMs: changes[0]?.timeMs, changes: changes.length, sentMs: now });
     }
-    this.#socket.send(signEnvelope(identity, 'state', natStateCodec.encode(message)));
+    this.#socket.send(signEnvelope(identity, 'state', write(head)));
   }
 
   #receive(bytes: Uint8Array): void {

@@ -1,29 +1,21 @@
 import type { RingBatch } from '@weft/bpf';
-import { isNewerRevision, type NatEvent, type NatEventBatch, NatEventKind } from '@weft/forwarding';
+import { isNewerRevision, type NatChange, type NatEvent, type NatEventBatch, NatEventKind } from '@weft/forwarding';
+import { isOfBlock, isOfSession, isSameSession, KernelChange, keepRecords } from './change.ts';
 import { decodeNatEventAt } from './events.ts';
-import {
-  NAT_BLOCK_HEAD,
-  NAT_EVENT_BLOCK,
-  NAT_EVENT_MAPPING,
-  NAT_EVENT_SESSION,
-  NAT_MAP_LAYOUT,
-  NAT_MAPPING_KEY,
-  NAT_SESSION,
-} from './layout.ts';
+import { NAT_BLOCK_HEAD, NAT_EVENT_BLOCK, NAT_EVENT_MAPPING, NAT_EVENT_SESSION, NAT_MAPPING_KEY, NAT_SESSION } from './layout.ts';
 
 // Tens of thousands of records a second, of which most are looked at and not more: so they are read as words, in place.
 
 const WORD_BYTES = 4;
 const word = (byte: number): number => byte / WORD_BYTES;
 const KIND = word(NAT_EVENT_BLOCK.kind);
+const TIME = word(NAT_EVENT_BLOCK.timeBootNs);
 const BLOCK_NETWORK = word(NAT_EVENT_BLOCK.block + NAT_BLOCK_HEAD.networkId);
 const MAPPING_NETWORK = word(NAT_EVENT_MAPPING.key + NAT_MAPPING_KEY.networkId);
 const SESSION_NETWORK = word(NAT_EVENT_SESSION.session + NAT_SESSION.networkId);
-const SESSION_KEY = word(NAT_EVENT_SESSION.key);
-const SESSION_KEY_WORDS = word(NAT_MAP_LAYOUT.session.keyBytes);
 const SESSION_TICKET = word(NAT_EVENT_SESSION.session + NAT_SESSION.ticket);
 const SESSION_REVISION = word(NAT_EVENT_SESSION.session + NAT_SESSION.revision);
-/** A chain's entry that another event speaks for. */
+/** A chain's entry that another event speaks for, or that nobody wants. */
 const MERGED = -1;
 
 /** Batches of `map_nat_events`, one at a time. One object, for all of them. */
@@ -70,24 +62,27 @@ export class KernelNatBatch implements NatEventBatch {
     return event;
   }
 
-  forEachChange(isWanted: (networkId: number) => boolean, take: (event: NatEvent) => void): void {
+  forEachChange(isWanted: (networkId: number) => boolean, take: (change: NatChange) => void): void {
     this.#merge();
-    const [told, count] = [this.#told, this.#count];
+    const [told, words, places, count] = [this.#told, this.#words, this.#places, this.#count];
+    let room = 0;
     for (let i = 0; i < count; i++) {
-      const last = told[i]!;
-      if (last === MERGED || !isKnown(this.kindAt(i)) || !isWanted(this.networkAt(i))) continue;
-      const event = this.eventAt(last);
-      if (last === i) take(event);
-      else take({ ...event, kind: this.#mergedKind(i, event.kind), timeBootNs: this.#timeAt(i) } as NatEvent);
+      if (told[i] === MERGED || !isKnown(this.kindAt(i)) || !isWanted(this.networkAt(i))) told[i] = MERGED;
+      else room += aligned(places[2 * told[i]! + 1]!);
     }
-  }
-
-  #mergedKind(first: number, last: number): number {
-    return last === NatEventKind.SESSION_RETIRED ? last : this.kindAt(first);
-  }
-
-  #timeAt(index: number): bigint {
-    return this.#view.getBigUint64(this.#places[2 * index]! + NAT_EVENT_BLOCK.timeBootNs, true);
+    if (room === 0) return;
+    const kept = keepRecords(room);
+    for (let i = 0, to = 0; i < count; i++) {
+      const last = told[i]!;
+      if (last === MERGED) continue;
+      const [from, first, size] = [this.#wordAt(last), this.#wordAt(i), word(aligned(places[2 * last + 1]!))];
+      for (let j = 0; j < size; j++) kept.words[to + j] = words[from + j]!;
+      if (words[from + KIND] !== NatEventKind.SESSION_RETIRED) kept.words[to + KIND] = words[first + KIND]!;
+      kept.words[to + TIME] = words[first + TIME]!;
+      kept.words[to + TIME + 1] = words[first + TIME + 1]!;
+      take(new KernelChange(this.networkAt(i), kept, to));
+      to += size;
+    }
   }
 
   #wordAt(index: number): number {
@@ -110,7 +105,7 @@ export class KernelNatBatch implements NatEventBatch {
       const kind = words[at + KIND]!;
       if (!isOfSession(kind)) continue;
       let slot = hash(words, at) & mask;
-      while (table[slot] !== 0 && !isSameSession(words, at, places[2 * (table[slot]! - 1)]! / WORD_BYTES)) slot = (slot + 1) & mask;
+      while (table[slot] !== 0 && !isSameSession(words, at, words, places[2 * (table[slot]! - 1)]! / WORD_BYTES)) slot = (slot + 1) & mask;
       const first = table[slot]! - 1;
       if (first < 0) {
         table[slot] = i + 1;
@@ -125,26 +120,15 @@ export class KernelNatBatch implements NatEventBatch {
   }
 }
 
+function aligned(bytes: number): number {
+  return Math.ceil(bytes / WORD_BYTES) * WORD_BYTES;
+}
+
 function isKnown(kind: number): boolean {
   return kind >= NatEventKind.BLOCK_GRANTED && kind <= NatEventKind.PORT_RETURNED;
-}
-
-function isOfBlock(kind: number): boolean {
-  return kind === NatEventKind.BLOCK_GRANTED || kind === NatEventKind.BLOCK_RELEASED;
-}
-
-function isOfSession(kind: number): boolean {
-  return kind >= NatEventKind.SESSION_ADDED && kind <= NatEventKind.SESSION_RETIRED;
 }
 
 /** Tickets are counted one by one over all sessions: their low bits tell those of a moment apart. */
 function hash(words: Uint32Array, at: number): number {
   return words[at + SESSION_TICKET]!;
-}
-
-function isSameSession(words: Uint32Array, a: number, b: number): boolean {
-  if (words[a + SESSION_TICKET] !== words[b + SESSION_TICKET] || words[a + SESSION_TICKET + 1] !== words[b + SESSION_TICKET + 1])
-    return false;
-  for (let i = SESSION_KEY; i < SESSION_KEY + SESSION_KEY_WORDS; i++) if (words[a + i] !== words[b + i]) return false;
-  return true;
 }
