@@ -208,6 +208,17 @@ describe('a pool whose quotas add up to more than it has', () => {
     fc.assert(fc.property(fc.array(step, { maxLength: 40 }), use), { numRuns: 60 });
   });
 
+  it('has it at once again when a sweep has ended in the middle of the many blocks of an idle source', () => {
+    // Found by the property above: seed 1692322640.
+    use([
+      { network: 1, ca: 1, ports: 640, seconds: 0 },
+      { network: 1, ca: 1, ports: 3_200, seconds: 0 },
+      { network: 0, ca: 1, ports: 64, seconds: 361 },
+      { network: 0, ca: 1, ports: 1, seconds: 301 },
+      { network: 1, ca: 1, ports: 1, seconds: 1 },
+    ]);
+  });
+
   it('has it though one address has less free than is kept of each: then more is kept of the others', () => {
     const source = { ca: 1, seconds: 0 };
     use([

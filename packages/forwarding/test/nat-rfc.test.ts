@@ -4,6 +4,7 @@ import {
   ExternalAddressKind,
   NatEventKind,
   type NatFlow,
+  type NatKey,
   type NatResult,
   NatState,
   natLogRecord,
@@ -417,6 +418,26 @@ describe('RFC 6888 (carrier-grade)', () => {
     sweepAfter(1);
     expect(world.state.usage(NETWORK).blocks).toBe(0);
     expect(ports(1000, 1)).toHaveLength(1);
+  });
+
+  it('a source gives no block back in a run of the sweep that can not give all of them back: it would be refused until the next', () => {
+    const world = new World(64);
+    world.out({ near: parseIp('10.0.0.77'), protocol: UDP });
+    for (let i = 0; i < 20 * 64; i++) world.out({ nearPort: 1000 + i, protocol: UDP });
+    for (const seconds of [302, 121]) {
+      world.advance(seconds);
+      world.sweep();
+    }
+    // The other source is the next to be looked at.
+    const head = (): string => formatIp((world.state.queue[0]!.key as NatKey<'source'>).ca);
+    expect(world.state.queue).toHaveLength(2);
+    if (head() === '10.0.0.1') world.sweep(1);
+    expect(head()).toBe('10.0.0.77');
+    world.advance(1);
+    // A step for the other source's block, and one for eight of its twenty.
+    world.sweep(2);
+    expect(world.state.usage(NETWORK).blocks).toBe(20);
+    expect(world.out({ nearPort: 5000, protocol: UDP }).reason).toBe(DropReason.NONE);
   });
 
   it('gives no blocks back within a quarter of a second of the mark, however often it sweeps', () => {

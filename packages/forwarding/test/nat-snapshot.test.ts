@@ -163,7 +163,7 @@ function standbyOf(world: World, lone: readonly Step[]): NatState {
 
 describe('NatSnapshotIntake', () => {
   it('has the owner’s state at the end, and at every moment before all flows that both know, and no port twice', {
-    timeout: 120_000,
+    timeout: 300_000,
   }, () => {
     let [kept, gone, cuts] = [0, 0, 0];
     const property = fc.property(

@@ -100,8 +100,9 @@ export class World {
     this.now += BigInt(seconds) * SECOND;
   }
 
-  sweep(): void {
-    natSweep(this.state, this.#tables, { budget: 2 * this.state.queue.length + 2, nowBootNs: this.now });
+  /** @param budget Left out: enough to go round the queue twice and to give all blocks back, as an agent's is. */
+  sweep(budget = 2 * this.state.queue.length + 2 + [...this.state.rows('usage')].reduce((sum, { value }) => sum + value.blocks, 0)): void {
+    natSweep(this.state, this.#tables, { budget, nowBootNs: this.now });
   }
 }
 

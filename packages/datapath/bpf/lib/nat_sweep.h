@@ -192,6 +192,9 @@ __attribute__((noinline)) int nat_sweep_source(__u32 slot)
 	/* Who looked at it before it was marked has long finished when time has passed. */
 	if (w->now < source->state.idle_boot_ns + NAT_GRACE_NS || !owned)
 		return 0;
+	/* Until it is gone its source is refused: so it goes in this run, or not yet. */
+	if (!(flags & NAT_SOURCE_DELETING) && READ_ONCE(source->state.blocks) > w->blocks_left)
+		return 0;
 	NAT_RACE_POINT();
 	if (!(flags & NAT_SOURCE_DELETING) &&
 	    __sync_val_compare_and_swap(&source->state.flags, flags, flags | NAT_SOURCE_DELETING) != flags)
@@ -227,6 +230,8 @@ static long nat_sweep_step(__u32 index, struct nat_sweep *sweep)
 		return 1;
 	sweep->is_unfinished = 0;
 	sweep->steps++;
+	/* One that has more blocks than a run can give back begins with it. */
+	w->blocks_left = index ? (sweep->budget - index) * NAT_RELEASES : ~0u;
 	if (w->entry.kind == NAT_QUEUE_SOURCE) {
 		result = nat_sweep_source(NAT_SLOT_SWEEP);
 		keep = result >= 0;

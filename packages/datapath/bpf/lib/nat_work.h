@@ -59,7 +59,7 @@ struct nat_work {
 	struct nat_port port; /* likewise */
 	struct nat_port link;
 	__u32 link_reference;
-	__u32 pad5;
+	__u32 blocks_left; /* that this run of the sweep can still give back */
 	struct nat_usage usage; /* zero */
 	struct nat_rate rate; /* zero */
 	__u8 source[sizeof(struct nat_source)] __attribute__((aligned(8))); /* zero but for `self` and the version; a per-CPU map may have no lock in it */

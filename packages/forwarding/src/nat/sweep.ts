@@ -33,13 +33,15 @@ export function natSweep(state: NatState, tables: NatTables, input: SweepInput):
   while (result.steps < input.budget) {
     const entry = state.queue.shift();
     if (entry === undefined) break;
+    // One that has more blocks than a run can give back begins with it.
+    const blocksLeft = result.steps === 0 ? Number.POSITIVE_INFINITY : (input.budget - result.steps) * RELEASES_PER_STEP;
     result.steps++;
     if (entry.kind === 'source') {
-      let next = sweepSource(state, entry.key, nowBootNs, owns, result);
+      let next = sweepSource(state, entry.key, nowBootNs, owns, blocksLeft, result);
       // As long as it gives blocks back it is refused others: so it comes to an end at once.
       while (next === 'unfinished' && result.steps < input.budget) {
         result.steps++;
-        next = sweepSource(state, entry.key, nowBootNs, owns, result);
+        next = sweepSource(state, entry.key, nowBootNs, owns, blocksLeft, result);
       }
       if (next !== 'done') state.queue.push(entry);
       continue;
@@ -72,6 +74,7 @@ function sweepSource(
   key: NatKey<'source'>,
   nowBootNs: bigint,
   owns: (networkId: number) => boolean,
+  blocksLeft: number,
   result: { blocks: number },
 ): 'done' | 'later' | 'unfinished' {
   const source = state.get('source', key);
@@ -90,6 +93,8 @@ function sweepSource(
   }
   // Who looked at it before it was marked has long finished when time has passed.
   if (nowBootNs < source.idleBootNs + GRACE_NS || !owns(key.networkId)) return 'later';
+  // Until it is gone its source is refused: so it goes in this run, or not yet.
+  if ((source.flags & SourceFlag.DELETING) === 0 && source.blocks > blocksLeft) return 'later';
   source.flags |= SourceFlag.DELETING;
   Object.assign(source, { freeHead: 0, freeTail: 0, freeCount: 0, fresh: 0, freshLeft: 0 });
   for (let i = 0; i < RELEASES_PER_STEP && source.blocks > 0; i++) {
