@@ -263,6 +263,43 @@ describe('port mapping on several processors', () => {
     }
   });
 
+  it('takes a holder back for several packets at once: each has a port, as its blocks are all there', async () => {
+    const kernel = bench();
+    try {
+      const standby = new Standby();
+      const sources = Array.from({ length: 150 }, (_, i) => parseIp(`10.0.1.${i + 1}`));
+      const framesOf = (nearPort: number): Uint8Array[] =>
+        sources.map((near) => encodeFlow(flowOf({ networkId: NETWORKS[0]!, near, remote: REMOTE, nearPort, remotePort: 53 })));
+      for (let round = 0; round < 10; round++) {
+        for (const near of sources) {
+          const flow = flowOf({ networkId: NETWORKS[0]!, near, remote: REMOTE, nearPort: 5000, remotePort: 53 });
+          expect(kernel.kernel.outbound(flow, 1).reason).toBe(0);
+        }
+        for (const seconds of [302, 121]) {
+          kernel.advance(seconds);
+          kernel.kernel.sweep(5000);
+        }
+        const marked = [...kernel.kernel.maps.rows('source')].filter(({ value }) => value.flags & SourceFlag.RELEASING);
+        expect(marked).toHaveLength(sources.length);
+        const answers = await race(
+          kernel,
+          [6000, 7000].map((port) => ({ program: 'harness_out', frames: framesOf(port), cb: [0, 1], rounds: 1, threads: 2 })),
+        );
+        expect(answers.flat().filter(([reason]) => reason !== 0)).toEqual([]);
+        checkHolders(kernel.kernel.maps);
+        standby.follow(kernel);
+        const holders = [...kernel.kernel.maps.rows('source')];
+        expect(holders.every(({ value }) => value.blocks === 1 && value.mappings === 2)).toBe(true);
+        for (const seconds of [302, 121, 1]) {
+          kernel.advance(seconds);
+          kernel.kernel.sweep(5000);
+        }
+      }
+    } finally {
+      kernel.close();
+    }
+  });
+
   it('ends sessions whose packets have looked at the clock before the sweep did; each has its way back', async () => {
     const kernel = bench();
     try {

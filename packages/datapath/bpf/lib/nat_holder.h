@@ -53,14 +53,17 @@ static __always_inline void nat_event_mapping(struct nat_event_mapping *event, _
 	event->link = w->link;
 }
 
-/* Takes the sweep's mark away, as long as no block has been given back; false: it is too late. */
+/* Takes the sweep's mark away, as long as no block has been given back; false: it is too late.  Ports that are missing may also be those of others, who
+ * were faster in taking it away. */
 static __always_inline bool nat_source_reopen(struct nat_source *source, __u32 flags)
 {
 	__u32 found;
 
-	if (flags & NAT_SOURCE_DELETING ||
-	    READ_ONCE(source->state.free_count) + READ_ONCE(source->state.fresh_left) != READ_ONCE(source->state.blocks) * NAT_BLOCK_PORTS)
+	if (flags & NAT_SOURCE_DELETING)
 		return false;
+	NAT_RACE_POINT();
+	if (READ_ONCE(source->state.free_count) + READ_ONCE(source->state.fresh_left) != READ_ONCE(source->state.blocks) * NAT_BLOCK_PORTS)
+		return !(READ_ONCE(source->state.flags) & NAT_SOURCE_RELEASING);
 	NAT_RACE_POINT();
 	found = __sync_val_compare_and_swap(&source->state.flags, flags, flags & ~NAT_SOURCE_RELEASING);
 	return found == flags || !(found & NAT_SOURCE_RELEASING);
