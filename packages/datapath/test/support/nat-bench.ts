@@ -100,7 +100,7 @@ export class NatBench {
   }
 
   advance(seconds: number): void {
-    this.now += BigInt(seconds) * SECOND;
+    this.now += BigInt(Math.round(seconds * 1e9));
     this.kernel.setClock(this.now);
   }
 

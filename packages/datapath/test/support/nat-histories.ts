@@ -31,8 +31,8 @@ export type Op =
   | { readonly op: 'own'; readonly isOwned: boolean }
   /** The network is on another segment than its flows, or back. */
   | { readonly op: 'place'; readonly network: number; readonly isElsewhere: boolean }
-  /** Until every session is over and every holder about to give its blocks back. */
-  | { readonly op: 'mark' }
+  /** Until every session is over and every holder about to give its blocks back, and so much longer; owned or not by then. */
+  | { readonly op: 'mark'; readonly thenMs: number; readonly isOwned: boolean }
   /** Until every session is over and every block given back. */
   | { readonly op: 'drain' };
 
@@ -108,7 +108,14 @@ const op: fc.Arbitrary<Op> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ op: fc.constant('place' as const), network: fc.nat(1), isElsewhere: fc.constantFrom(true, false, false) }),
   },
-  { weight: 1, arbitrary: fc.record({ op: fc.constant('mark' as const) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      op: fc.constant('mark' as const),
+      thenMs: fc.constantFrom(0, 0, 1, 249, 250),
+      isOwned: fc.constantFrom(true, true, false),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('drain' as const) }) },
 );
 
@@ -172,11 +179,20 @@ export class History {
         bench.place(NETWORKS[step.network]!, step.isElsewhere ? SEGMENT + 1 : SEGMENT);
         return;
       case 'mark':
+        this.#sweepAfter(7441, 121);
+        bench.own(step.isOwned);
+        this.#sweepAfter(step.thenMs / 1000);
+        bench.own(true);
+        return;
       case 'drain':
-        for (const seconds of step.op === 'mark' ? [7441, 121] : [7441, 121, 1, 1]) {
-          bench.advance(seconds);
-          bench.sweep(3000);
-        }
+        this.#sweepAfter(7441, 121, 1, 1);
+    }
+  }
+
+  #sweepAfter(...seconds: number[]): void {
+    for (const one of seconds) {
+      this.#bench.advance(one);
+      this.#bench.sweep(3000);
     }
   }
 
