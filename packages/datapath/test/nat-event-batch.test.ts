@@ -93,17 +93,20 @@ describe('KernelNatBatch', () => {
   });
 
   it('writes its records as the events made of them are written', () => {
+    let merged = 0;
     fc.assert(
       fc.property(fc.array(record, { maxLength: 12 }), (records) => {
         const batch = new KernelNatBatch();
         batch.read(ringBatch(records));
         const events = records.map((_, i) => batch.eventAt(i));
         const [own, expected] = [batch, new NatEventList(events)].map(changesOf) as [NatChange[], NatChange[]];
+        merged += records.length - own.length;
         expect(own.map(facts)).toEqual(expected.map(facts));
         expect(message(own)).toEqual(message(expected));
         expect(message(own.map((change) => new EventChange(change.event())))).toEqual(message(own));
       }),
     );
+    expect(merged).toBeGreaterThan(10);
   });
 
   it('makes one change of two that other batches told, as of their events', () => {
@@ -189,8 +192,16 @@ const fewTickets = (bytes: Uint8Array): Uint8Array => {
   return bytes;
 };
 const sessionRecord = recordOf([SESSION_ADDED, SESSION_CHANGED, SESSION_RETIRED], SESSION_BYTES).map(fewTickets);
+/** Of few sessions, so that some of a batch are of one. */
+const fewSessions = (bytes: Uint8Array): Uint8Array => {
+  const which = bytes[21]! % 2;
+  bytes.fill(which, NAT_EVENT_SESSION.key, NAT_EVENT_SESSION.session);
+  new DataView(bytes.buffer).setUint32(NAT_EVENT_SESSION.session + NAT_SESSION.networkId, which, true);
+  return bytes;
+};
 const record = fc.oneof(
   sessionRecord,
+  sessionRecord.map(fewSessions),
   recordOf([MAPPING_ADDED, MAPPING_RETIRED, PORT_RETURNED], MAPPING_BYTES),
   recordOf([BLOCK_GRANTED, BLOCK_RELEASED], BLOCK_BYTES),
 );
