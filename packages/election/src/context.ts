@@ -64,7 +64,7 @@ export class Context {
   readonly configs: Configs = new Configs();
   readonly observer: Observer;
   durable!: DurableQueue;
-  /** When the record was last known to be what the store has. */
+  /** The record is known as it was in the store at this time, or later. */
   recordReadAt: number = -Infinity;
   now: number;
   outputs: Output[] = [];

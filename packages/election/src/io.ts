@@ -22,8 +22,11 @@ export type Input =
   | { readonly kind: 'carrier'; readonly up: boolean }
   /** A configuration, its signature verified. Older ones are kept as long as a newer one names them. */
   | { readonly kind: 'config'; readonly config: OwnershipConfig }
-  /** A `need-config` was followed: the record was read from the store after it, and what it says was given. Not given when the store did not answer. */
-  | { readonly kind: 'record-read' }
+  /**
+   * A `need-config` was followed: the record was read from the store after `askedAt`, and what it says was given. Not given when the store did not answer. The time is that
+   * before the reading: what was written while it went on may not be in it.
+   */
+  | { readonly kind: 'record-read'; readonly askedAt: number }
   /** Hosts that have networks of this group: whom certificates go to. */
   | { readonly kind: 'hosts'; readonly hosts: readonly string[] }
   /** A grant as recorded in JetStream, read at start. */

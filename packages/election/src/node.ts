@@ -134,7 +134,7 @@ export class OwnershipNode {
         this.#configured(input.config);
         break;
       case 'record-read':
-        context.recordReadAt = context.now;
+        context.recordReadAt = Math.max(context.recordReadAt, input.askedAt);
         break;
       case 'hosts':
         this.member.owner.hostsChanged(input.hosts);

@@ -406,6 +406,22 @@ describe('a planned move', () => {
     expect(owner(world)).toBe(from);
   });
 
+  it('stays with such a member when a reading ends that began before it was given the shard', () => {
+    const { world } = begin();
+    const to = other(world);
+    world.record.drain(to.id, true);
+    world.runUntil(world.now + 5_000);
+    world.paths.cut(`nats ${to.id}`);
+    const askedAt = to.clock.at(world.now);
+    world.record.drain(to.id, false);
+    world.record.place(1, to.id);
+    for (const until = world.now + 10_000; owner(world) !== to && world.now < until; ) world.runUntil(world.now + 20);
+    const { moves } = world.checker;
+    world.give(to, { kind: 'record-read', askedAt });
+    world.runUntil(world.now + 30_000);
+    expect([owner(world), world.checker.moves]).toEqual([to, moves]);
+  });
+
   it('takes a drained member as its owner when there is no other, and as soon as there is, another', () => {
     const { world } = begin();
     const [from, to] = [owner(world), other(world)];

@@ -156,7 +156,8 @@ export class GroupPart {
   }
 
   async #readRecord(): Promise<void> {
-    if (await this.#init.readRecord()) this.driver?.step({ kind: 'record-read' });
+    const askedAt = this.#init.clock.now();
+    if (await this.#init.readRecord()) this.driver?.step({ kind: 'record-read', askedAt });
   }
 
   #onState({ shard, state, epoch, owner }: Output & { kind: 'state' }): void {

@@ -317,7 +317,7 @@ export class World {
         if (this.random.chance(0.5)) {
           this.after(this.random.between(5, 200), () => {
             this.giveConfigs(machine);
-            if (this.#readsStore(machine)) this.give(machine, { kind: 'record-read' });
+            if (this.#readsStore(machine)) this.give(machine, { kind: 'record-read', askedAt: machine.clock.at(this.now) });
           });
         }
         break;
