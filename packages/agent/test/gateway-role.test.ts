@@ -43,8 +43,15 @@ class Machine {
   readonly role: GatewayRole;
   /** Networks whose records have all been read. */
   complete = true;
+  /** No record of the networks is known. */
+  isUnknown = false;
   /** The store has been read since the start. */
   isRead = true;
+  /** Claims of shards are known. */
+  knowsClaims = true;
+  /** Called when a review gathers its facts, after it has looked at the networks. */
+  onFacts: () => void = () => {};
+  readFault: Error | undefined;
   /** No gateway names this machine any more. */
   isDismissed = false;
   fences: FenceRow[] = [];
@@ -82,7 +89,12 @@ class Machine {
       clock,
       logger,
       conditions: this.conditions,
-      trust: { hosts: () => [...this.world.hosts.values()] },
+      trust: {
+        hosts: () => {
+          this.onFacts();
+          return [...this.world.hosts.values()];
+        },
+      },
       onChange: () => this.changes++,
       networks: {
         get: (rdid: string) => (this.joined.has(rdid) ? this.#session(rdid) : undefined),
@@ -102,7 +114,8 @@ class Machine {
           get groups() {
             return directory.groups();
           },
-          networksOf: (shard: number) => [...this.#networks()].flatMap((one) => (one.gateway?.shard === shard ? [one.id] : [])),
+          networksOf: (shard: number) =>
+            this.knowsClaims ? [...this.#networks()].flatMap((one) => (one.gateway?.shard === shard ? [one.id] : [])) : [],
         },
         driver: () => ({
           step: (input: Input) => {
@@ -153,14 +166,10 @@ class Machine {
       wires: {
         read: async (names) => {
           this.reads++;
+          if (this.readFault !== undefined) throw this.readFault;
           return new Map([...this.devices].filter(([name]) => names.has(name)));
         },
-        mark: (names) =>
-          JSON.stringify(
-            [...this.devices].flatMap(([name, { ifindex, carrier, mtuBytes, mac }]) =>
-              names.has(name) ? [[name, ifindex, carrier, mtuBytes, ...mac]] : [],
-            ),
-          ),
+        look: (names) => new Map([...this.devices].filter(([name]) => names.has(name))),
         send: (device, frame) => void this.sent.push({ device, frame }),
         close: () => {},
       },
@@ -206,8 +215,20 @@ class Machine {
     for (const { value } of this.world.networks.values()) yield value;
   }
   #session(rdid: string) {
-    const network = [...this.#networks()].find(({ id }) => id === rdid);
-    return { rdid, view: { network }, complete: this.complete, claimedVsids: new Set(network?.subnets.map(({ vsid }) => vsid)) };
+    const network = () => (this.isUnknown ? undefined : [...this.#networks()].find(({ id }) => id === rdid));
+    const isComplete = () => this.complete;
+    return {
+      rdid,
+      view: {
+        get network() {
+          return network();
+        },
+      },
+      get complete() {
+        return isComplete();
+      },
+      claimedVsids: new Set(network()?.subnets.map(({ vsid }) => vsid)),
+    };
   }
 }
 
@@ -272,6 +293,37 @@ describe('GatewayRole', () => {
     expect(machine.rows('gateway_shard')).toHaveLength(1);
   });
 
+  it('leaves what the last run wrote when its networks are not known, as long as the store has not been read', async () => {
+    await machine.review();
+    const rows = [...machine.tables.entries()];
+    const next = new Machine(machine);
+    Object.assign(next, { isRead: false, knowsClaims: false });
+    await next.review();
+    expect(next.joined.size).toBe(0);
+    expect(next.rows('gateway_network')).toHaveLength(1);
+    expect([...next.tables.entries()]).toEqual(rows);
+    // The store says that it has none.
+    next.isRead = true;
+    await next.review();
+    expect(next.rows('gateway_network')).toHaveLength(0);
+  });
+
+  it('leaves what the last run wrote of a network that is read while a review without it goes on', async () => {
+    await machine.review();
+    const rows = [...machine.tables.entries()];
+    const next = new Machine(machine);
+    Object.assign(next, { complete: false, isUnknown: true });
+    const seen: number[] = [];
+    next.onFacts = () => {
+      Object.assign(next, { complete: true, isUnknown: false });
+      seen.push(next.rows('gateway_network').length);
+    };
+    next.role.onGateways();
+    for (let i = 0; i < 2; i++) await next.role.onStore(undefined as never);
+    expect(new Set(seen)).toEqual(new Set([1]));
+    expect([...next.tables.entries()]).toEqual(rows);
+  });
+
   it('takes its rows and programs away when no gateway names it any more, once the store has said so and no deadline holds', async () => {
     const { shard } = machine;
     await machine.review();
@@ -328,6 +380,31 @@ describe('GatewayRole', () => {
     await machine.role.poll();
     expect(machine.carriers.at(-1)).toBe(true);
     machine.devices.delete('eth1');
+    await machine.role.poll();
+    expect(machine.carriers.at(-1)).toBe(false);
+  });
+
+  it('sees a carrier that was away only when a review looked', async () => {
+    await machine.review();
+    await machine.role.poll();
+    machine.plug('eth1', 11, { carrier: false });
+    await machine.review();
+    expect(machine.carriers.at(-1)).toBe(false);
+    machine.plug('eth1', 11);
+    machine.clock.advance(1_000);
+    await machine.role.poll();
+    expect(machine.carriers.at(-1)).toBe(true);
+  });
+
+  it('looks at its devices again a second after they could not be read', async () => {
+    await machine.review();
+    await machine.role.poll();
+    machine.plug('eth1', 11, { carrier: false });
+    machine.readFault = new Error('Cannot allocate memory');
+    machine.clock.advance(1_000);
+    await machine.role.poll();
+    machine.readFault = undefined;
+    machine.clock.advance(1_000);
     await machine.role.poll();
     expect(machine.carriers.at(-1)).toBe(false);
   });

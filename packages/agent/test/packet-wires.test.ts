@@ -60,4 +60,20 @@ describe('PacketWires', () => {
     expect([opened, closed()]).toEqual([['ext0'], 0]);
     expect(written.at(-1)).toEqual([1, 3]);
   });
+
+  it('looks at devices that the kernel could never have as at any that is not there', () => {
+    expect([
+      ...start()
+        .wires.look(new Set(['eth1:0', '%d', '..', 'ä'.repeat(15), 'weft-none']))
+        .keys(),
+    ]).toEqual([]);
+  });
+
+  it('looks at devices as they are read whole', async () => {
+    // Its MAC address is all zero: it has one.
+    const names = new Set(['lo']);
+    const { wires } = start();
+    const { ifindex, mac, mtuBytes, carrier } = (await wires.read(names)).get('lo')!;
+    expect(wires.look(names).get('lo')).toEqual({ ifindex, mac, mtuBytes, carrier });
+  });
 });

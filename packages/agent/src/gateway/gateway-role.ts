@@ -1,6 +1,6 @@
 import type { HandlerResult, IncomingRequest, Store } from '@weft/bus';
 import { isOpen } from '@weft/election';
-import type { GatewayTableChange, GatewayTableEntry, GatewayTableName } from '@weft/forwarding';
+import { type GatewayTableChange, type GatewayTableEntry, type GatewayTableName, gatewayRowKey } from '@weft/forwarding';
 import { type Assignment, type Gateway, type ReleasedBlocks, type VirtualNetwork, withholdSlices } from '@weft/model';
 import { formatMac } from '@weft/packet';
 import { diffingGateway, type GatewayFacts, GatewayView, interfaceHolders, type NatSetupChange } from '@weft/tables';
@@ -16,7 +16,7 @@ import { inPieces, inSlices, stepsInSlices } from './in-slices.ts';
 import { LeavingNetworks } from './leaving-networks.ts';
 import { NatFeed } from './nat-feed.ts';
 import type { NatLog } from './nat-log.ts';
-import { type ExternalWires, PacketWires } from './packet-wires.ts';
+import { type ExternalLinkState, type ExternalWires, PacketWires } from './packet-wires.ts';
 import { ShardNetworks } from './shard-networks.ts';
 import type { StateKeeper, StateKeeperInit } from './state/keeper.ts';
 
@@ -93,8 +93,7 @@ export class GatewayRole implements Role {
   /** The devices, and what is attached to them, are to be looked at in the next review. */
   #devicesAreOld = true;
   #names: ReadonlySet<string> = new Set();
-  /** What of the devices changes often, as it was when they were last read whole, and when that was. */
-  #seenMark = '';
+  /** When the devices were last read whole. */
   #seenMs = Number.NEGATIVE_INFINITY;
   /** What networks that are gone leave behind is retired by whoever owns their shard; until then their rows say which that is. */
   readonly #leaving: LeavingNetworks;
@@ -188,12 +187,13 @@ export class GatewayRole implements Role {
     }
     this.#external.watchClaims();
     // To read them whole starts a command, for which a process of a gigabyte is copied.
-    const mark = this.#wires.mark(this.#names);
     const isDue = now - this.#comparedMs >= REVIEW_MS;
-    if (!isDue && mark === this.#seenMark && now - this.#seenMs < ADDRESSES_MS) return;
-    [this.#seenMark, this.#seenMs] = [mark, now];
-    const seen = await this.#wires.read(this.#names).catch(() => this.#devices);
-    if (!isDue && markOf(seen) === markOf(this.#devices)) return;
+    // With what was taken, not with the last look: a review may have seen what no look has.
+    const areOthers = linksOf(this.#wires.look(this.#names)) !== linksOf(this.#devices);
+    if (!isDue && !areOthers && now - this.#seenMs < ADDRESSES_MS) return;
+    const seen = await this.#wires.read(this.#names).catch(() => undefined);
+    if (seen !== undefined) this.#seenMs = now;
+    if (!isDue && (seen === undefined || markOf(seen) === markOf(this.#devices))) return;
     this.#devicesAreOld = true;
     await this.#review();
   }
@@ -259,6 +259,8 @@ export class GatewayRole implements Role {
 
   async #reviewOnce(): Promise<void> {
     const { gateways, networks, init, trust, conditions } = this.#parts;
+    // Before the store has been read, what is missing may only be unknown: of a shard all of its networks.
+    let areAllRead = gateways.directory.isRead;
     const groups: { gateway: Gateway; assignment: Assignment }[] = [];
     for (const { id, gateway, assignment, assignmentRevision } of gateways.memberships()) {
       if (gateway === undefined || assignment === undefined) continue;
@@ -294,13 +296,13 @@ export class GatewayRole implements Role {
           name,
         );
     }
-    const sessions: NetworkSession[] = [];
     const documents = new Map<string, VirtualNetwork>();
     await inSlices(this.#served, (rdid) => {
       const session = networks.get(rdid);
       if (session === undefined) return;
-      sessions.push(session);
       const { network } = session.view;
+      // As it is here, where its document is taken: one that is read a moment later is not among the rows yet.
+      areAllRead &&= session.complete;
       if (network !== undefined) documents.set(rdid, network);
     });
     const facts: GatewayFacts = {
@@ -318,7 +320,7 @@ export class GatewayRole implements Role {
     this.#noteNetworks(changes.tables);
     // Until all that this machine serves has been read once, what the last run left stays.
     const isDismissed = this.#isDismissed();
-    const complete = isDismissed || (groups.length > 0 && sessions.every((session) => session.complete));
+    const complete = isDismissed || (groups.length > 0 && areAllRead);
     const shards = new Set(isDismissed ? [] : groups.flatMap(({ assignment }) => assignment.shards.map(({ id }) => id)));
     const isCompleted = complete !== this.#wasComplete;
     await this.#bring(changes.tables, complete, shards);
@@ -352,8 +354,20 @@ export class GatewayRole implements Role {
     const wanted = (): Iterable<GatewayTableEntry> => chain(ours(this.#view.entries()), this.#leaving.rows());
     const all = isDue ? await stepsInSlices(diffingGateway(ours(datapath.gateway.rows()), wanted())) : [...ours(changes)];
     if (isDue) this.#comparedMs = clock.now();
-    const mine = complete ? all : all.filter(({ op }) => op === 'put');
+    const mine = complete ? all : this.#withoutLoss(all);
     await inPieces(this.#leaving.keep(mine, shards), (some) => datapath.gateway.apply(some));
+  }
+
+  /** Of changes, those that take nothing from networks which may only be unknown: no row goes, and no external address of a network becomes nobody's. */
+  #withoutLoss(changes: readonly GatewayTableChange[]): readonly GatewayTableChange[] {
+    const puts = changes.filter(({ op }) => op === 'put');
+    const isFreed = (change: GatewayTableChange): boolean =>
+      change.op === 'put' && change.table === 'external_address' && change.value.networkId === 0;
+    if (!puts.some(isFreed)) return puts;
+    const owned = new Set<string>();
+    for (const row of this.#parts.datapath.gateway.rows('external_address'))
+      if (row.table === 'external_address' && row.value.networkId !== 0) owned.add(gatewayRowKey(row));
+    return puts.filter((put) => !isFreed(put) || !owned.has(gatewayRowKey(put)));
   }
 
   #noteNetworks(changes: readonly GatewayTableChange[]): void {
@@ -415,6 +429,12 @@ export class GatewayRole implements Role {
 /** Names of the devices by which a host reaches the segments of a gateway. */
 function interfacesOf(gateway: Gateway, hostId: string): string[] {
   return gateway.members.flatMap(({ host, interfaces }) => (host === hostId ? interfaces.map((one) => one.interface) : []));
+}
+
+/** What of the devices changes often, as text. */
+function linksOf(devices: ReadonlyMap<string, ExternalLinkState>): string {
+  const texts = [...devices].map(([name, { ifindex, mac, mtuBytes, carrier }]) => [name, ifindex, mtuBytes, carrier, ...mac].join(' '));
+  return texts.sort().join('\n');
 }
 
 /** What of the devices matters, as text. */

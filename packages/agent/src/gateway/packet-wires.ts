@@ -1,10 +1,13 @@
-import { type FrameSource, linkState, openPacketSocket, TunTapError } from '@weft/tuntap';
+import { type FrameSource, type LinkState, linkState, openPacketSocket, TunTapError } from '@weft/tuntap';
 import { type ExternalDeviceState, readExternalDevices } from './external-devices.ts';
+
+/** What of a device changes often. */
+export type ExternalLinkState = Pick<ExternalDeviceState, 'ifindex' | 'mac' | 'mtuBytes' | 'carrier'>;
 
 /** The physical segments, as this machine has them. */
 export interface ExternalWires {
-  /** Says in a text what of these devices changes often: whether they are there, their carrier, MAC address and MTU. Takes next to no time. */
-  mark(names: ReadonlySet<string>): string;
+  /** What of these devices changes often. Those that are not there are left out. Takes next to no time. */
+  look(names: ReadonlySet<string>): Map<string, ExternalLinkState>;
   /** Devices of these names that are there. */
   read(names: ReadonlySet<string>): Promise<Map<string, ExternalDeviceState>>;
   /** Puts a frame on a device's wire. @throws {Error} When the device is gone or down. */
@@ -31,13 +34,15 @@ export class PacketWires implements ExternalWires {
     return readExternalDevices(names);
   }
 
-  mark(names: ReadonlySet<string>): string {
-    return [...names]
-      .map((name) => {
-        const state = linkState(name);
-        return state === undefined ? name : [name, state.ifindex, state.hasCarrier, state.mtu, ...state.mac].join(' ');
-      })
-      .join('\n');
+  look(names: ReadonlySet<string>): Map<string, ExternalLinkState> {
+    const found = new Map<string, ExternalLinkState>();
+    for (const name of names) {
+      const state = stateOf(name);
+      // As where they are read whole: what has no MAC address reaches no segment.
+      if (state === undefined || state.mac.length === 0) continue;
+      found.set(name, { ifindex: state.ifindex, mac: state.mac, mtuBytes: state.mtu, carrier: state.hasCarrier });
+    }
+    return found;
   }
 
   send(device: string, frame: Uint8Array): void {
@@ -67,4 +72,14 @@ export class PacketWires implements ExternalWires {
 /** The device that a socket is bound to is there no more. */
 function isGone(error: unknown): boolean {
   return error instanceof TunTapError && (error.code === 'WEFT_ERR_TUNTAP_NOT_FOUND' || error.code === 'WEFT_ERR_TUNTAP_GONE');
+}
+
+/** A record may name what the kernel could never have (`eth1:0`), or the kernel not answer: that must not end what else is done once a second. */
+function stateOf(name: string): LinkState | undefined {
+  try {
+    return linkState(name);
+  } catch (error) {
+    if (error instanceof TunTapError) return undefined;
+    throw error;
+  }
 }
