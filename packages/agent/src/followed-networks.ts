@@ -28,7 +28,7 @@ export interface FollowedNetworksInit {
 
 /**
  * The networks that a gateway's agent follows, ten thousand perhaps, on disk: made bit by bit and written off the main thread, where a slow disk would keep the agent from its heartbeats.
- * Nothing rests on it but how soon a restarted agent knows them all.
+ * Nothing rests on it but how soon a restarted agent knows them all: with NATS away it does not know the documents of those that are missing, and leaves their rows as they are.
  *
  * One line each, after one with the boot: `<rdid> <empty since> <vsid>,…`.
  */

@@ -95,7 +95,7 @@ export class HostAgent {
         onRecords: (session, portId) => this.#onRecords(session, portId),
       },
       onJoin: (sessions) => {
-        this.#memory.saveState();
+        this.#memory.joined(sessions);
         for (const session of sessions) this.#unread.add(session);
       },
       onLeave: (session, changes) => {

@@ -32,6 +32,10 @@ export class Memory {
   readonly #followedFile: SyncedFile;
   readonly #followed: FollowedNetworks;
   #stateDirty = false;
+  /** Networks that are not in the file of the others yet: until they are, they stand in state.json. */
+  readonly #fresh = new Set<string>();
+  /** Of those, what the writing under way has in it. */
+  #listed: readonly string[] = [];
 
   /** @throws {AgentError} `WEFT_ERR_AGENT_STATE`. */
   constructor(components: MemoryComponents) {
@@ -44,7 +48,10 @@ export class Memory {
       bootId: init.bootId,
       now: () => clock.now(),
       list: () => this.#others(),
-      onSaved: (error) => this.#noteSaved(error),
+      onSaved: (error) => {
+        if (error === undefined) for (const rdid of this.#listed) this.#fresh.delete(rdid);
+        this.#noteSaved(error);
+      },
     });
   }
 
@@ -54,9 +61,10 @@ export class Memory {
     const saved = this.#state.load((reason) => this.#damaged(reason));
     if (saved === undefined) return undefined;
     const sameBoot = saved.bootId === init.bootId;
-    await inSlices(Object.entries(saved.networks), ([rdid, emptySinceMs]) =>
-      this.#restore(rdid, { emptySinceMs, vsids: saved.claims[rdid] ?? [], sameBoot, moves: sameBoot ? saved.moves : {} }),
-    );
+    await inSlices(Object.entries(saved.networks), ([rdid, emptySinceMs]) => {
+      this.#fresh.add(rdid);
+      this.#restore(rdid, { emptySinceMs, vsids: saved.claims[rdid] ?? [], sameBoot, moves: sameBoot ? saved.moves : {} });
+    });
     if (saved.othersApart) await this.#restoreOthers();
     return saved;
   }
@@ -107,6 +115,12 @@ export class Memory {
     this.#on.conditions.raise('STATE_NOT_SAVED', reason);
   }
 
+  /** Networks were joined. Few are on disk when this returns, before anything is claimed in them; of thousands that come together those without a port follow later. */
+  joined(sessions: readonly Pick<NetworkSession, 'rdid'>[]): void {
+    if (sessions.length < MANY_NETWORKS) for (const { rdid } of sessions) this.#fresh.add(rdid);
+    this.saveState();
+  }
+
   /** What must not be lost: own ports, their networks, claims, open moves. Small; at once. Where there are many networks, the others follow some seconds later. */
   saveState(): void {
     const sessions = this.#on.networks().all();
@@ -115,7 +129,7 @@ export class Memory {
     this.#saving(() => {
       const ofRoles = this.#on.ofRoles();
       const own = new Set(ofRoles.ports?.map(({ routingDomainId }) => routingDomainId));
-      const kept = othersApart ? sessions.filter(({ rdid }) => own.has(rdid)) : sessions;
+      const kept = othersApart ? sessions.filter(({ rdid }) => own.has(rdid) || this.#fresh.has(rdid)) : sessions;
       const moves: Record<string, MoveWindow> = {};
       for (const session of kept) Object.assign(moves, session.moves());
       this.#state.save({
@@ -135,7 +149,9 @@ export class Memory {
   *#others(): Generator<FollowedNetwork> {
     const own = new Set(this.#on.ofRoles().ports?.map(({ routingDomainId }) => routingDomainId));
     const sessions = this.#on.networks().all();
+    this.#listed = [];
     if (sessions.length < MANY_NETWORKS) return;
+    this.#listed = [...this.#fresh].filter((rdid) => !own.has(rdid));
     for (const { rdid, emptySinceMs = 0, claimedVsids } of sessions)
       if (!own.has(rdid)) yield { rdid, emptySinceMs, vsids: [...claimedVsids] };
   }
@@ -158,6 +174,7 @@ export class Memory {
   /** A network is followed no more. */
   forget(session: NetworkSession): void {
     this.#state.removeRecords(session.rdid);
+    this.#fresh.delete(session.rdid);
     this.#stateDirty = true;
   }
 

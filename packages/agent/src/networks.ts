@@ -19,6 +19,8 @@ const LINGER_MS = 600_000;
 export class Networks {
   readonly #on: NetworksComponents;
   readonly #sessions = new Map<string, NetworkSession>();
+  /** Followed since a moment ago, and not told of yet. */
+  readonly #untold = new Set<NetworkSession>();
 
   constructor(components: NetworksComponents) {
     this.#on = components;
@@ -46,34 +48,37 @@ export class Networks {
 
   /** Follows a network. Idempotent. */
   join(rdid: string): NetworkSession {
-    const joined = this.#begin(rdid);
-    // On disk before anything is claimed in it: a crash in between must not make its rows look stale.
-    if (joined !== undefined) {
-      this.#on.onJoin([joined]);
-      this.#on.logger.info({ rdid }, 'network joined');
-    }
-    return this.#sessions.get(rdid)!;
+    if (!this.#sessions.has(rdid)) this.#begin(rdid);
+    const session = this.#sessions.get(rdid)!;
+    // On disk before anything is claimed in it: a crash in between must not make its rows look stale, nor leave a binding that nobody tends.
+    if (this.#untold.has(session)) this.#tell([session]);
+    return session;
   }
 
-  /** Follows networks, bit by bit, and says once that it does: a gateway may come to serve ten thousand at a time. Nothing is claimed in them before it resolves. */
+  /** Follows networks, bit by bit, and says once that it does: a gateway may come to serve ten thousand at a time. */
   async joinAll(rdids: Iterable<string>): Promise<void> {
     const joined: NetworkSession[] = [];
     await inSlices(rdids, (rdid) => {
-      const session = this.#begin(rdid);
-      if (session !== undefined) joined.push(session);
+      if (!this.#sessions.has(rdid)) joined.push(this.#begin(rdid));
     });
-    if (joined.length === 0) return;
-    this.#on.onJoin(joined);
-    if (joined.length === 1) this.#on.logger.info({ rdid: joined[0]!.rdid }, 'network joined');
-    else this.#on.logger.info({ networks: joined.length }, 'networks joined');
+    // Of those that somebody has asked for by name meanwhile it has been said.
+    const untold = joined.filter((session) => this.#untold.has(session));
+    if (untold.length > 0) this.#tell(untold);
   }
 
-  #begin(rdid: string): NetworkSession | undefined {
-    if (this.#sessions.has(rdid)) return undefined;
+  #begin(rdid: string): NetworkSession {
     const session = this.restore(rdid);
     session.emptySinceMs = this.#on.clock.now();
     session.start();
+    this.#untold.add(session);
     return session;
+  }
+
+  #tell(joined: readonly NetworkSession[]): void {
+    for (const session of joined) this.#untold.delete(session);
+    this.#on.onJoin(joined);
+    if (joined.length === 1) this.#on.logger.info({ rdid: joined[0]!.rdid }, 'network joined');
+    else this.#on.logger.info({ networks: joined.length }, 'networks joined');
   }
 
   /** Notes since when networks are in use by nobody. */

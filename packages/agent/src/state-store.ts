@@ -6,7 +6,8 @@ import { AgentError, messageOf } from './errors.ts';
 
 // What survives the agent's process, so that a restart without NATS can still describe and re-assert its ports:
 //
-//   <directory>/state.json            own ports and devices, and the networks they are in; small, written at once
+//   <directory>/state.json            own ports and devices, the networks they are in, and those that were joined by themselves since the next file was written;
+//                                     small, written at once
 //   <directory>/networks.bin          where many networks are followed: those without a port of this host; written some seconds after a change
 //   <directory>/network-<rdid>.bin    last records of a network, as signed; written some seconds after a change
 //
@@ -39,7 +40,7 @@ export interface SavedState {
   readonly moves: Readonly<Record<string, MoveWindow>>;
   /** Networks followed. With no port here: since when, boot clock ms; else 0. */
   readonly networks: Readonly<Record<string, number>>;
-  /** Those without a port of this host are not among them, but in a file of their own. */
+  /** Those without a port of this host are in a file of their own, but for the newest. */
   readonly othersApart: boolean;
   readonly bootId: string;
 }

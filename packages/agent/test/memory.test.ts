@@ -114,6 +114,49 @@ describe('what an agent keeps of its networks', () => {
     expect(sessions.get(rdid(5))!.emptySinceMs).toBe(clock.now());
   });
 
+  it('is written at once of a network that is joined by itself, also where they are many, until the others’ file has it', async () => {
+    const memory = open();
+    follow(2_000);
+    await memory.flush();
+    memory.joined([begin(rdid(5_000))]);
+    // Power is cut.
+    expect(Object.keys(state().networks)).toEqual([rdid(5_000)]);
+    await restart();
+    expect(sessions.size).toBe(2_001);
+    memory.joined([begin(rdid(5_001))]);
+    await memory.flush();
+    memory.saveState();
+    expect(Object.keys(state().networks)).toEqual([]);
+    await restart();
+    expect(sessions.size).toBe(2_002);
+  });
+
+  it('loses none of them when few have become many', async () => {
+    const memory = open();
+    follow(63);
+    memory.joined([...sessions.values()]);
+    await memory.poll();
+    await restart();
+    const next = open();
+    sessions = new Map();
+    await next.restore();
+    next.joined([begin(rdid(5_000))]);
+    await restart();
+    expect(sessions.size).toBe(64);
+  });
+
+  it('has a network that loses its last port at once, though the others’ file does not yet', async () => {
+    const memory = open();
+    follow(200);
+    memory.joined([begin(rdid(5_000))]);
+    bind(5_000);
+    await memory.flush();
+    ports.pop();
+    memory.saveState();
+    await restart();
+    expect(sessions.has(rdid(5_000))).toBe(true);
+  });
+
   it('takes no word of former times when they are few again', async () => {
     const memory = open();
     follow(200);
