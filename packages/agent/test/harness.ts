@@ -19,6 +19,7 @@ import {
 } from '@weft/model';
 import { entryEquals } from '@weft/tables';
 import { FakeClock } from '@weft/testkit';
+import { PROCESS_SLICES } from '../src/gateway/in-slices.ts';
 import { createHostAgent, type DeviceInfo, type Devices, type HostAgent, type HostAgentInit } from '../src/index.ts';
 import { type MemoryBus, MemoryStore } from './memory-bus.ts';
 
@@ -142,6 +143,19 @@ export interface Host {
   readonly devices: MemoryDevices;
   readonly stateDirectory: string;
 }
+
+/**
+ * Work that is done bit by bit and gives others their turn now, in real time; on a busy machine the smallest does. Time that is made must not go on without it.
+ */
+let pausing = 0;
+const { pause } = PROCESS_SLICES;
+Object.assign(PROCESS_SLICES, {
+  pause: async (): Promise<void> => {
+    pausing++;
+    await pause();
+    pausing--;
+  },
+});
 
 export class Lab {
   readonly clock = new FakeClock(1_000);
@@ -316,7 +330,11 @@ export class Lab {
   async settle(ms = 0): Promise<void> {
     const end = this.clock.now() + ms;
     for (;;) {
-      for (let i = 0; i < 6; i++) await new Promise((resolve) => setImmediate(resolve));
+      for (let isQuiet = false; !isQuiet; ) {
+        for (let i = 0; i < 6; i++) await new Promise((resolve) => setImmediate(resolve));
+        isQuiet = pausing === 0;
+        if (!isQuiet) await new Promise((resolve) => setTimeout(resolve, 1));
+      }
       const next = this.clock.nextTimerMs;
       if (next === undefined || next > end) break;
       // A little more: the sum of two fractions may fall short of the third.
