@@ -59,6 +59,8 @@ class Machine {
   /** Rows of `shard`. */
   shardMap: unknown[] = [];
   fault: Error | undefined;
+  /** The same of what port mapping is given. */
+  natFault: Error | undefined;
   changes = 0;
   /** How often devices were read. */
   reads = 0;
@@ -152,7 +154,10 @@ class Machine {
     };
     this.role = new GatewayRole(parts as unknown as AgentParts, {
       nat: {
-        apply: (changes) => void this.nat.push(...changes),
+        apply: (changes) => {
+          if (this.natFault !== undefined) throw this.natFault;
+          this.nat.push(...changes);
+        },
         sweep: async () => {},
         free: () => [],
         holds: (networkId) => this.holders.has(networkId),
@@ -532,6 +537,29 @@ describe('GatewayRole', () => {
     expect(machine.conditions.list()).toEqual([]);
     expect(machine.rows('gateway_network')).toHaveLength(1);
     expect(machine.networksOf(machine.shard)).toEqual([machine.network.networkId]);
+  });
+
+  it('gives port mapping what it could not be given, and only the last of it', async () => {
+    machine.natFault = new Error('No space left on device');
+    await machine.review();
+    expect(machine.conditions.list().map(({ code }) => code)).toEqual(['GATEWAY_TABLES']);
+    machine.world.apply(tenant('pepsi') + nat('pepsi/net/out'));
+    await machine.review();
+    expect(machine.world.remove('GatewayConnection pepsi/net/out').codes).toEqual([]);
+    machine.natFault = undefined;
+    await machine.review();
+    expect(machine.conditions.list()).toEqual([]);
+    const given = machine.nat.map(({ op, table, key }) => `${op} ${table} ${JSON.stringify(key)}`);
+    expect(given).toContain(`put gateway_quota {"networkId":${machine.network.networkId}}`);
+    expect(given.some((one) => one.startsWith('put nat_pool'))).toBe(true);
+    const pepsi = machine.world.network('pepsi/net').networkId;
+    expect(given.filter((one) => one.endsWith(`gateway_quota {"networkId":${pepsi}}`))).toEqual([
+      `delete gateway_quota {"networkId":${pepsi}}`,
+    ]);
+    // Once.
+    machine.nat.splice(0);
+    await machine.review();
+    expect(machine.nat).toEqual([]);
   });
 
   it('knows after a failure, too, which networks its shards serve, those among them that leave', async () => {

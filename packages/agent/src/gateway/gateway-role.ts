@@ -3,7 +3,7 @@ import { isOpen } from '@weft/election';
 import { type GatewayTableChange, type GatewayTableEntry, type GatewayTableName, gatewayRowKey } from '@weft/forwarding';
 import { type Assignment, type Gateway, type ReleasedBlocks, type VirtualNetwork, withholdSlices } from '@weft/model';
 import { formatMac } from '@weft/packet';
-import { diffingGateway, type GatewayFacts, GatewayView, interfaceHolders, type NatSetupChange } from '@weft/tables';
+import { diffingGateway, type GatewayFacts, GatewayView, interfaceHolders, type NatSetupChange, natSetupKey } from '@weft/tables';
 import { messageOf } from '../errors.ts';
 import type { NetworkSession } from '../network-session.ts';
 import type { AgentParts, Role, RoleDevices, RoleStatus } from '../role.ts';
@@ -98,6 +98,8 @@ export class GatewayRole implements Role {
   /** What networks that are gone leave behind is retired by whoever owns their shard; until then their rows say which that is. */
   readonly #leaving: LeavingNetworks;
   readonly #shardNetworks = new ShardNetworks();
+  /** What port mapping is to be given, the last of each row: the view tells of a change once, and what was refused is given again. */
+  readonly #owed = new Map<string, NatSetupChange>();
   /** Changes of the view may not have arrived there. */
   #indexIsOld = false;
 
@@ -316,7 +318,7 @@ export class GatewayRole implements Role {
     };
     const changes = await stepsInSlices(this.#view.updating(facts));
     this.#external.takeRows(changes.tables, this.#devices.values());
-    await inPieces(changes.nat, (some) => this.#nat.apply(some));
+    await this.#give(changes.nat);
     this.#noteNetworks(changes.tables);
     // Until all that this machine serves has been read once, what the last run left stays.
     const isDismissed = this.#isDismissed();
@@ -331,6 +333,16 @@ export class GatewayRole implements Role {
       gateways.driver(gateway.id)?.step({ kind: 'carrier', up });
     }
     this.#external.announce();
+  }
+
+  async #give(changes: readonly NatSetupChange[]): Promise<void> {
+    for (const change of changes) {
+      const key = natSetupKey(change);
+      this.#owed.delete(key);
+      this.#owed.set(key, change);
+    }
+    await inPieces([...this.#owed.values()], (some) => this.#nat.apply(some));
+    this.#owed.clear();
   }
 
   #attach(complete: boolean): void {
