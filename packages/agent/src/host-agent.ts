@@ -188,7 +188,7 @@ export class HostAgent {
     this.#connection.stop();
     await this.#serving?.stop();
     await this.#polling;
-    await Promise.all(this.#networks.all().map((session) => session.stop()));
+    await this.#networks.stop();
     await this.#trustFeed.stop();
     await this.#gateways.stop();
     for (const role of this.#roles) await role.stop({ purge });

@@ -21,6 +21,7 @@ export class Networks {
   readonly #sessions = new Map<string, NetworkSession>();
   /** Followed since a moment ago, and not told of yet. */
   readonly #untold = new Set<NetworkSession>();
+  #stopped = false;
 
   constructor(components: NetworksComponents) {
     this.#on = components;
@@ -59,11 +60,17 @@ export class Networks {
   async joinAll(rdids: Iterable<string>): Promise<void> {
     const joined: NetworkSession[] = [];
     await inSlices(rdids, (rdid) => {
-      if (!this.#sessions.has(rdid)) joined.push(this.#begin(rdid));
+      if (!this.#stopped && !this.#sessions.has(rdid)) joined.push(this.#begin(rdid));
     });
     // Of those that somebody has asked for by name meanwhile it has been said.
     const untold = joined.filter((session) => this.#untold.has(session));
     if (untold.length > 0) this.#tell(untold);
+  }
+
+  /** Stops listening in all of them; of those that are being taken up no more are. Rows stay as they are. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await Promise.all(this.all().map((session) => session.stop()));
   }
 
   #begin(rdid: string): NetworkSession {
