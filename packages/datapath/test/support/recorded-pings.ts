@@ -29,7 +29,8 @@ export class RecordedPings {
 
   /** Numbers of those that were answered, in the order of the answers. */
   get answered(): number[] {
-    return [...readFileSync(this.#path, 'utf8').matchAll(/seq=(\d+) /g)].map(([, number]) => Number(number));
+    // Not what a router or the own stack says of one: `From 10.0.0.1 icmp_seq=5 Destination Host Unreachable`.
+    return [...readFileSync(this.#path, 'utf8').matchAll(/^\d+ bytes from .*seq=(\d+) ttl=/gm)].map(([, number]) => Number(number));
   }
 
   /** Waits until so many more are answered. */
@@ -49,6 +50,8 @@ export class RecordedPings {
     const { answered } = this;
     rmSync(this.#folder, { recursive: true });
     const gaps = answered.flatMap((number, i) => (i > 0 && number !== answered[i - 1]! + 1 ? [`${answered[i - 1]}, then ${number}`] : []));
+    // The first is 1 for iputils, 0 for busybox.
+    if (answered[0] !== undefined && answered[0] > 1) gaps.unshift(`begins with ${answered[0]}`);
     return { answered: answered.length, gaps };
   }
 }
