@@ -38,7 +38,7 @@ describe('port mapping in the kernel and in the oracle', () => {
     );
   });
 
-  it('agree on two holders of twelve blocks: one gives all of its own back before the other begins, unless the run ends', () => {
+  it('agree on two holders of twelve blocks: one gives all of its own back before the other begins, which does not begin what the run cannot end', () => {
     const bench = new NatBench(harness.path, {
       blocksPerAddress: 30,
       quota: { blocks: 100, blocksPerSource: 100, sessions: 10_000, newFlowsPerSecond: 0 },
@@ -55,6 +55,8 @@ describe('port mapping in the kernel and in the oracle', () => {
         { budgets: [3000], blocks: [24] },
         { budgets: [1, 1, 1, 1], blocks: [8, 8, 4, 4] },
         { budgets: [2, 3000], blocks: [12, 12] },
+        // One step is left for the other, which needs two.
+        { budgets: [3, 3000], blocks: [12, 12] },
       ]) {
         for (const near of ['10.0.0.1', '10.0.0.2'])
           for (let port = 0; port < 12 * 64; port++) expect(bench.outbound(flow(near, 1024 + port), 1).reason).toBe(0);
