@@ -163,6 +163,7 @@ function standbyOf(world: World, lone: readonly Step[]): NatState {
 
 describe('NatSnapshotIntake', () => {
   it('has the owner’s state at the end, and at every moment before all flows that both know, and no port twice', {
+    // Ends what hangs: some 20 s of a processor, which a busy machine gives in two minutes.
     timeout: 300_000,
   }, () => {
     let [kept, gone, cuts] = [0, 0, 0];
