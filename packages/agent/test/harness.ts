@@ -164,7 +164,8 @@ export class Lab {
   readonly controller = createIdentity('controller');
   readonly hosts = new Map<string, Host>();
   readonly logs: { level: string; fields: Record<string, unknown>; message: string }[] = [];
-  readonly #directory = mkdtempSync(join(tmpdir(), 'weft-agent-'));
+  /** Of the agents' states. Made for the first: a test of parts alone closes no lab. */
+  #directory: string | undefined;
   #seed = 12345;
   readonly #writer = this.store.connect('controller');
 
@@ -220,6 +221,7 @@ export class Lab {
   async host(id: string, options: { admit?: boolean; connected?: boolean; init?: Partial<HostAgentInit> } = {}): Promise<Host> {
     const identity = createIdentity('host');
     if (options.admit !== false) await this.admit(id, identity);
+    this.#directory ??= mkdtempSync(join(tmpdir(), 'weft-agent-'));
     const stateDirectory = join(this.#directory, id);
     const host = { id, identity, datapath: new MemoryDatapath(), devices: new MemoryDevices(), stateDirectory } as Host;
     this.hosts.set(id, host);
@@ -367,7 +369,7 @@ export class Lab {
   async close(): Promise<void> {
     for (const host of this.hosts.values()) await Promise.all([host.agent.stop(), this.settle()]);
     for (const agent of this.#killed) await Promise.all([agent.stop(), this.settle()]);
-    rmSync(this.#directory, { recursive: true, force: true });
+    if (this.#directory !== undefined) rmSync(this.#directory, { recursive: true, force: true });
   }
 
   #logger(host: string) {
