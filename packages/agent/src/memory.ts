@@ -121,7 +121,7 @@ export class Memory {
     this.saveState();
   }
 
-  /** What must not be lost: own ports, their networks, claims, open moves. Small; at once. Where there are many networks, the others follow some seconds later. */
+  /** What must not be lost: own ports; of their networks claims and open moves. Small; at once. Where there are many networks, the others follow some seconds later, without moves. */
   saveState(): void {
     const sessions = this.#on.networks().all();
     const othersApart = sessions.length >= MANY_NETWORKS;
