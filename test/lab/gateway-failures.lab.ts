@@ -191,7 +191,10 @@ describe('who is not, or not any more, the owner', () => {
         .map(({ from }) => from);
     const known = grants.heard.length;
     lab.bus.publishOwnership('grants', group.networks.get('coke')!.gateway!.gatewayId, old.bytes);
-    await waitFor(() => answers().includes('h1'), { what: 'h1 to answer the old grant that came over NATS' });
+    await waitFor(() => answers().includes('h1'), {
+      what: 'h1 to answer the old grant that came over NATS',
+      show: () => grants.story(),
+    });
     const worker = await lab.net.worker(lab.net.ctl);
     const heard = answers().length;
     for (const { address } of lab.net.hosts.values())
@@ -275,6 +278,7 @@ describe('who is not, or not any more, the owner', () => {
     for (const host of ['h1', 'g1', 'g2']) {
       await waitFor(async () => (await group.conditions(host)).some((text) => /A certificate that w sent is refused/.test(text)), {
         what: `${host} to raise the alarm`,
+        show: () => grants.story(),
       });
       await lab.agent(host).waitForLine(/message of group .* signed by .*: host w has another key/);
     }

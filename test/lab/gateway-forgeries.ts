@@ -26,6 +26,13 @@ export class GrantRecorder {
     });
   }
 
+  /** All that was heard, in order, for a failed case. */
+  story(): string {
+    const one = ({ from, certificate: { ballot } }: HeardGrant): string =>
+      `${from}: shards ${ballot.shards}, list of voters ${ballot.config}, epoch ${ballot.epoch}`;
+    return `heard of grants: ${this.heard.map(one).join('; ')}`;
+  }
+
   async stop(): Promise<void> {
     await this.#subscription.stop();
   }
