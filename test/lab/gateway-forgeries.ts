@@ -26,6 +26,13 @@ export class GrantRecorder {
     });
   }
 
+  /** The grant of a shard's epoch. What tests repeat of old ones is heard, too, and comes after it. */
+  newestOf(shard: number, epoch: bigint): HeardGrant {
+    const found = this.heard.findLast(({ certificate: { ballot } }) => ballot.shards.includes(shard) && ballot.epoch === epoch);
+    if (found === undefined) throw new Error(`No grant of shard ${shard} in epoch ${epoch}; ${this.story()}`);
+    return found;
+  }
+
   /** All that was heard, in order, for a failed case. */
   story(): string {
     const one = ({ from, certificate: { ballot } }: HeardGrant): string =>
