@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AgentError } from './errors.ts';
 
@@ -8,7 +8,7 @@ export interface RunFiles {
   readonly lastStarted: boolean;
   /** This start has come to its end. */
   started(): void;
-  /** Removes them. */
+  /** Removes them, and their directory if nothing else is in it: an instance that is gone leaves nothing. */
   remove(): void;
 }
 
@@ -37,11 +37,11 @@ export function claimRunDirectory(directory: string, hostId: string): RunFiles {
     lastStarted,
     started: () => rmSync(startingFile, { force: true }),
     remove() {
-      for (const file of [pidFile, hostFile]) {
+      for (const [remove, path] of [[unlinkSync, pidFile] as const, [unlinkSync, hostFile] as const, [rmdirSync, directory] as const]) {
         try {
-          unlinkSync(file);
+          remove(path);
         } catch {
-          // Gone already: what was wanted.
+          // Gone already, which was wanted; or the directory holds what tells the next start of this one.
         }
       }
     },

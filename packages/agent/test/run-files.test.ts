@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -8,7 +8,7 @@ let directory: string;
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'weft-run-'));
 });
-afterEach(() => rmSync(directory, { recursive: true }));
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
 describe('claimRunDirectory()', () => {
   it('tells whether the last start came to its end, whether it was ended in order or not', () => {
@@ -24,5 +24,14 @@ describe('claimRunDirectory()', () => {
     third.remove();
     expect(claimRunDirectory(directory, 'g1').lastStarted).toBe(true);
     expect(claimRunDirectory(directory, 'g1').lastStarted).toBe(false);
+  });
+
+  it('leaves no directory of an instance that ends in order; of one that did not get so far, what tells the next start', () => {
+    const whole = claimRunDirectory(directory, 'g1');
+    whole.started();
+    whole.remove();
+    expect(existsSync(directory)).toBe(false);
+    claimRunDirectory(directory, 'g1').remove();
+    expect(readdirSync(directory)).toEqual(['agent.starting']);
   });
 });
